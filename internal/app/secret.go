@@ -1,0 +1,88 @@
+package app
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"strings"
+)
+
+// The shape of an AppKey and of a secret (the table's rows APIG.2201): both
+// start with a letter or a digit.
+const (
+	MinKeyLen    = 8
+	MaxKeyLen    = 200
+	MinSecretLen = 8
+	MaxSecretLen = 128
+)
+
+const (
+	keyChars    = "-_"
+	secretChars = "-_!@#$%"
+)
+
+// ValidKey tells whether s has the shape of an AppKey: 8 to 200 of [A-Za-z0-9_-].
+func ValidKey(s string) bool { return shaped(s, MinKeyLen, MaxKeyLen, keyChars) }
+
+// ValidSecret tells whether s has the shape of a secret: 8 to 128 of
+// [A-Za-z0-9_-!@#$%].
+func ValidSecret(s string) bool { return shaped(s, MinSecretLen, MaxSecretLen, secretChars) }
+
+func shaped(s string, least, most int, punctuation string) bool {
+	if len(s) < least || len(s) > most || !alphanumeric(s[0]) {
+		return false
+	}
+	for i := 1; i < len(s); i++ {
+		if !alphanumeric(s[i]) && strings.IndexByte(punctuation, s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func alphanumeric(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+}
+
+// Pepper is the key under which secrets are hashed. It lies in the keyring and
+// never in Redis or in the apps file, so a dump of either allows no guessing.
+type Pepper [32]byte
+
+// SecretHash is HMAC-SHA-256 of a secret under the pepper. It is fast on
+// purpose: with the pepper kept apart, a slow hash would only slow the service.
+type SecretHash [sha256.Size]byte
+
+// hashDomain keeps the pepper's HMACs from meaning anything elsewhere.
+const hashDomain = "authsvc app secret v1\x00"
+
+// Hash returns the hash of a secret.
+func (p *Pepper) Hash(secret string) SecretHash {
+	mac := hmac.New(sha256.New, p[:])
+	mac.Write([]byte(hashDomain))
+	mac.Write([]byte(secret))
+	var h SecretHash
+	mac.Sum(h[:0])
+	return h
+}
+
+// hashPrefix names the algorithm in a written hash.
+const hashPrefix = "hmac-sha256:"
+
+// String is the hash as the apps file's secret_hash has it.
+func (h SecretHash) String() string {
+	return hashPrefix + base64.RawURLEncoding.EncodeToString(h[:])
+}
+
+// ParseSecretHash reads what String writes.
+func ParseSecretHash(s string) (SecretHash, error) {
+	var h SecretHash
+	enc, ok := strings.CutPrefix(s, hashPrefix)
+	b, err := base64.RawURLEncoding.Strict().DecodeString(enc)
+	if !ok || err != nil || len(b) != len(h) {
+		// The text is not quoted: it may be a secret in the wrong place.
+		return h, errors.New("not of the form " + hashPrefix + "... that authsvc app hash prints")
+	}
+	copy(h[:], b)
+	return h, nil
+}

@@ -1,0 +1,68 @@
+package errors
+
+import (
+	"fmt"
+	"time"
+)
+
+// Error is one failed request: the row that the caller is told, the hint that
+// says what to do about it, and the cause that only the log sees.
+//
+// A Row is an error as well, so errors.Is(err, AppFrozen) holds for an *Error
+// of that row, and errors.As finds the *Error behind any wrapping.
+type Error struct {
+	// Row is what the caller is told: code, status and message.
+	Row Row
+	// Hint is shown to the caller as error_description: which parameter, what
+	// was wrong with it, what to do. It holds nothing secret, nothing that the
+	// caller sent, and only the characters of RFC 6749 section 5.2.
+	Hint string
+	// OAuth replaces the row's OAuth error name where a row stands for several
+	// (APIG.2205 is invalid_request, and invalid_scope for a scope). Empty
+	// means the row's own.
+	OAuth string
+	// RetryAfter is how long the caller is asked to wait; 0 means not said.
+	RetryAfter time.Duration
+	// Cause is the internal reason. It is logged, never shown.
+	Cause error
+}
+
+// New returns an *Error of a row with a hint for the caller.
+func New(row Row, hint string) *Error { return &Error{Row: row, Hint: hint} }
+
+// Wrap is New with the internal cause, which is logged and never shown.
+func Wrap(row Row, hint string, cause error) *Error {
+	return &Error{Row: row, Hint: hint, Cause: cause}
+}
+
+// Error returns the row, the hint and the cause: text for a log, not for a caller.
+func (e *Error) Error() string {
+	s := e.Row.Error()
+	if e.Hint != "" {
+		s += ": " + e.Hint
+	}
+	if e.Cause != nil {
+		s += ": " + e.Cause.Error()
+	}
+	return s
+}
+
+// Unwrap lets errors.Is and errors.As see both the row and the cause.
+func (e *Error) Unwrap() []error {
+	if e.Cause == nil {
+		return []error{e.Row}
+	}
+	return []error{e.Row, e.Cause}
+}
+
+// OAuthName is the value of the error member of the answer: the OAuth override
+// where there is one, else the row's name.
+func (e *Error) OAuthName() string {
+	if e.OAuth != "" {
+		return e.OAuth
+	}
+	return e.Row.OAuthName()
+}
+
+// Error makes a bare row usable as an error, and as the target of errors.Is.
+func (r Row) Error() string { return fmt.Sprintf("%s %s", r.Code(), r.Message()) }

@@ -1,0 +1,150 @@
+package token
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"time"
+)
+
+// Kind tells an access token from a refresh token.
+type Kind byte
+
+// The kinds; each is the first letter of its tokens.
+const (
+	Access  Kind = 'a'
+	Refresh Kind = 'r'
+)
+
+// A token is its kind ("at_" or "rt_") and the base64url form of 48 bytes, all
+// numbers big-endian:
+//
+//	version 1 | key id 1 | expiry 4 | lifetime 3 | app tag 4 | grant id 16 | serial 4 | MAC 15
+//
+// The expiry is in unix seconds, the lifetime in seconds. The MAC is
+// HMAC-SHA-256 over the kind and everything before the MAC, cut to 15 bytes:
+// 2^120 is out of reach for guessing online, and 48 bytes need no padding.
+const (
+	tokenVersion = 1
+
+	bodyLen  = 1 + 1 + 4 + 3 + 4 + 16 + 4
+	macLen   = 15
+	rawLen   = bodyLen + macLen
+	TokenLen = 3 + rawLen*4/3 // TokenLen is the length of every token, in bytes.
+)
+
+// GrantID names a grant: 16 random bytes. It is half of what is needed to forge
+// a token (the signing key is the other), so it goes to the store and nowhere else.
+type GrantID [16]byte
+
+// AppTag is the first 4 bytes of SHA-256 of an AppKey. It tells most tokens of
+// another app without asking the store; two keys can share one, so the grant's
+// own app decides.
+type AppTag [4]byte
+
+// TagOf returns the tag of an AppKey.
+func TagOf(appKey string) AppTag {
+	sum := sha256.Sum256([]byte(appKey))
+	return AppTag(sum[:4])
+}
+
+// Claims is what a token says of itself.
+type Claims struct {
+	Kind      Kind
+	KeyID     byte
+	ExpiresAt int64 // unix seconds; 32 bits, so until 2106
+	Lifetime  int64 // seconds; 24 bits
+	AppTag    AppTag
+	Grant     GrantID
+	Serial    uint32
+}
+
+// IssuedAt is when the token was issued, in unix seconds.
+func (c *Claims) IssuedAt() int64 { return c.ExpiresAt - c.Lifetime }
+
+// Expired tells whether the token has expired: it is good until its expiry, not at it.
+func (c *Claims) Expired(now time.Time) bool { return now.Unix() >= c.ExpiresAt }
+
+// JTI is a name for the token that can be shown and logged: a hash, from which
+// the grant's id cannot be had.
+func (c *Claims) JTI() string {
+	var b [1 + 16 + 4]byte
+	b[0] = byte(c.Kind)
+	copy(b[1:], c.Grant[:])
+	binary.BigEndian.PutUint32(b[17:], c.Serial)
+	sum := sha256.Sum256(b[:])
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
+}
+
+// codecError says why a string is not a good token. It stays inside: a caller
+// learns only that the token is invalid.
+type codecError string
+
+func (e codecError) Error() string { return string(e) }
+
+const (
+	errMalformed  codecError = "the token is malformed"
+	errUnknownKey codecError = "the token is signed with a key that is not in the keyring"
+	errForged     codecError = "the signature of the token is wrong"
+	errKind       codecError = "the token is of the other kind"
+)
+
+var b64 = base64.RawURLEncoding.Strict()
+
+// mint writes and signs a token. The same claims and key give the same token.
+func mint(c *Claims, key *Key) string {
+	var raw [rawLen]byte
+	body := raw[:0]
+	body = append(body, tokenVersion, key.ID)
+	body = binary.BigEndian.AppendUint32(body, uint32(c.ExpiresAt))
+	body = append(body, byte(c.Lifetime>>16), byte(c.Lifetime>>8), byte(c.Lifetime))
+	body = append(body, c.AppTag[:]...)
+	body = append(body, c.Grant[:]...)
+	body = binary.BigEndian.AppendUint32(body, c.Serial)
+	key.sign(c.Kind, body, raw[bodyLen:])
+
+	var out [TokenLen]byte
+	out[0], out[1], out[2] = byte(c.Kind), 't', '_'
+	b64.Encode(out[3:], raw[:])
+	return string(out[:])
+}
+
+// parse reads a token of one kind and checks its signature, cheapest first:
+// shape, key id, MAC, kind. What it returns is signed by us; whether it has
+// expired, and for whom it is, remains to be asked.
+func parse(s string, want Kind, keys *Keyring) (Claims, error) {
+	var c Claims
+	if len(s) != TokenLen || s[1] != 't' || s[2] != '_' || (s[0] != byte(Access) && s[0] != byte(Refresh)) {
+		return c, errMalformed
+	}
+	var raw [rawLen]byte
+	var text [TokenLen - 3]byte
+	copy(text[:], s[3:])
+	// The decoder skips line breaks, so what it wrote is counted.
+	if n, err := b64.Decode(raw[:], text[:]); err != nil || n != rawLen || raw[0] != tokenVersion {
+		return c, errMalformed
+	}
+	key := keys.byID(raw[1])
+	if key == nil {
+		return c, errUnknownKey
+	}
+	kind := Kind(s[0])
+	var mac [macLen]byte
+	key.sign(kind, raw[:bodyLen], mac[:])
+	if !hmac.Equal(mac[:], raw[bodyLen:]) {
+		return c, errForged
+	}
+	if kind != want {
+		return c, errKind
+	}
+	return Claims{
+		Kind:      kind,
+		KeyID:     raw[1],
+		ExpiresAt: int64(binary.BigEndian.Uint32(raw[2:])),
+		Lifetime:  int64(raw[6])<<16 | int64(raw[7])<<8 | int64(raw[8]),
+		AppTag:    AppTag(raw[9:13]),
+		Grant:     GrantID(raw[13:29]),
+		Serial:    binary.BigEndian.Uint32(raw[29:]),
+	}, nil
+}

@@ -1,0 +1,248 @@
+package token
+
+import (
+	"errors"
+	"time"
+
+	"authsvc/internal/app"
+	apierr "authsvc/internal/errors"
+)
+
+type lifetimes struct{ access, refresh time.Duration }
+
+// refreshCase is everything that the fate of a refresh depends on.
+type refreshCase struct {
+	token Claims
+	app   *app.App
+	grant *Grant // nil: the store has none
+	now   time.Time
+	grace time.Duration
+
+	scope       string // "": not given
+	throughData string // "": not given
+
+	// lostSwap is set once this request has read the grant at the token's own
+	// serial: it held the current token then, so it is no replay now.
+	lostSwap bool
+
+	// appReread is set once the app was read again for this request; a grant of
+	// a newer generation is good then.
+	appReread bool
+
+	key *Key // signs the next pair
+	ttl lifetimes
+}
+
+type action int
+
+const (
+	refuse   action = iota // answer err, change nothing
+	kill                   // delete the grant, then answer err
+	rotate                 // swap in next, then answer its pair
+	repeat                 // answer the grant's current pair again
+	staleApp               // our copy of the app is older than the grant: read it again
+)
+
+type decision struct {
+	do   action
+	next Grant // rotate: the grant to be
+	err  error // refuse and kill: the answer
+	heal bool  // rotate: the store had lost a rotation
+}
+
+func refused(err error) decision { return decision{do: refuse, err: err} }
+
+// decideRefresh is the refresh table of the design: the first case that fits. It
+// is pure; the token has been parsed, and its app tag and expiry have been
+// looked at only so far as to spare the store.
+func decideRefresh(c refreshCase) decision {
+	d := decideLiveRefresh(c)
+	if c.token.Expired(c.now) && d.do != repeat && d.do != staleApp && !isMismatch(d) {
+		// An expired token is expired, whatever else is true of it, and
+		// changes nothing. Only a repeat of the refresh it was used for is
+		// still answered: that its reply was lost must not cost a login.
+		return refused(errRefreshExpired())
+	}
+	return d
+}
+
+func decideLiveRefresh(c refreshCase) decision {
+	g, n := c.grant, c.token.Serial
+	switch {
+	case g == nil:
+		return refused(errRefreshGone())
+	case g.AppKey != c.app.Key:
+		return decision{do: refuse, err: errAppMismatch()}
+	case g.Generation < c.app.Generation:
+		return refused(errRefreshRevoked())
+	case g.Generation > c.app.Generation && !c.appReread:
+		return decision{do: staleApp}
+	case n <= g.Serial && c.token.ExpiresAt > g.KeepUntil:
+		return refused(errRefreshForged())
+	case n == g.Serial:
+		return c.rotated(n)
+	case n > g.Serial:
+		// Nobody but us can sign it, so the store lost rotations in a
+		// failover. The token is the newest there is.
+		d := c.rotated(n)
+		d.heal = d.do == rotate
+		return d
+	case n == g.Serial-1 && within(c.now, g.Rotated, c.grace):
+		return c.repeated()
+	case c.lostSwap, g.Serial >= 2 && n == g.Serial-2 && within(c.now, g.Rotated1, c.grace):
+		return refused(errRefreshSuperseded())
+	default:
+		return decision{do: kill, err: errRefreshReplayed()}
+	}
+}
+
+// rotated is the decision to go on from serial n.
+func (c *refreshCase) rotated(n uint32) decision {
+	g := *c.grant
+	if n == ^uint32(0) {
+		return refused(errRefreshGone()) // 2^32 refreshes: not within a grant's 30 days
+	}
+	may := common(g.Scope, c.app.Scopes)
+	if g.Scope != "" && len(may) == 0 {
+		return refused(scopeError("The app no longer has any of the scopes of this refresh token. Get a new token with client_credentials."))
+	}
+	scope, err := narrow(may, c.scope, "this refresh token")
+	if err != nil {
+		return refused(err)
+	}
+	nowMilli := c.now.UnixMilli()
+	g.Rotated1 = g.Rotated
+	if n > c.grant.Serial {
+		g.Rotated1 = nowMilli // when it was is lost; the benefit of the doubt
+	}
+	g.Rotated = nowMilli
+	g.KeepUntil = max(g.KeepUntil, c.token.ExpiresAt) // it may be from a rotation that the store lost
+	g.setPair(n+1, c.key, c.now, c.ttl)
+	if scope != g.Scope || (c.throughData != "" && c.throughData != g.ThroughData) {
+		// A grant has one scope and one through_data, so the older access
+		// tokens, which were issued with others, end here.
+		g.LowestValid = g.Serial
+		g.Scope = scope
+		if c.throughData != "" {
+			g.ThroughData = c.throughData
+		}
+	}
+	return decision{do: rotate, next: g}
+}
+
+// repeated is the decision on a refresh that has been answered before.
+func (c *refreshCase) repeated() decision {
+	if !sameScope(c.grant.Scope, c.scope) {
+		return refused(scopeError("This refresh token was already used with another scope. Use the refresh token that was issued then."))
+	}
+	if c.throughData != "" && c.throughData != c.grant.ThroughData {
+		return refused(apierr.New(apierr.AuthParameterInvalid,
+			"This refresh token was already used with another through_data. Use the refresh token that was issued then."))
+	}
+	return decision{do: repeat}
+}
+
+func within(now time.Time, since int64, grace time.Duration) bool {
+	return now.UnixMilli() < since+grace.Milliseconds()
+}
+
+func isMismatch(d decision) bool {
+	return errors.Is(d.err, apierr.AppMismatch)
+}
+
+// accessCase is everything that the verdict on an access token depends on,
+// beyond what the token says of itself.
+type accessCase struct {
+	token Claims
+	grant *Grant   // nil: the store has none
+	app   *app.App // nil: there is no such app
+}
+
+// decideAccess tells whether an access token that has been parsed and has not
+// expired is good: nil, or the reason, in the order of the design. A serial
+// above the grant's is good: the store lost a rotation.
+func decideAccess(c accessCase) *apierr.Error {
+	g := c.grant
+	switch {
+	case g == nil:
+		return errAccessRevoked()
+	case c.token.Serial < g.LowestValid:
+		return errAccessRevoked()
+	case c.token.AppTag != TagOf(g.AppKey),
+		c.token.Serial <= g.Serial && c.token.ExpiresAt > g.KeepUntil:
+		return errAccessForged()
+	case c.app == nil:
+		return apierr.New(apierr.AppNotExist,
+			"The app that this access token was issued to no longer exists.")
+	case c.app.Frozen:
+		return apierr.New(apierr.AppFrozen,
+			"The app that this access token was issued to is frozen.")
+	case g.Generation < c.app.Generation:
+		return errAccessRevoked()
+	}
+	return nil
+}
+
+// The answers. Each is made anew, so that no caller can change another's.
+
+func errRefreshInvalid() *apierr.Error {
+	return apierr.New(apierr.RefreshTokenInvalid,
+		"The refresh_token parameter is not a refresh token of this service. Send the refresh_token of the last answer, unchanged; an access token (at_...) does not do.")
+}
+
+func errRefreshForged() *apierr.Error {
+	e := errRefreshInvalid()
+	e.Cause = errForged
+	return e
+}
+
+func errRefreshGone() *apierr.Error {
+	return apierr.New(apierr.RefreshTokenInvalid,
+		"The refresh token is unknown: it was revoked, or its grant is over. Get a new token with client_credentials.")
+}
+
+func errRefreshRevoked() *apierr.Error {
+	return apierr.New(apierr.RefreshTokenInvalid,
+		"All tokens of this app that were issued before its revocation are void. Get a new token with client_credentials.")
+}
+
+func errRefreshSuperseded() *apierr.Error {
+	return apierr.New(apierr.RefreshTokenInvalid,
+		"The refresh token was used before, and so was its successor. Use the newest refresh token; nothing was revoked.")
+}
+
+func errRefreshReplayed() *apierr.Error {
+	return apierr.New(apierr.RefreshTokenInvalid,
+		"The refresh token was used before, too long ago for this to be a retry. The grant and all its tokens are now revoked. Get a new token with client_credentials, and look for a second holder of the token.")
+}
+
+func errRefreshExpired() *apierr.Error {
+	return apierr.New(apierr.RefreshTokenExpired,
+		"The refresh token has expired. Get a new token with client_credentials.")
+}
+
+func errAppMismatch() *apierr.Error {
+	return apierr.New(apierr.AppMismatch,
+		"The refresh token was issued to another app. Use the client_id that it was issued to.")
+}
+
+func errAccessInvalid() *apierr.Error {
+	return apierr.New(apierr.AccessTokenInvalid,
+		"The token is not an access token of this service. Send the access_token of a token answer, unchanged; a refresh token (rt_...) does not do.")
+}
+
+func errAccessForged() *apierr.Error {
+	e := errAccessInvalid()
+	e.Cause = errForged
+	return e
+}
+
+func errAccessRevoked() *apierr.Error {
+	return apierr.New(apierr.AccessTokenInvalid,
+		"The access token was revoked, replaced by a refresh that changed its scope or through_data, or its grant is over. Get a new one.")
+}
+
+func errAccessExpired() *apierr.Error {
+	return apierr.New(apierr.AccessTokenExpired,
+		"The access token has expired. Get a new one with the refresh token or with client_credentials.")
+}

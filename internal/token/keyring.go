@@ -1,0 +1,239 @@
+package token
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"authsvc/internal/app"
+)
+
+// MaxTokenLife is the longest life of a token that can be configured. A key that
+// stopped signing longer ago than this has no living token.
+const MaxTokenLife = 72000 * time.Second
+
+// secretLen is the length of a signing key and of the pepper, in bytes: the
+// output of SHA-256, as RFC 2104 section 3 recommends.
+const secretLen = sha256.Size
+
+// Key is one signing key.
+type Key struct {
+	ID      byte
+	Created time.Time
+	// SignsFrom is when the key begins to sign, by the store's clock. A key
+	// is made known before it is used, so that every replica can verify what
+	// the first of them signs.
+	SignsFrom time.Time
+
+	secret []byte
+	macs   *sync.Pool // of hash.Hash keyed with secret; an HMAC resets faster than it is made
+}
+
+func newKey(id byte, secret []byte, created, signsFrom time.Time) *Key {
+	return &Key{
+		ID: id, Created: created, SignsFrom: signsFrom, secret: secret,
+		macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }},
+	}
+}
+
+// sign puts the MAC of a token body into mac, cut to its length.
+func (k *Key) sign(kind Kind, body, mac []byte) {
+	h := k.macs.Get().(hash.Hash)
+	h.Reset()
+	var first [1 + bodyLen]byte
+	first[0] = byte(kind)
+	copy(first[1:], body)
+	h.Write(first[:])
+	var sum [sha256.Size]byte
+	copy(mac, h.Sum(sum[:0]))
+	k.macs.Put(h)
+}
+
+// Keyring is the signing keys, and the pepper of the apps' secrets. It is never
+// changed once it is made.
+type Keyring struct {
+	pepper app.Pepper
+	keys   []*Key    // by SignsFrom, oldest first
+	index  [256]*Key // by id
+	// dropped are the ids of keys that an operator took out though their
+	// tokens may still be alive.
+	dropped []byte
+}
+
+// NewKeyring makes a keyring with a fresh pepper and one fresh key that signs
+// from now on.
+func NewKeyring(now time.Time) *Keyring {
+	var r Keyring
+	_, _ = rand.Read(r.pepper[:]) // never fails (crypto/rand)
+	secret := make([]byte, secretLen)
+	_, _ = rand.Read(secret)
+	now = now.UTC().Truncate(time.Second)
+	r.add(newKey(1, secret, now, now))
+	return &r
+}
+
+// Pepper is the pepper of the apps' secrets.
+func (r *Keyring) Pepper() app.Pepper { return r.pepper }
+
+// Keys are the signing keys, oldest first.
+func (r *Keyring) Keys() []*Key { return slices.Clone(r.keys) }
+
+func (r *Keyring) add(k *Key) {
+	r.keys = append(r.keys, k)
+	slices.SortStableFunc(r.keys, func(a, b *Key) int { return a.SignsFrom.Compare(b.SignsFrom) })
+	r.index[k.ID] = k
+}
+
+func (r *Keyring) byID(id byte) *Key { return r.index[id] }
+
+// signer is the newest key whose time to sign has come. Where it has come for
+// none (a clock behind the one that made the first key), the oldest signs.
+func (r *Keyring) signer(now time.Time) *Key {
+	for _, k := range slices.Backward(r.keys) {
+		if !k.SignsFrom.After(now) {
+			return k
+		}
+	}
+	return r.keys[0]
+}
+
+// successor checks that next may take the place of r at a time: it has the same
+// pepper, no id stands for another key, and every key whose tokens can still be
+// alive is in it, or was dropped on purpose.
+func (r *Keyring) successor(next *Keyring, now time.Time) error {
+	if next.pepper != r.pepper {
+		return errors.New("the pepper is another, so no app's secret would fit any more")
+	}
+	for i, k := range r.keys {
+		n := next.byID(k.ID)
+		switch {
+		case n != nil && !bytes.Equal(n.secret, k.secret):
+			return fmt.Errorf("key %d is another key under the same id", k.ID)
+		case n != nil || slices.Contains(next.dropped, k.ID):
+		case i == len(r.keys)-1 || now.Before(r.keys[i+1].SignsFrom.Add(MaxTokenLife)):
+			return fmt.Errorf("key %d is missing, and its tokens can still be alive", k.ID)
+		}
+	}
+	return nil
+}
+
+// The keyring file. Unknown fields are refused: a field that this version does
+// not know may change what the keys mean.
+type keyringFile struct {
+	Version int       `json:"version"`
+	Pepper  []byte    `json:"pepper"`
+	Keys    []keyFile `json:"keys"`
+	Dropped []int     `json:"dropped,omitempty"`
+}
+
+type keyFile struct {
+	ID        int       `json:"id"`
+	Secret    []byte    `json:"secret"`
+	Created   time.Time `json:"created"`
+	SignsFrom time.Time `json:"signs_from"`
+}
+
+const keyringVersion = 1
+
+// ParseKeyring reads what Keyring.Marshal writes. No error quotes the data.
+func ParseKeyring(data []byte) (*Keyring, error) {
+	var f keyringFile
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&f); err != nil {
+		return nil, errors.New("not a keyring: not the JSON that authsvc keys init writes")
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, errors.New("not a keyring: something follows its end")
+	}
+	r := &Keyring{}
+	switch {
+	case f.Version != keyringVersion:
+		return nil, fmt.Errorf("keyring version %d is not one this authsvc reads (%d)", f.Version, keyringVersion)
+	case len(f.Pepper) != secretLen:
+		return nil, fmt.Errorf("the pepper has %d bytes instead of %d", len(f.Pepper), secretLen)
+	case len(f.Keys) == 0:
+		return nil, errors.New("the keyring has no key")
+	}
+	copy(r.pepper[:], f.Pepper)
+	for _, k := range f.Keys {
+		switch {
+		case k.ID < 0 || k.ID > 255:
+			return nil, fmt.Errorf("key id %d is not within 0 to 255", k.ID)
+		case r.byID(byte(k.ID)) != nil:
+			return nil, fmt.Errorf("key id %d stands twice", k.ID)
+		case len(k.Secret) != secretLen:
+			return nil, fmt.Errorf("key %d has %d bytes instead of %d", k.ID, len(k.Secret), secretLen)
+		case k.SignsFrom.IsZero():
+			return nil, fmt.Errorf("key %d does not say from when it signs", k.ID)
+		}
+		r.add(newKey(byte(k.ID), k.Secret, k.Created, k.SignsFrom))
+	}
+	for _, id := range f.Dropped {
+		if id < 0 || id > 255 || r.byID(byte(id)) != nil {
+			return nil, fmt.Errorf("dropped key %d is in the keyring, or is no key id", id)
+		}
+		r.dropped = append(r.dropped, byte(id))
+	}
+	return r, nil
+}
+
+// Marshal is the keyring as its file has it. It holds secrets.
+func (r *Keyring) Marshal() []byte {
+	f := keyringFile{Version: keyringVersion, Pepper: r.pepper[:]}
+	for _, k := range r.keys {
+		f.Keys = append(f.Keys, keyFile{ID: int(k.ID), Secret: k.secret, Created: k.Created, SignsFrom: k.SignsFrom})
+	}
+	for _, id := range r.dropped {
+		f.Dropped = append(f.Dropped, int(id))
+	}
+	b, err := json.MarshalIndent(&f, "", "  ")
+	if err != nil {
+		panic(err) // no field of it can fail
+	}
+	return append(b, '\n')
+}
+
+// CreateFile writes the keyring to a new file that only its owner may read. It
+// fails with fs.ErrExist where there is one: a keyring that is overwritten ends
+// every token and every secret. The file appears whole or not at all.
+func (r *Keyring) CreateFile(path string) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".keyring-*") // 0600
+	if err != nil {
+		return fmt.Errorf("creating the keyring: %w", err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(r.Marshal())
+	err = errors.Join(err, tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = os.Link(tmp.Name(), path) // unlike a rename it does not overwrite
+	}
+	if err != nil {
+		return fmt.Errorf("creating the keyring: %w", err)
+	}
+	return nil
+}
+
+// ReadKeyring reads a keyring file.
+func ReadKeyring(path string) (*Keyring, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the keyring: %w", err)
+	}
+	r, err := ParseKeyring(b)
+	if err != nil {
+		return nil, fmt.Errorf("keyring %s: %w", path, err)
+	}
+	return r, nil
+}

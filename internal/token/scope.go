@@ -1,0 +1,62 @@
+package token
+
+import (
+	"slices"
+	"strings"
+
+	apierr "authsvc/internal/errors"
+)
+
+// DefaultScope asks for all that may be had; no scope may have this name.
+const DefaultScope = "default"
+
+// MaxScopeLen is the most bytes that a scope parameter may have.
+const MaxScopeLen = 4096
+
+// narrow returns the scope that is asked for out of what may be had, in the
+// order in which that is written: all of it for none or "default", else the
+// names asked for. One that may not be had, or a scope without names, is APIG.2205.
+func narrow(may []string, asked, whose string) (string, error) {
+	if asked == "" || asked == DefaultScope {
+		return strings.Join(may, " "), nil
+	}
+	if len(asked) > MaxScopeLen {
+		return "", scopeError("The scope parameter is longer than 4096 bytes. Name each scope once, or leave it out.")
+	}
+	names := scopeNames(asked)
+	if len(names) == 0 {
+		return "", scopeError("The scope parameter names no scope. Leave it out to get all that " + whose + " has.")
+	}
+	for _, n := range names {
+		if !slices.Contains(may, n) {
+			return "", scopeError("The scope parameter names a scope that " + whose + " does not have. Ask for fewer, or leave it out to get all of them.")
+		}
+	}
+	granted := make([]string, 0, len(names))
+	for _, s := range may {
+		if slices.Contains(names, s) {
+			granted = append(granted, s)
+		}
+	}
+	return strings.Join(granted, " "), nil
+}
+
+// sameScope tells whether what is asked for, with the meaning that narrow gives
+// it, is exactly the scope that was granted.
+func sameScope(granted, asked string) bool {
+	s, err := narrow(scopeNames(granted), asked, "")
+	return err == nil && s == granted
+}
+
+// common returns the names of granted that are still in may.
+func common(granted string, may []string) []string {
+	return slices.DeleteFunc(scopeNames(granted), func(s string) bool { return !slices.Contains(may, s) })
+}
+
+func scopeNames(scope string) []string {
+	return strings.FieldsFunc(scope, func(r rune) bool { return r == ' ' })
+}
+
+func scopeError(hint string) error {
+	return &apierr.Error{Row: apierr.AuthParameterInvalid, OAuth: "invalid_scope", Hint: hint}
+}
