@@ -87,11 +87,11 @@ var rows = [...]row{
 		message: "The API does not exist or has not been published in the environment.",
 		cause: text{
 			en: "No endpoint has this path; paths are compared exactly, so one with a trailing slash is another path. At a gateway, the API is not published in the environment, or the domain name belongs to no API group.",
-			zh: "请求的路径上没有任何端点；路径须逐字相符，末尾多一个斜杠就是另一条路径。若由前置网关返回，则是该 API 未在当前环境上线，或请求所用的域名不属于任何 API 分组。",
+			zh: "请求的路径上没有任何端点；路径须逐字相符，末尾多一个斜杠就是另一条路径。若由前置网关返回，则是该 API 未在当前环境发布，或请求所用的域名不属于任何 API 分组。",
 		},
 		fix: text{
 			en: "Compare the path with those of authsvc: /oauth/token, /v1/apigw/oauth2/token, /oauth/introspect, /oauth/verify and /oauth/revoke. At a gateway, check the domain name, the path, the environment (X-Stage header) and whether the API is published there.",
-			zh: "请对照 authsvc 的路径：/oauth/token、/v1/apigw/oauth2/token、/oauth/introspect、/oauth/verify 和 /oauth/revoke。在网关一侧，请核对域名、路径、X-Stage 请求头所指的环境，以及 API 是否已在该环境上线。",
+			zh: "请对照 authsvc 的路径：/oauth/token、/v1/apigw/oauth2/token、/oauth/introspect、/oauth/verify 和 /oauth/revoke。在网关一侧，请核对域名、路径、X-Stage 请求头所指的环境，以及 API 在该环境的发布状态。",
 		},
 	},
 	APIMethodNotFound - 1: {
@@ -103,7 +103,7 @@ var rows = [...]row{
 		},
 		fix: text{
 			en: "Use a method that the Allow header of the answer names. If you did send POST, look for a redirect on the way, from http to https for instance: many clients repeat a redirected POST as GET.",
-			zh: "请改用应答中 Allow 头列出的方法。如果发送的确实是 POST，请检查途中是否有重定向（例如从 http 到 https）：许多客户端跟随重定向时会把 POST 变成 GET。",
+			zh: "请改用响应中 Allow 头列出的方法。如果发送的确实是 POST，请检查途中是否有重定向（例如从 http 到 https）：许多客户端跟随重定向时会把 POST 变成 GET。",
 		},
 	},
 	BackendNotFound - 1: {
@@ -199,7 +199,7 @@ var rows = [...]row{
 		},
 		fix: text{
 			en: "Put the parameters into the form body: the token endpoint reads them there only, never in the query string. Otherwise look for code that keeps appending to the URL, such as a redirect loop.",
-			zh: "请把参数放进表单请求体：令牌端点只从那里读取参数，从不读取查询串。否则请检查是否有逻辑在不断拼长 URL，例如循环重定向。",
+			zh: "请把参数放进表单请求体：令牌端点只从那里读取参数，从不读取查询串。否则请检查是否有逻辑在不断加长 URL，例如循环重定向。",
 		},
 	},
 	RequestHeadersTooLarge - 1: {
@@ -219,7 +219,7 @@ var rows = [...]row{
 		message: "Backend unavailable.",
 		cause: text{
 			en: "A gateway in front answers this, not authsvc: it could not connect to the backend, or the connection broke before an answer came.",
-			zh: "此错误来自前置网关，而非 authsvc：网关连接后端失败，或连接在得到应答前中断。",
+			zh: "此错误来自前置网关，而非 authsvc：网关连接后端失败，或连接在得到响应前中断。",
 		},
 		fix: text{
 			en: "Check from the gateway's host that the backend's address and port can be reached through security groups and firewalls. If authsvc is the backend, check that it runs and is ready.",
@@ -231,7 +231,7 @@ var rows = [...]row{
 		message: "Backend timeout.",
 		cause: text{
 			en: "A gateway in front answers this, not authsvc: the backend took the connection, but did not answer within the time-out set for the API.",
-			zh: "此错误来自前置网关，而非 authsvc：后端接受了连接，却没有在该 API 设定的时限内应答。",
+			zh: "此错误来自前置网关，而非 authsvc：后端接受了连接，却没有在该 API 设定的时限内响应。",
 		},
 		fix: text{
 			en: "Find out what held the backend up: a slow query, overload, a lock. authsvc gives up on its store after 300 ms by default and answers APIG.0613, so a time-out in front of it points to the network or an overloaded host.",
@@ -267,11 +267,11 @@ var rows = [...]row{
 		message: "Backend timeout",
 		cause: text{
 			en: "A gateway in front answers this, not authsvc: its time-out ended before the backend had sent its answer.",
-			zh: "此错误来自前置网关，而非 authsvc：后端尚未送出应答，网关的等待时间就已用尽。",
+			zh: "此错误来自前置网关，而非 authsvc：后端尚未返回响应，网关的等待时间就已用尽。",
 		},
 		fix: text{
 			en: "Measure how long the backend itself takes for this call and make it faster, or answer at once and work in the background; raise the API's time-out only if the work really takes that long.",
-			zh: "测量后端处理该请求的实际耗时，设法加快，或先应答再在后台执行；只有确实需要这么久时，才调大该 API 的超时。",
+			zh: "测量后端处理该请求的实际耗时，设法加快，或先返回响应，再在后台执行；只有确实需要这么久时，才调大该 API 的超时。",
 		},
 	},
 	SSLProtocolUnsupported - 1: {
@@ -327,7 +327,7 @@ var rows = [...]row{
 		message: "Incorrect app authentication information.",
 		cause: text{
 			en: "A gateway in front answers this, not authsvc: the app's signature or AppCode does not fit the request. Usually the request was changed after it was signed (method, path, query or body), or the client's clock is wrong.",
-			zh: "此错误来自前置网关，而非 authsvc：App 的签名或 AppCode 与请求不符。常见原因是签名之后请求又有改动（方法、路径、查询串或请求体），或客户端时钟不准。",
+			zh: "此错误来自前置网关，而非 authsvc：App 的签名或 AppCode 与请求不符。常见原因是签名之后请求又有改动（路径、方法、请求体或查询串），或客户端时钟不准。",
 		},
 		fix: text{
 			en: "Encode first, then sign, let no proxy change the request after that, and synchronise the clock. A call that carries a token of authsvc needs no signature: check which authentication the API is set to.",
@@ -339,7 +339,7 @@ var rows = [...]row{
 		message: "The app is not authorized to access the API.",
 		cause: text{
 			en: "The app is known, but may not do this: at /oauth/introspect it lacks the introspect role, at /oauth/verify its token lacks a scope that the call needs. At a gateway, the app has not been authorized for the API.",
-			zh: "App 身份无误，但无权执行此操作：在 /oauth/introspect 是缺少 introspect 角色，在 /oauth/verify 是令牌缺少本次调用所需的 scope。若由前置网关返回，则是 API 尚未授权给此 App。",
+			zh: "App 身份无误，但无权执行此操作：若由 /oauth/introspect 返回，是 App 缺少 introspect 角色；若由 /oauth/verify 返回，是令牌缺少本次调用所需的 scope；若由前置网关返回，是 API 尚未授权给此 App。",
 		},
 		fix: text{
 			en: "Have ops give the introspect role to the app that asks for the gateway. For a missing scope, have ops add it to the app's scopes and then get a token with client_credentials; at a gateway, authorize the app for the API.",
@@ -531,11 +531,11 @@ var rows = [...]row{
 		message: "Internal server error.",
 		cause: text{
 			en: "Something failed that authsvc did not foresee; the answer keeps the reason back, and it is logged once under the request id. At a gateway, the gateway itself failed.",
-			zh: "发生了 authsvc 未曾预料的故障；应答不透露原因，原因只以请求 ID 记入日志一次。若由前置网关返回，则是网关自身的故障。",
+			zh: "发生了 authsvc 未曾预料的故障；响应不透露原因，原因只以请求 ID 记入日志一次。若由前置网关返回，则是网关自身的故障。",
 		},
 		fix: text{
 			en: "Retry after a short wait; a refresh is safe to repeat within the grace of 60 s. If it stays, give ops the request_id of the answer, which leads to the reason in the log.",
-			zh: "稍候重试；刷新请求在 60 秒宽限期内可以放心重发。若持续出现，请把应答中的 request_id 交给运维，凭它即可在日志中查到原因。",
+			zh: "稍候重试；刷新请求在 60 秒宽限期内可以放心重发。若持续出现，请把响应中的 request_id 交给运维，凭它即可在日志中查到原因。",
 		},
 	},
 	BadRequest - 1: {
@@ -651,7 +651,7 @@ var rows = [...]row{
 		message: "The IAM service is currently unavailable.",
 		cause: text{
 			en: "authsvc could not reach its token store within the deadline (300 ms by default) or could not read a record in it, and does not guess; IAM service in the message is the gateway's wording. At a full gateway, IAM itself does not answer.",
-			zh: "authsvc 未能在时限内（默认 300 ms）访问令牌存储，或读不懂其中的记录，因此不对令牌妄下结论；消息里的 IAM service 沿用网关的说法。若由完整的网关返回，则是 IAM 没有响应。",
+			zh: "authsvc 未能在时限内（默认 300 ms）访问令牌存储，或读不懂其中的记录，因此不会对令牌作出猜测；消息里的 IAM service 沿用网关的说法。若由完整的网关返回，则是 IAM 没有响应。",
 		},
 		fix: text{
 			en: "Callers: retry after the time in Retry-After; a refresh is safe to repeat within its grace. Ops: check that Redis runs, can be reached and has memory left, and compare its latency with --store-timeout; the request_id leads to the reason in the log.",
@@ -687,7 +687,7 @@ var rows = [...]row{
 		message: "Incorrect third-party authentication response information",
 		cause: text{
 			en: "A gateway in front answers this, not authsvc: it reached the third-party authentication service, but the answer did not come in time or could not be understood.",
-			zh: "此错误来自前置网关，而非 authsvc：已连上第三方认证服务，但对方迟迟不应答，或应答内容无法理解。",
+			zh: "此错误来自前置网关，而非 authsvc：已连上第三方认证服务，但对方迟迟不响应，或响应内容无法理解。",
 		},
 		fix: text{
 			en: "Call the service by hand, compare its status and body with what the plug-in expects, and check the plug-in's time-out.",
@@ -747,7 +747,7 @@ var rows = [...]row{
 		message: "Refresh token is invalid",
 		cause: text{
 			en: "The refresh token is not usable: malformed, forged, an access token in its place, unknown, revoked, or already used and replayed. A replay after the grace of 60 s also ends its grant and every token of it.",
-			zh: "刷新令牌不可用：格式错误、系伪造、误传了访问令牌、未知、已吊销，或是用过之后又被重放。在 60 秒宽限期之后重放，还会使整个授权及其全部令牌失效。",
+			zh: "刷新令牌不可用：格式错误、系伪造、实为访问令牌、未知、已吊销，或用过之后又被重放。在 60 秒宽限期之后重放，还会使整个授权及其全部令牌失效。",
 		},
 		fix: text{
 			en: "Send the newest refresh_token (it starts with rt_) exactly as received, and let one place in your code refresh and store the new pair. Still refused: get a new pair with client_credentials, and if the replay was not yours, treat the token as leaked.",
@@ -759,7 +759,7 @@ var rows = [...]row{
 		message: "Access token is invalid",
 		cause: text{
 			en: "The access token is not usable: malformed, forged, a refresh token in its place, revoked, made void by a refresh that changed scope or through_data, or without its grant. At /oauth/revoke, it is the access token of another app.",
-			zh: "访问令牌不可用：格式错误、系伪造、误传了刷新令牌、已吊销、因刷新时更改了 scope 或 through_data 而作废，或其授权已不存在。在 /oauth/revoke，则是该访问令牌属于另一个 App。",
+			zh: "访问令牌不可用：格式错误、系伪造、实为刷新令牌、已吊销、因刷新时更改了 scope 或 through_data 而作废，或其授权已不存在。若由 /oauth/revoke 返回，则是该访问令牌属于另一个 App。",
 		},
 		fix: text{
 			en: "Send the newest access_token whole, not cut short by a log, a header or a database column: it starts with at_ and has 67 characters. If it is the right one, get another by refresh or with client_credentials.",
@@ -871,7 +871,7 @@ var rows = [...]row{
 		},
 		fix: text{
 			en: "Send the refresh_token from the latest token answer; if you have none, get a pair with grant_type=client_credentials.",
-			zh: "请发送最近一次令牌应答中的 refresh_token；若手头没有，请用 grant_type=client_credentials 获取一对令牌。",
+			zh: "请发送最近一次令牌响应中的 refresh_token；若手头没有，请用 grant_type=client_credentials 获取一对令牌。",
 		},
 	},
 	RefreshTokenExpired - 1: {
@@ -890,8 +890,8 @@ var rows = [...]row{
 		code: "APIG.1002", status: 401, oauth: "invalid_token",
 		message: "Access token is expired",
 		cause: text{
-			en: "The access token is genuine, but its lifetime is over: 3600 s by default, counted from issue; expires_in told it.",
-			zh: "访问令牌确由 authsvc 签发，但有效期已过：自签发起默认 3600 秒，以 expires_in 为准。",
+			en: "The access token is genuine, but its lifetime is over (3600 s by default; expires_in told it). /oauth/introspect reports this with status 200 and active false.",
+			zh: "访问令牌确由 authsvc 签发，但有效期已过（默认 3600 秒，以 expires_in 为准）。/oauth/introspect 报告此情形时状态码为 200，active 为 false。",
 		},
 		fix: text{
 			en: "Get a new one with grant_type=refresh_token, or with client_credentials if the refresh token has expired too. Renew shortly before expires_in runs out, counted from receipt, so that clocks need not agree.",
@@ -903,7 +903,7 @@ var rows = [...]row{
 		message: "App not match refresh token",
 		cause: text{
 			en: "The refresh token is genuine, but it belongs to another app than the one whose client_id and client_secret came with it. Nothing has been changed or revoked.",
-			zh: "刷新令牌是真的，但它不属于随请求发送的 client_id 和 client_secret 所代表的 App。没有任何内容因此被改动或吊销。",
+			zh: "刷新令牌确由 authsvc 签发，但它属于另一个 App，而非随请求发送的 client_id 和 client_secret 所代表的 App。没有任何内容因此被改动或吊销。",
 		},
 		fix: text{
 			en: "Use the client_id and client_secret with which the token was obtained. Look for mixed-up environments or tenants in the configuration, or a token cache that is shared but not keyed by client_id.",
@@ -914,8 +914,8 @@ var rows = [...]row{
 		code: "APIG.1004", status: 401, oauth: "invalid_token",
 		message: "App not exist",
 		cause: text{
-			en: "The access token is well signed and has not expired, but the app that it was issued to has been deleted since.",
-			zh: "访问令牌签名正确且未过期，但它所属的 App 后来已被删除。",
+			en: "The access token is well signed and has not expired, but the app that it was issued to has been deleted since. From /oauth/introspect, this comes with status 200 and active false.",
+			zh: "访问令牌签名正确且未过期，但它所属的 App 后来已被删除。若由 /oauth/introspect 返回，则状态码为 200，active 为 false。",
 		},
 		fix: text{
 			en: "Ask ops whether the app was deleted on purpose. If it is created again, even with the same key, older tokens stay void: get a new pair with client_credentials.",
@@ -927,7 +927,7 @@ var rows = [...]row{
 		message: "AppKey or AppSecret is invalid",
 		cause: text{
 			en: "client_id and client_secret have the right shape, but there is no such app or the secret is wrong. Both get the same answer, so that nobody can find out which keys exist.",
-			zh: "client_id 和 client_secret 的格式正确，但没有这个 App，或密钥不对。两种情况的应答相同，以免有人借此探知哪些 AppKey 存在。",
+			zh: "client_id 和 client_secret 的格式正确，但没有这个 App，或密钥不对。两种情况的响应相同，以免有人借此探知哪些 AppKey 存在。",
 		},
 		fix: text{
 			en: "Check that key and secret belong together and to this environment, and whether the secret has been changed; percent-encode special characters. Do not retry with the same values: too many wrong secrets lead to APIG.0308.",

@@ -1,0 +1,163 @@
+package httpapi
+
+import (
+	"encoding/base64"
+	"mime"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"authsvc/internal/app"
+	apierr "authsvc/internal/errors"
+)
+
+// request is a POST request of an app, parsed: its form, and who it says it is.
+type request struct {
+	form
+	id string
+	// secrets are what the caller may mean as its secret: one, or the two
+	// ways in which HTTP Basic can be read. None: not given.
+	secrets []string
+}
+
+// parse applies rules 0 (413) to 3 and returns the parsed request. It fails with
+// APIG.0201 (413), 2204, 2206 or 2205. Rule 0 and 2 need the whole body, so it is
+// read before any rule answers.
+func (x *exchange) parse(known ...param) (*request, error) {
+	r := x.Request
+	if r.ContentLength > maxBody {
+		return nil, errBodyTooLarge() // rule 0, at once
+	}
+	f, err := readForm(http.MaxBytesReader(x.Writer, r.Body, maxBody), known)
+	if err != nil {
+		return nil, err // rule 0
+	}
+	if !isForm(r.Header.Values("Content-Type")) { // rule 1
+		return nil, apierr.New(apierr.ContentTypeInvalid,
+			"The Content-Type header is not application/x-www-form-urlencoded (a charset, if any, is UTF-8). Send the parameters as a form.")
+	}
+	q := &request{form: f, id: f.values[clientID]}
+	if f.has(clientSecret) {
+		q.secrets = []string{f.values[clientSecret]}
+	}
+	if auth := r.Header.Values("Authorization"); len(auth) > 0 {
+		if err := q.useBasic(auth); err != nil {
+			return nil, err // rule 2, or 3
+		}
+	}
+	if f.fault != "" { // rule 3
+		return nil, apierr.New(apierr.AuthParameterInvalid, f.fault)
+	}
+	return q, nil
+}
+
+// isForm tells whether a Content-Type is that of a form in UTF-8.
+func isForm(contentType []string) bool {
+	const form = "application/x-www-form-urlencoded"
+	if len(contentType) != 1 {
+		return false
+	}
+	if contentType[0] == form {
+		return true
+	}
+	media, p, err := mime.ParseMediaType(contentType[0])
+	charset, given := p["charset"]
+	return err == nil && media == form && (!given || strings.EqualFold(charset, "utf-8"))
+}
+
+// useBasic takes the client from the Authorization headers of a request (RFC 6749
+// section 2.3.1). It fails with APIG.2206 (rule 2), or 2205 (rule 3).
+func (q *request) useBasic(headers []string) error {
+	if len(headers) > 1 {
+		return apierr.New(apierr.AuthMethodInvalid,
+			"The request has more than one Authorization header. Send one.")
+	}
+	scheme, encoded, _ := strings.Cut(headers[0], " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return apierr.New(apierr.AuthMethodInvalid,
+			"The scheme of the Authorization header is not Basic. Use Basic, or send client_id and client_secret in the body.")
+	}
+	if q.has(clientSecret) {
+		return apierr.New(apierr.AuthMethodInvalid,
+			"The client authenticates in two ways, with the Authorization header and with client_secret in the body. Use one.")
+	}
+	decoded, err := base64.StdEncoding.DecodeString(strings.TrimLeft(encoded, " "))
+	text := string(decoded)
+	id, secret, colon := strings.Cut(text, ":")
+	if err != nil || !colon || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+		return apierr.New(apierr.AuthParameterInvalid,
+			"The Authorization header is malformed. After Basic comes the base64 form of client_id:client_secret.")
+	}
+	id, secrets := readBasic(id, secret)
+	if q.has(clientID) && q.values[clientID] != id {
+		return apierr.New(apierr.AuthMethodInvalid,
+			"The client_id in the body is not the one in the Authorization header. Leave it out of the body, or send the same.")
+	}
+	q.id, q.secrets = id, secrets
+	return nil
+}
+
+// readBasic returns what the two parts of HTTP Basic may mean. RFC 6749 has each
+// of them form-encoded first, but curl and others send them as they stand, and
+// for a secret with a percent sign both readings may fit: either is then tried.
+func readBasic(id, secret string) (key string, secrets []string) {
+	if d, err := url.QueryUnescape(id); err == nil && app.ValidKey(d) {
+		id = d
+	}
+	if secret == "" {
+		return id, nil
+	}
+	d, err := url.QueryUnescape(secret)
+	if err != nil || d == secret || !app.ValidSecret(d) {
+		return id, []string{secret}
+	}
+	if !app.ValidSecret(secret) {
+		return id, []string{d}
+	}
+	return id, []string{d, secret}
+}
+
+// requireClient is the first half of rule 5: APIG.2211, 2212.
+func (q *request) requireClient() error {
+	if q.id == "" {
+		return apierr.New(apierr.ClientIDMissing,
+			"The client_id parameter is missing. Send it in the body, or with HTTP Basic.")
+	}
+	if len(q.secrets) == 0 {
+		return apierr.New(apierr.ClientSecretMissing,
+			"The client_secret parameter is missing. Send it in the body, or with HTTP Basic.")
+	}
+	return nil
+}
+
+// authenticate applies rules 7 to 9, and of rule 10 what holds for every
+// endpoint that an app calls. It fails with APIG.2201, 1009, 0502 or 0405.
+func (x *exchange) authenticate(q *request) (app.Authenticated, error) {
+	// Rule 7.
+	if !app.ValidKey(q.id) {
+		return app.Authenticated{}, apierr.New(apierr.KeyOrSecretMalformed,
+			"The client_id cannot be an AppKey: 8 to 200 of the characters A-Z a-z 0-9 _ - and a letter or digit first.")
+	}
+	for _, s := range q.secrets {
+		if !app.ValidSecret(s) {
+			return app.Authenticated{}, apierr.New(apierr.KeyOrSecretMalformed,
+				"The client_secret cannot be a secret: 8 to 128 of the characters A-Z a-z 0-9 _ - ! @ # $ % and a letter or digit first. In a form, % is written %25.")
+		}
+	}
+	if _, known := x.server.cfg.Apps.Lookup(q.id); known {
+		x.app = q.id // for the log; an unknown one may be a secret in the wrong place
+	}
+	// Rule 8, too many wrong secrets (APIG.0308), has its place here: before
+	// the secret is looked at.
+
+	// Rule 9.
+	who, err := x.server.cfg.Apps.Authenticate(q.id, q.secrets...)
+	if err != nil {
+		return who, err
+	}
+	// Rule 10, without the limits on token requests.
+	ip, _ := netip.ParseAddr(x.ClientIP()) // an address that is none is trusted by nobody
+	return who, who.Admit(ip)
+}

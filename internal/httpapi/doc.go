@@ -1,0 +1,9 @@
+// Package httpapi is the service on the wire: it parses a request once into a
+// typed value, has the app authenticated, makes one call of token.Manager, and
+// renders the answer.
+//
+// It owns the endpoints (one file each), the form parser, the order in which the
+// rules about a request answer, the one renderer of failures, the request log
+// and the metrics. It does not own what a token is or when it is good (package
+// token), who an app is (package app), or listeners and their life (cmd/authsvc).
+package httpapi

@@ -1,0 +1,80 @@
+package httpapi
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"html/template"
+	"net/http"
+	"slices"
+
+	"github.com/gin-gonic/gin"
+	"golang.org/x/text/language"
+
+	apierr "authsvc/internal/errors"
+)
+
+// errorRow is one row of the table, explained in one language.
+type errorRow struct {
+	ErrorCode  string `json:"error_code"`
+	HTTPStatus int    `json:"http_status"`
+	ErrorMsg   string `json:"error_msg"`
+	Error      string `json:"error"`
+	Cause      string `json:"cause"`
+	Fix        string `json:"fix"`
+}
+
+//go:embed errorpages.html
+var errorPagesHTML string
+
+var errorPagesTemplate = template.Must(template.New("errors").Parse(errorPagesHTML))
+
+// errorPages is GET /errors and GET /errors/APIG.2208: every row of the table, or
+// of one code; HTML for a browser, else JSON; English, or Chinese by
+// Accept-Language or ?lang=zh. It fails with APIG.0101.
+func (x *exchange) errorPages() error {
+	code := x.Param("code")
+	rows := slices.Collect(apierr.All())
+	if code != "" {
+		rows = slices.DeleteFunc(rows, func(r apierr.Row) bool { return r.Code() != code })
+	}
+	if len(rows) == 0 {
+		return apierr.New(apierr.APINotFound, "The table has no such code. All of them are at /errors.")
+	}
+	lang, tag := x.language()
+	page := struct {
+		Lang, Code string
+		Chinese    bool
+		Rows       []errorRow
+	}{Lang: tag, Code: code, Chinese: lang == apierr.Chinese}
+	for _, r := range rows {
+		page.Rows = append(page.Rows, errorRow{
+			ErrorCode: r.Code(), HTTPStatus: r.Status(), ErrorMsg: r.Message(), Error: r.OAuthName(),
+			Cause: r.Cause(lang), Fix: r.Fix(lang),
+		})
+	}
+	x.Header("Content-Language", tag)
+	x.Header("Vary", "Accept, Accept-Language")
+	if x.NegotiateFormat(gin.MIMEJSON, gin.MIMEHTML) != gin.MIMEHTML {
+		return x.renderPublic(page.Rows)
+	}
+	var html bytes.Buffer
+	if err := errorPagesTemplate.Execute(&html, page); err != nil {
+		return fmt.Errorf("rendering the error pages: %w", err)
+	}
+	x.Header("Cache-Control", "public, max-age=300")
+	x.Header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+	x.Header("X-Content-Type-Options", "nosniff")
+	x.Data(http.StatusOK, "text/html; charset=utf-8", html.Bytes())
+	return nil
+}
+
+var languages = language.NewMatcher([]language.Tag{language.English, language.Chinese})
+
+// language is the language that the reader wants: ?lang= before Accept-Language.
+func (x *exchange) language() (apierr.Lang, string) {
+	if _, i := language.MatchStrings(languages, x.Query("lang"), x.GetHeader("Accept-Language")); i == 1 {
+		return apierr.Chinese, "zh"
+	}
+	return apierr.English, "en"
+}

@@ -1,0 +1,232 @@
+package httpapi
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"unicode/utf8"
+
+	"authsvc/internal/app"
+	apierr "authsvc/internal/errors"
+	"authsvc/internal/token"
+)
+
+// maxBody is the most bytes of a request body (the table's row APIG.0201, 413).
+const maxBody = 12 << 20
+
+// param is a form parameter that some endpoint knows.
+type param uint8
+
+const (
+	grantType param = iota
+	clientID
+	clientSecret
+	refreshToken
+	throughData
+	scope
+	tokenParam
+	tokenTypeHint
+	paramCount
+)
+
+// params are the names of the parameters, and how many bytes of a value its rule
+// needs. One byte more is kept, so that the rule sees that there was more.
+var params = [paramCount]struct {
+	name string
+	keep int
+}{
+	grantType:     {"grant_type", len("client_credentials")},
+	clientID:      {"client_id", app.MaxKeyLen},
+	clientSecret:  {"client_secret", app.MaxSecretLen},
+	refreshToken:  {"refresh_token", token.TokenLen},
+	throughData:   {"through_data", token.MaxThroughData * utf8.UTFMax},
+	scope:         {"scope", token.MaxScopeLen},
+	tokenParam:    {"token", token.TokenLen},
+	tokenTypeHint: {"token_type_hint", 0},
+}
+
+// maxName is the length of the longest name in params.
+const maxName = len("token_type_hint")
+
+// form is a parsed body.
+type form struct {
+	// values are the values of the known parameters, cut after one byte more
+	// than their rule needs; "" for one that is missing or empty (RFC 6749
+	// section 3.2: the same).
+	values [paramCount]string
+	// fault says what was wrong with the body, "" for nothing (rule 3). It is
+	// kept, not returned, because other rules answer first.
+	fault string
+}
+
+// has tells whether a parameter was given with a value.
+func (f *form) has(p param) bool { return f.values[p] != "" }
+
+// readForm reads a body to its end, in one pass and in bounded memory, whatever
+// its size. Only the parameters in known are kept; the rest must still be valid
+// UTF-8 without NUL. It fails with APIG.0201 (413).
+func readForm(body io.Reader, known []param) (form, error) {
+	buf := readBuffers.Get().(*[4 << 10]byte)
+	defer readBuffers.Put(buf)
+	p := formParser{known: known}
+	for {
+		n, err := body.Read(buf[:])
+		p.write(buf[:n])
+		var tooLarge *http.MaxBytesError
+		switch {
+		case err == nil:
+			continue
+		case errors.Is(err, io.EOF):
+			p.endPair()
+			return p.form, nil
+		case errors.As(err, &tooLarge):
+			return form{}, errBodyTooLarge()
+		default:
+			// Cut off, or its chunks are malformed.
+			p.fail("The body could not be read to its end. Send it whole, with the right Content-Length.")
+			return p.form, nil
+		}
+	}
+}
+
+func errBodyTooLarge() error {
+	return apierr.New(apierr.RequestEntityTooLarge,
+		"The body is larger than 12 MiB. A token request needs a few hundred bytes.")
+}
+
+var readBuffers = sync.Pool{New: func() any { return new([4 << 10]byte) }}
+
+// formParser is the state between two bytes of a form
+// (application/x-www-form-urlencoded, WHATWG URL section 5.1).
+type formParser struct {
+	known []param
+	form  form
+	seen  [paramCount]bool
+
+	inValue bool
+	name    [maxName + 1]byte // one byte more: a longer name is no known one
+	nameLen int
+	current param  // the parameter of the value; paramCount for one that is not known
+	value   []byte // what is kept of it
+
+	escape  int // how many digits of a %xx are still to come
+	escaped byte
+	rune    [utf8.UTFMax]byte // an unfinished UTF-8 sequence
+	runeLen int
+}
+
+func (p *formParser) fail(fault string) {
+	if p.form.fault == "" {
+		p.form.fault = fault
+	}
+}
+
+func (p *formParser) write(b []byte) {
+	for _, c := range b {
+		switch {
+		case c == '&':
+			p.endPair()
+		case p.escape > 0:
+			p.hexDigit(c)
+		case c == '%':
+			p.escape, p.escaped = 2, 0
+		case c == '=' && !p.inValue:
+			p.endName()
+		case c == '+':
+			p.add(' ')
+		default:
+			p.add(c)
+		}
+	}
+}
+
+func (p *formParser) hexDigit(c byte) {
+	var d byte
+	switch {
+	case '0' <= c && c <= '9':
+		d = c - '0'
+	case 'a' <= c && c <= 'f':
+		d = c - 'a' + 10
+	case 'A' <= c && c <= 'F':
+		d = c - 'A' + 10
+	default:
+		p.fail("The body has a percent sign that two hexadecimal digits do not follow. Form-encode every value; a percent sign itself is %25.")
+		p.escape = 0
+		return
+	}
+	p.escaped = p.escaped<<4 | d
+	if p.escape--; p.escape == 0 {
+		p.add(p.escaped)
+	}
+}
+
+// add takes one decoded byte of a name or value.
+func (p *formParser) add(c byte) {
+	if c == 0 {
+		p.fail("The body has a NUL character. No parameter may contain one.")
+	}
+	if c >= utf8.RuneSelf || p.runeLen > 0 {
+		p.addRune(c)
+	}
+	switch {
+	case !p.inValue:
+		if p.nameLen < len(p.name) {
+			p.name[p.nameLen] = c
+			p.nameLen++
+		}
+	case p.current != paramCount && len(p.value) <= params[p.current].keep:
+		p.value = append(p.value, c)
+	}
+}
+
+func (p *formParser) addRune(c byte) {
+	p.rune[p.runeLen] = c
+	p.runeLen++
+	if seq := p.rune[:p.runeLen]; utf8.FullRune(seq) {
+		if r, size := utf8.DecodeRune(seq); r == utf8.RuneError && size <= 1 {
+			p.fail(badUTF8)
+		}
+		p.runeLen = 0
+	}
+}
+
+const badUTF8 = "The body is not valid UTF-8. Encode every parameter in UTF-8 before form-encoding it."
+
+// endText checks what may not be left unfinished at the end of a name or value.
+func (p *formParser) endText() {
+	if p.escape > 0 {
+		p.hexDigit('&')
+	}
+	if p.runeLen > 0 {
+		p.fail(badUTF8)
+		p.runeLen = 0
+	}
+}
+
+func (p *formParser) endName() {
+	p.endText()
+	p.inValue, p.current, p.value = true, paramCount, p.value[:0]
+	name := string(p.name[:p.nameLen])
+	for _, k := range p.known {
+		if params[k].name == name {
+			if p.seen[k] {
+				p.fail("The parameter " + name + " is given more than once. Send it once.")
+				return // the first stays
+			}
+			p.seen[k] = true
+			p.current = k
+		}
+	}
+}
+
+func (p *formParser) endPair() {
+	if !p.inValue {
+		p.endName() // a name without "=" is a parameter without a value
+	}
+	p.endText()
+	if p.current != paramCount {
+		p.form.values[p.current] = string(p.value)
+	}
+	p.inValue, p.nameLen = false, 0
+}

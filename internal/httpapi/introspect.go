@@ -1,0 +1,90 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"authsvc/internal/app"
+	apierr "authsvc/internal/errors"
+)
+
+// activeBody is the answer for a good token (RFC 7662 section 2.2).
+type activeBody struct {
+	Active      bool   `json:"active"`
+	ClientID    string `json:"client_id"`
+	Sub         string `json:"sub"`
+	Scope       string `json:"scope,omitempty"`
+	TokenType   string `json:"token_type"`
+	IssuedAt    int64  `json:"iat"`
+	ExpiresAt   int64  `json:"exp"`
+	Issuer      string `json:"iss"`
+	JTI         string `json:"jti"`
+	ThroughData string `json:"through_data,omitempty"`
+}
+
+// inactiveBody is the answer for any other. The reason goes beyond RFC 7662,
+// because the gateway must tell an expired token from an invalid one.
+type inactiveBody struct {
+	Active    bool   `json:"active"`
+	ErrorCode string `json:"error_code,omitempty"`
+	ErrorMsg  string `json:"error_msg,omitempty"`
+}
+
+// introspect is POST /oauth/introspect (RFC 7662).
+func (x *exchange) introspect() error {
+	q, err := x.parse(tokenParam, tokenTypeHint, clientID, clientSecret)
+	if err != nil {
+		return err
+	}
+	who, err := x.caller(q)
+	if err != nil {
+		return err
+	}
+	if !who.App().HasRole(app.RoleIntrospect) {
+		return apierr.New(apierr.AppNotAuthorized,
+			"The app does not have the role introspect. Ask the operator to add it to the roles of the app.")
+	}
+	if err := q.requireToken(); err != nil {
+		return err
+	}
+	ctx, cancel := x.storeContext()
+	defer cancel()
+	i, err := x.server.cfg.Manager.Inspect(ctx, q.values[tokenParam])
+	switch {
+	case err != nil:
+		return err
+	case i.Reason != nil && x.server.cfg.IntrospectReason:
+		return x.render(http.StatusOK, inactiveBody{ErrorCode: i.Reason.Row.Code(), ErrorMsg: i.Reason.Row.Message()})
+	case i.Reason != nil:
+		return x.render(http.StatusOK, inactiveBody{})
+	}
+	return x.render(http.StatusOK, activeBody{
+		Active:      true,
+		ClientID:    i.AppKey,
+		Sub:         i.AppKey,
+		Scope:       i.Scope,
+		TokenType:   "Bearer",
+		IssuedAt:    i.IssuedAt,
+		ExpiresAt:   i.ExpiresAt,
+		Issuer:      x.server.cfg.Issuer,
+		JTI:         i.JTI,
+		ThroughData: i.ThroughData,
+	})
+}
+
+// caller is the app that calls /oauth/introspect or /oauth/revoke: rules 5 and 7
+// to 10 of the token endpoint, without the limits on token requests.
+func (x *exchange) caller(q *request) (app.Authenticated, error) {
+	if err := q.requireClient(); err != nil {
+		return app.Authenticated{}, err
+	}
+	return x.authenticate(q)
+}
+
+// requireToken wants the token parameter: APIG.2205.
+func (q *request) requireToken() error {
+	if q.has(tokenParam) {
+		return nil
+	}
+	return apierr.New(apierr.AuthParameterInvalid,
+		"The token parameter is missing. Send the token in the body.")
+}

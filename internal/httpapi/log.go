@@ -1,0 +1,64 @@
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"regexp"
+	"time"
+
+	"authsvc/internal/token"
+)
+
+// finish logs and counts a request that has been answered: one event each.
+func (x *exchange) finish() {
+	took := time.Since(x.start)
+	code, level := "ok", slog.LevelInfo
+	attrs := make([]slog.Attr, 0, 12)
+	attrs = append(attrs,
+		slog.String("request_id", x.id),
+		slog.String("endpoint", x.endpoint),
+		slog.Int("status", x.Writer.Status()),
+	)
+	if e := x.failure; e != nil {
+		code = e.Row.Code()
+		if e.Row.Status() >= 500 {
+			level = slog.LevelError
+		}
+		attrs = append(attrs, slog.String("error", e.OAuthName()), slog.String("hint", e.Hint))
+		if e.Cause != nil {
+			attrs = append(attrs, slog.String("cause", e.Cause.Error()))
+		}
+	}
+	attrs = append(attrs,
+		slog.String("code", code),
+		slog.String("app", x.app),
+		slog.Float64("duration", took.Seconds()),
+		slog.Int("bytes", max(0, x.Writer.Size())),
+		slog.String("client_ip", x.ClientIP()),
+	)
+	// A caller's own id helps to follow a call through several services; ours
+	// is never taken from it.
+	if id := x.GetHeader("X-Request-Id"); callerID.MatchString(id) {
+		attrs = append(attrs, slog.String("caller_request_id", id))
+	}
+	ctx := context.WithoutCancel(x.Request.Context())
+	x.server.cfg.Log.LogAttrs(ctx, level, "request", attrs...)
+	x.server.cfg.Metrics.request(x.endpoint, code, took)
+}
+
+// callerID is what is taken for a request id of a caller: shorter than a token.
+var callerID = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
+
+// GrantEvents returns what a token.Manager tells its events to: all are counted,
+// and security events logged, under the id of the request that brought them.
+func GrantEvents(log *slog.Logger, m *Metrics) func(context.Context, token.Event) {
+	return func(ctx context.Context, e token.Event) {
+		m.grantEvent(e.Kind)
+		if e.Kind != token.EventRefreshReplayed && e.Kind != token.EventGrantHealed {
+			return
+		}
+		id, _ := ctx.Value(requestIDKey{}).(string)
+		log.LogAttrs(ctx, slog.LevelWarn, string(e.Kind), slog.Bool("security", true),
+			slog.String("request_id", id), slog.String("app", e.AppKey), slog.String("jti", e.JTI))
+	}
+}

@@ -1,0 +1,178 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"authsvc/internal/app"
+	apierr "authsvc/internal/errors"
+	"authsvc/internal/token"
+)
+
+// The limits of a request's head (the table's rows APIG.0201, 414 and 494).
+const (
+	maxURI       = 32 << 10
+	maxHeader    = 32 << 10
+	maxAllHeader = 128 << 10
+)
+
+// MaxHeaderBytes is what an http.Server must let through for this package to
+// answer heads that are too large with their row.
+const MaxHeaderBytes = 1 << 20
+
+// Config is what the API is made of. Nothing is optional.
+type Config struct {
+	Manager *token.Manager
+	Apps    *app.Registry
+	Metrics *Metrics
+	Log     *slog.Logger
+
+	// Issuer is the absolute URL of the service, without a slash at its end:
+	// every URL that is printed begins with it, never with the Host header.
+	Issuer string
+	// TrustedProxies are the addresses and networks (CIDR) whose
+	// X-Forwarded-For is believed.
+	TrustedProxies []string
+	// StoreTimeout bounds what a request waits for the store, in all.
+	StoreTimeout time.Duration
+	// IntrospectReason makes /oauth/introspect say why a token is not active.
+	IntrospectReason bool
+	// Draining tells that the process is about to stop: answers then ask for
+	// their connection to be closed.
+	Draining func() bool
+}
+
+type server struct{ cfg Config }
+
+// New returns the handler of the public listener. It fails for a trusted proxy
+// that is no address or network.
+func New(cfg Config) (http.Handler, error) {
+	gin.SetMode(gin.ReleaseMode)
+	s := &server{cfg: cfg}
+	g := gin.New()
+	g.RedirectTrailingSlash = false
+	g.HandleMethodNotAllowed = true
+	g.RemoteIPHeaders = []string{"X-Forwarded-For"}
+	if err := g.SetTrustedProxies(cfg.TrustedProxies); err != nil {
+		return nil, fmt.Errorf("trusted proxies: %w", err)
+	}
+	const get, head, post = http.MethodGet, http.MethodHead, http.MethodPost
+	for _, r := range []struct {
+		path     string
+		endpoint string // its name in logs and metrics
+		methods  []string
+		handle   func(*exchange) error
+	}{
+		{"/oauth/token", "token", []string{post}, (*exchange).token},
+		{"/v1/apigw/oauth2/token", "token", []string{post}, (*exchange).token},
+		{"/oauth/introspect", "introspect", []string{post}, (*exchange).introspect},
+		{"/oauth/verify", "verify", []string{get, head, post}, (*exchange).verify},
+		{"/oauth/revoke", "revoke", []string{post}, (*exchange).revoke},
+		{"/.well-known/oauth-authorization-server", "metadata", []string{get, head}, (*exchange).metadata},
+		{"/errors", "errors", []string{get, head}, (*exchange).errorPages},
+		{"/errors/:code", "errors", []string{get, head}, (*exchange).errorPages},
+	} {
+		g.Match(r.methods, r.path, s.endpoint(r.endpoint, r.methods, r.handle))
+	}
+	g.NoRoute(s.endpoint("other", nil, func(*exchange) error {
+		return apierr.New(apierr.APINotFound, "There is nothing at this path. Tokens are at /oauth/token, without a slash at the end.")
+	}))
+	g.NoMethod(s.endpoint("other", nil, func(*exchange) error {
+		return apierr.New(apierr.APIMethodNotFound, "This path does not take the method. The Allow header lists those that it takes.")
+	}))
+	return g, nil
+}
+
+// exchange is one request and its answer.
+type exchange struct {
+	*gin.Context
+	server   *server
+	start    time.Time
+	id       string // the request id
+	endpoint string
+	methods  []string // that the path takes
+
+	// statusFor replaces the status of a failure's row, for a gateway that
+	// lets few through; the row then stands in headers. Usually nil.
+	statusFor func(apierr.Row) int
+
+	app     string        // of the request, once it is known; for the log
+	failure *apierr.Error // that was answered; nil for a success
+}
+
+// endpoint turns a handler into gin's: around each is what holds for every
+// request. Whatever a handler returns or panics with is answered and logged here,
+// and only here.
+func (s *server) endpoint(name string, methods []string, handle func(*exchange) error) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		x := &exchange{Context: c, server: s, start: time.Now(), id: newRequestID(), endpoint: name, methods: methods}
+		c.Header("X-Request-Id", x.id)
+		if s.cfg.Draining() {
+			c.Header("Connection", "close")
+		}
+		defer x.finish()
+		if err := x.run(handle); err != nil {
+			x.fail(err)
+		}
+	}
+}
+
+// run is the handler behind the limits on a request's head (rule 0). A panic
+// becomes an error.
+func (x *exchange) run(handle func(*exchange) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	if err := checkHead(x.Request); err != nil {
+		return err
+	}
+	return handle(x)
+}
+
+func checkHead(r *http.Request) error {
+	if len(r.RequestURI) > maxURI {
+		return apierr.New(apierr.RequestURITooLarge, "The request URI is longer than 32 KiB. Parameters belong in the body.")
+	}
+	all := len("Host: \r\n") + len(r.Host)
+	for name, values := range r.Header {
+		for _, v := range values {
+			n := len(name) + len(": \r\n") + len(v)
+			if n > maxHeader {
+				return apierr.New(apierr.RequestHeadersTooLarge, "A request header is larger than 32 KiB. Leave it out or make it smaller.")
+			}
+			all += n
+		}
+	}
+	if all > maxAllHeader {
+		return apierr.New(apierr.RequestHeadersTooLarge, "The request headers are larger than 128 KiB in all. Leave some out.")
+	}
+	return nil
+}
+
+func newRequestID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}
+
+// storeContext bounds everything that a request asks of the store by one
+// deadline. It does not end when the caller goes away: that would only turn a
+// refresh that is under way into one whose outcome nobody knows.
+func (x *exchange) storeContext() (context.Context, context.CancelFunc) {
+	ctx := context.WithValue(context.WithoutCancel(x.Request.Context()), requestIDKey{}, x.id)
+	return context.WithTimeout(ctx, x.server.cfg.StoreTimeout)
+}
+
+// requestIDKey is the context key of the request id, for events that are logged
+// beside the request.
+type requestIDKey struct{}

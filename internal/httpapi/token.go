@@ -1,0 +1,76 @@
+package httpapi
+
+import (
+	"net/http"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-oauth2/oauth2/v4"
+
+	apierr "authsvc/internal/errors"
+	"authsvc/internal/token"
+)
+
+// tokenBody is a token answer (RFC 6749 section 5.1).
+type tokenBody struct {
+	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int64  `json:"expires_in"` // seconds
+	RefreshToken string `json:"refresh_token"`
+	Scope        string `json:"scope,omitempty"`
+}
+
+// token is POST /oauth/token: the rules in their order, the first that fails
+// answers.
+func (x *exchange) token() error {
+	q, err := x.parse(grantType, clientID, clientSecret, refreshToken, throughData, scope) // rules 0 to 3
+	if err != nil {
+		return err
+	}
+	r := token.Request{
+		GrantType:    oauth2.GrantType(q.values[grantType]),
+		Scope:        q.values[scope],
+		ThroughData:  q.values[throughData],
+		RefreshToken: q.values[refreshToken],
+	}
+	switch r.GrantType { // rule 4
+	case oauth2.ClientCredentials, oauth2.Refreshing:
+	case "":
+		return apierr.New(apierr.GrantTypeMissing,
+			"The grant_type parameter is missing. Send client_credentials or refresh_token, in the body.")
+	default:
+		return apierr.New(apierr.GrantTypeUnsupported,
+			"The grant_type parameter is neither client_credentials nor refresh_token. Send one of them, in lower case.")
+	}
+	if err := q.requireClient(); err != nil { // rule 5
+		return err
+	}
+	if r.GrantType == oauth2.Refreshing && r.RefreshToken == "" { // rule 5
+		return apierr.New(apierr.RefreshTokenMissing,
+			"The refresh_token parameter is missing. Send the refresh_token of the last token answer.")
+	}
+	if utf8.RuneCountInString(r.ThroughData) > token.MaxThroughData { // rule 6
+		return apierr.New(apierr.ThroughDataTooLong,
+			"The through_data parameter has more than 300 characters. Shorten it; a reference to data kept elsewhere does.")
+	}
+	who, err := x.authenticate(q) // rules 7 to 10
+	if err != nil {
+		return err
+	}
+	// The limits on token requests of rule 10 (APIG.0308, 0501) have their
+	// place here; an in-grace repeat of a refresh is never refused by them.
+
+	ctx, cancel := x.storeContext()
+	defer cancel()
+	t, err := x.server.cfg.Manager.Token(ctx, who, r) // rules 11 to 16
+	if err != nil {
+		return err
+	}
+	return x.render(http.StatusOK, tokenBody{
+		AccessToken:  t.GetAccess(),
+		TokenType:    "Bearer",
+		ExpiresIn:    int64(t.GetAccessExpiresIn() / time.Second),
+		RefreshToken: t.GetRefresh(),
+		Scope:        t.GetScope(),
+	})
+}

@@ -1,0 +1,117 @@
+package httpapi
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	apierr "authsvc/internal/errors"
+)
+
+// verify is GET, HEAD and POST /oauth/verify, for gateways that ask with their
+// caller's own request. The body, if any, is the caller's and is left alone.
+func (x *exchange) verify() error {
+	v, err := parseVerify(x.Request)
+	if v.gateway == "nginx" {
+		x.statusFor = nginxStatus
+	}
+	if err != nil {
+		return err
+	}
+	return x.verified(v)
+}
+
+// verifyRequest is a request to verify, parsed.
+type verifyRequest struct {
+	token   string
+	scopes  []string // that the API needs
+	gateway string   // "", or nginx
+}
+
+// parseVerify reads a request to verify. A parameter that it does not know, or
+// an empty one, is refused (APIG.2205): ignoring a mistyped scope would let
+// everybody in. A token that is not there, or twice, is APIG.0305 or 2206.
+func parseVerify(r *http.Request) (v verifyRequest, err error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	// The gateway is read even from a query with a fault, so that the fault is
+	// told in a way that the gateway lets through.
+	v.gateway = query.Get("gateway")
+	if err != nil {
+		return v, apierr.Wrap(apierr.AuthParameterInvalid, "The query of the URL is malformed. It takes scope and gateway.", err)
+	}
+	for name, values := range query {
+		switch {
+		case name != "scope" && name != "gateway":
+			return v, apierr.New(apierr.AuthParameterInvalid, "The query of the URL has a parameter that is neither scope nor gateway. The caller's own query does not belong here.")
+		case len(values) > 1 || values[0] == "":
+			return v, apierr.New(apierr.AuthParameterInvalid, "The "+name+" parameter in the query of the URL is empty or given more than once.")
+		}
+	}
+	if v.gateway != "" && v.gateway != "nginx" {
+		return v, apierr.New(apierr.AuthParameterInvalid, "The gateway parameter in the query of the URL is not nginx. Leave it out for any other gateway.")
+	}
+	v.scopes = strings.Fields(query.Get("scope"))
+	if query.Has("scope") && len(v.scopes) == 0 {
+		return v, apierr.New(apierr.AuthParameterInvalid, "The scope parameter in the query of the URL names no scope.")
+	}
+	auth := r.Header.Values("Authorization")
+	if len(auth) > 1 {
+		return v, apierr.New(apierr.AuthMethodInvalid, "The request has more than one Authorization header. Send one.")
+	}
+	if len(auth) == 1 {
+		if scheme, t, _ := strings.Cut(auth[0], " "); strings.EqualFold(scheme, "Bearer") {
+			v.token = strings.TrimSpace(t)
+		}
+	}
+	if v.token == "" {
+		return v, apierr.New(apierr.AuthIncorrect, "The request has no access token. Send it as Authorization: Bearer at_...")
+	}
+	return v, nil
+}
+
+// verified answers 200 with what the backend may know of the caller, or returns
+// the row that refuses it.
+func (x *exchange) verified(v verifyRequest) error {
+	ctx, cancel := x.storeContext()
+	defer cancel()
+	i, err := x.server.cfg.Manager.Inspect(ctx, v.token)
+	if err != nil {
+		return err
+	}
+	if i.Reason != nil {
+		return i.Reason
+	}
+	x.app = i.AppKey
+	granted := strings.Fields(i.Scope)
+	for _, s := range v.scopes {
+		if !slices.Contains(granted, s) {
+			return &apierr.Error{Row: apierr.AppNotAuthorized, OAuth: "insufficient_scope",
+				Hint: "The access token does not have a scope that this API needs. Ask for a token with that scope; the operator can add it to the app."}
+		}
+	}
+	x.Header("X-App-Key", i.AppKey)
+	x.Header("X-App-Scope", i.Scope)
+	x.Header("X-Token-Expires", strconv.FormatInt(i.ExpiresAt, 10))
+	x.Header("X-Through-Data", percentEncode(i.ThroughData))
+	x.noStore()
+	x.Status(http.StatusOK)
+	return nil
+}
+
+// percentEncode writes any text in the characters of a header value: everything
+// but unreserved characters (RFC 3986 section 2.3) is escaped.
+func percentEncode(s string) string {
+	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
+}
+
+// nginxStatus is the status that nginx's auth_request lets through: 401 for a
+// token that does not do, 403 for anything else.
+func nginxStatus(row apierr.Row) int {
+	switch row {
+	case apierr.AuthIncorrect, apierr.AccessTokenInvalid, apierr.AccessTokenExpired, apierr.AppNotExist:
+		return http.StatusUnauthorized
+	}
+	return http.StatusForbidden
+}
