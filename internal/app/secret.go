@@ -2,8 +2,10 @@ package app
 
 import (
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"strings"
 )
@@ -74,15 +76,25 @@ func (h SecretHash) String() string {
 	return hashPrefix + base64.RawURLEncoding.EncodeToString(h[:])
 }
 
-// ParseSecretHash reads what String writes.
+// ParseSecretHash reads what String writes, and nothing else. All zeros are
+// refused: that is no secret's hash but the lack of one.
 func ParseSecretHash(s string) (SecretHash, error) {
 	var h SecretHash
-	enc, ok := strings.CutPrefix(s, hashPrefix)
-	b, err := base64.RawURLEncoding.Strict().DecodeString(enc)
-	if !ok || err != nil || len(b) != len(h) {
-		// The text is not quoted: it may be a secret in the wrong place.
-		return h, errors.New("not of the form " + hashPrefix + "... that authsvc app hash prints")
+	b, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(s, hashPrefix))
+	if err == nil && len(b) == len(h) {
+		copy(h[:], b)
 	}
-	copy(h[:], b)
+	// base64 skips line breaks, and a hash has one spelling.
+	if h == (SecretHash{}) || h.String() != s {
+		// The text is not quoted: it may be a secret in the wrong place.
+		return SecretHash{}, errors.New("not of the form " + hashPrefix + "... that authsvc app hash prints")
+	}
 	return h, nil
+}
+
+// NewSecret returns a fresh secret with 256 bits of chance, 64 hexadecimal digits.
+func NewSecret() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
 }

@@ -67,12 +67,12 @@ func (f *form) has(p param) bool { return f.values[p] != "" }
 // its size. Only the parameters in known are kept; the rest must still be valid
 // UTF-8 without NUL. It fails with APIG.0201 (413).
 func readForm(body io.Reader, known []param) (form, error) {
-	buf := readBuffers.Get().(*[4 << 10]byte)
-	defer readBuffers.Put(buf)
-	p := formParser{known: known}
+	b := formBuffers.Get().(*formBuffer)
+	defer formBuffers.Put(b)
+	p := formParser{known: known, value: b.value[:0]}
 	for {
-		n, err := body.Read(buf[:])
-		p.write(buf[:n])
+		n, err := body.Read(b.read[:])
+		p.write(b.read[:n])
 		var tooLarge *http.MaxBytesError
 		switch {
 		case err == nil:
@@ -95,7 +95,13 @@ func errBodyTooLarge() error {
 		"The body is larger than 12 MiB. A token request needs a few hundred bytes.")
 }
 
-var readBuffers = sync.Pool{New: func() any { return new([4 << 10]byte) }}
+// formBuffer is the memory that parsing a form takes, beside the values.
+type formBuffer struct {
+	read  [4 << 10]byte
+	value [token.MaxScopeLen + 1]byte // the longest that is kept
+}
+
+var formBuffers = sync.Pool{New: func() any { return new(formBuffer) }}
 
 // formParser is the state between two bytes of a form
 // (application/x-www-form-urlencoded, WHATWG URL section 5.1).
@@ -207,11 +213,10 @@ func (p *formParser) endText() {
 func (p *formParser) endName() {
 	p.endText()
 	p.inValue, p.current, p.value = true, paramCount, p.value[:0]
-	name := string(p.name[:p.nameLen])
 	for _, k := range p.known {
-		if params[k].name == name {
+		if params[k].name == string(p.name[:p.nameLen]) {
 			if p.seen[k] {
-				p.fail("The parameter " + name + " is given more than once. Send it once.")
+				p.fail("The parameter " + params[k].name + " is given more than once. Send it once.")
 				return // the first stays
 			}
 			p.seen[k] = true

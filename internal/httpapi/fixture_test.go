@@ -1,0 +1,321 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"authsvc/internal/app"
+	"authsvc/internal/httpapi"
+	"authsvc/internal/store"
+	"authsvc/internal/token"
+)
+
+// service is the API on a real listener, over a memory store, with a clock that
+// tests advance and a log that they read.
+type service struct {
+	t        *testing.T
+	url      string
+	admin    string
+	now      *fakeNow
+	store    *switchStore
+	apps     *app.Registry
+	list     []app.App
+	log      *logBuffer
+	manager  *token.Manager
+	draining bool
+}
+
+const (
+	worker  = "billing-worker"
+	other   = "orders-batch-01"
+	frozen  = "frozen-app-01"
+	distant = "distant-app-01" // trusts networks that the tests do not call from
+	gateway = "edge-gateway"
+	secret  = "b1lling-Secret-0001"
+	issuer  = "https://auth.example.com"
+)
+
+func newService(t *testing.T, change ...func(*httpapi.Config)) *service {
+	t.Helper()
+	s := &service{t: t, now: &fakeNow{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, log: &logBuffer{}}
+	ring := token.NewKeyring(s.now.Now())
+	pepper := ring.Pepper()
+	hash := pepper.Hash(secret)
+	s.list = []app.App{
+		{Key: worker, SecretHash: hash, Scopes: []string{"orders.read", "orders.write"}},
+		{Key: other, SecretHash: hash, Scopes: []string{"orders.read"}},
+		{Key: frozen, SecretHash: hash, Frozen: true, Scopes: []string{"orders.read"}},
+		{Key: distant, SecretHash: hash, TrustedIPs: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
+		{Key: gateway, SecretHash: hash, Roles: []string{app.RoleIntrospect}},
+	}
+	var err error
+	if s.apps, err = app.NewRegistry(pepper, s.list); err != nil {
+		t.Fatal(err)
+	}
+	s.store = &switchStore{Store: store.NewMemory(s.now.Now)}
+	clock := token.NewClock(s.now.Now)
+	if err := clock.Measure(context.Background(), s.store); err != nil {
+		t.Fatal(err)
+	}
+	metrics := httpapi.NewMetrics(clock)
+	log := slog.New(slog.NewJSONHandler(s.log, nil))
+	measured := metrics.Store(s.store)
+	s.manager = token.NewManager(token.Config{
+		Store: measured, Clock: clock, Keys: token.NewKeys(ring, nil), Apps: s.apps,
+		AccessTTL: token.DefaultAccessTTL, RefreshTTL: token.DefaultRefreshTTL, Grace: token.DefaultGrace,
+		OnEvent: httpapi.GrantEvents(log, metrics),
+	})
+	cfg := httpapi.Config{
+		Manager: s.manager, Apps: s.apps, Metrics: metrics, Log: log,
+		Issuer: issuer, StoreTimeout: 5 * time.Second, IntrospectReason: true,
+		Draining: func() bool { return s.draining },
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	h, err := httpapi.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.MaxHeaderBytes = httpapi.MaxHeaderBytes
+	srv.Start()
+	t.Cleanup(srv.Close)
+	adm := httptest.NewServer(httpapi.NewAdmin(httpapi.AdminConfig{
+		Store: measured, Clock: clock, Metrics: metrics, StoreTimeout: 5 * time.Second,
+		Draining: func() bool { return s.draining },
+	}))
+	t.Cleanup(adm.Close)
+	s.url, s.admin = srv.URL, adm.URL
+	return s
+}
+
+// setApp changes one app of the registry.
+func (s *service) setApp(key string, change func(*app.App)) {
+	s.t.Helper()
+	for i := range s.list {
+		if s.list[i].Key == key {
+			change(&s.list[i])
+		}
+	}
+	if err := s.apps.Replace(s.list); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// answer is what came back.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (a answer) field(name string) any {
+	var m map[string]any
+	_ = json.Unmarshal(a.body, &m)
+	return m[name]
+}
+
+func (a answer) text(name string) string {
+	s, _ := a.field(name).(string)
+	return s
+}
+
+func (s *service) do(r *http.Request) answer {
+	s.t.Helper()
+	res, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return answer{res.StatusCode, res.Header, body}
+}
+
+// post sends a form with the client in the body.
+func (s *service) post(path, key string, form url.Values) answer {
+	s.t.Helper()
+	form.Set("client_id", key)
+	form.Set("client_secret", secret)
+	return s.send(path, "application/x-www-form-urlencoded", form.Encode())
+}
+
+func (s *service) send(path, contentType, body string) answer {
+	s.t.Helper()
+	r, err := http.NewRequest(http.MethodPost, s.url+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", contentType)
+	return s.do(r)
+}
+
+func (s *service) get(url string, header ...string) answer {
+	s.t.Helper()
+	r, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Add(header[i], header[i+1])
+	}
+	return s.do(r)
+}
+
+// pair is a good token answer.
+type pair struct{ access, refresh string }
+
+func (s *service) issue(key string, more ...string) pair {
+	s.t.Helper()
+	return s.grant(key, append([]string{"grant_type", "client_credentials"}, more...)...)
+}
+
+func (s *service) refresh(key string, p pair, more ...string) pair {
+	s.t.Helper()
+	return s.grant(key, append([]string{"grant_type", "refresh_token", "refresh_token", p.refresh}, more...)...)
+}
+
+func (s *service) grant(key string, params ...string) pair {
+	s.t.Helper()
+	a := s.post("/oauth/token", key, values(params...))
+	if a.status != http.StatusOK {
+		s.t.Fatalf("%v: %d %s", params, a.status, a.body)
+	}
+	return pair{a.text("access_token"), a.text("refresh_token")}
+}
+
+func values(params ...string) url.Values {
+	v := url.Values{}
+	for i := 0; i < len(params); i += 2 {
+		v.Add(params[i], params[i+1])
+	}
+	return v
+}
+
+// fakeNow is a clock that stands until it is advanced.
+type fakeNow struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (f *fakeNow) Now() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.now
+}
+
+func (f *fakeNow) advance(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.now = f.now.Add(d)
+}
+
+// switchStore is a store that can be out of reach, and counts what it is asked.
+type switchStore struct {
+	token.Store
+	mu    sync.Mutex
+	err   error
+	calls int
+}
+
+func (s *switchStore) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+func (s *switchStore) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls
+}
+
+func (s *switchStore) asked() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	return s.err
+}
+
+func (s *switchStore) Create(ctx context.Context, id token.GrantID, record []byte, expireAt time.Time) error {
+	if err := s.asked(); err != nil {
+		return err
+	}
+	return s.Store.Create(ctx, id, record, expireAt)
+}
+
+func (s *switchStore) Get(ctx context.Context, id token.GrantID) ([]byte, error) {
+	if err := s.asked(); err != nil {
+		return nil, err
+	}
+	return s.Store.Get(ctx, id)
+}
+
+func (s *switchStore) Swap(ctx context.Context, id token.GrantID, was, next []byte, expireAt, notAfter time.Time) error {
+	if err := s.asked(); err != nil {
+		return err
+	}
+	return s.Store.Swap(ctx, id, was, next, expireAt, notAfter)
+}
+
+func (s *switchStore) Delete(ctx context.Context, id token.GrantID) error {
+	if err := s.asked(); err != nil {
+		return err
+	}
+	return s.Store.Delete(ctx, id)
+}
+
+func (s *switchStore) Now(ctx context.Context) (time.Time, error) {
+	if err := s.asked(); err != nil {
+		return time.Time{}, err
+	}
+	return s.Store.Now(ctx)
+}
+
+// logBuffer keeps the log.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logBuffer) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// event returns the log event of a request. The answer can reach the caller
+// before the event is written, so it is waited for.
+func (l *logBuffer) event(t *testing.T, msg, requestID string) map[string]any {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		for line := range strings.Lines(l.text()) {
+			var m map[string]any
+			if json.Unmarshal([]byte(line), &m) == nil && m["msg"] == msg && m["request_id"] == requestID {
+				return m
+			}
+		}
+	}
+	t.Fatalf("no log event %q for request %s in:\n%s", msg, requestID, l.text())
+	return nil
+}
