@@ -60,151 +60,241 @@ type fault struct {
 
 // faults are the rows of the precedence table, in its order.
 var faults = []fault{
-	{rule: 0, name: "URI over 32 KiB", row: apierr.RequestURITooLarge, touches: []string{"uri"},
-		put: func(_ *service, c *tokenCall) { c.path += "?" + strings.Repeat("x", 32<<10) }},
-	{rule: 0, name: "one header over 32 KiB", row: apierr.RequestHeadersTooLarge, touches: []string{"headers"},
-		put: func(_ *service, c *tokenCall) { c.header.Set("X-Pad", strings.Repeat("x", 32<<10)) }},
-	{rule: 0, name: "all headers over 128 KiB", row: apierr.RequestHeadersTooLarge, touches: []string{"headers"},
+	{
+		rule: 0, name: "URI over 32 KiB", row: apierr.RequestURITooLarge, touches: []string{"uri"},
+		put: func(_ *service, c *tokenCall) { c.path += "?" + strings.Repeat("x", 32<<10) },
+	},
+	{
+		rule: 0, name: "one header over 32 KiB", row: apierr.RequestHeadersTooLarge, touches: []string{"headers"},
+		put: func(_ *service, c *tokenCall) { c.header.Set("X-Pad", strings.Repeat("x", 32<<10)) },
+	},
+	{
+		rule: 0, name: "all headers over 128 KiB", row: apierr.RequestHeadersTooLarge, touches: []string{"headers"},
 		put: func(_ *service, c *tokenCall) {
 			for i := range 5 {
 				c.header.Set(fmt.Sprintf("X-Pad-%d", i), strings.Repeat("x", 30<<10))
 			}
-		}},
-	{rule: 0, name: "unknown path", row: apierr.APINotFound, touches: []string{"path"},
-		put: func(_ *service, c *tokenCall) { c.path = strings.Replace(c.path, "/oauth/token", "/oauth/tokens", 1) }},
-	{rule: 0, name: "trailing slash", row: apierr.APINotFound, touches: []string{"path"},
-		put: func(_ *service, c *tokenCall) { c.path = strings.Replace(c.path, "/oauth/token", "/oauth/token/", 1) }},
-	{rule: 0, name: "another method", row: apierr.APIMethodNotFound, touches: []string{"method"},
-		put: func(_ *service, c *tokenCall) { c.method = http.MethodPut }},
-	{rule: 0, name: "body over 12 MiB", row: apierr.RequestEntityTooLarge, touches: []string{"size"},
-		put: func(_ *service, c *tokenCall) { c.pad = 12 << 20 }},
-	{rule: 0, name: "body over 12 MiB, of unknown length", row: apierr.RequestEntityTooLarge, touches: []string{"size"},
-		put: func(_ *service, c *tokenCall) { c.pad, c.chunked = 12<<20, true }},
+		},
+	},
+	{
+		rule: 0, name: "unknown path", row: apierr.APINotFound, touches: []string{"path"},
+		put: func(_ *service, c *tokenCall) { c.path = strings.Replace(c.path, "/oauth/token", "/oauth/tokens", 1) },
+	},
+	{
+		rule: 0, name: "trailing slash", row: apierr.APINotFound, touches: []string{"path"},
+		put: func(_ *service, c *tokenCall) { c.path = strings.Replace(c.path, "/oauth/token", "/oauth/token/", 1) },
+	},
+	{
+		rule: 0, name: "another method", row: apierr.APIMethodNotFound, touches: []string{"method"},
+		put: func(_ *service, c *tokenCall) { c.method = http.MethodPut },
+	},
+	{
+		rule: 0, name: "body over 12 MiB", row: apierr.RequestEntityTooLarge, touches: []string{"size"},
+		put: func(_ *service, c *tokenCall) { c.pad = 12 << 20 },
+	},
+	{
+		rule: 0, name: "body over 12 MiB, of unknown length", row: apierr.RequestEntityTooLarge, touches: []string{"size"},
+		put: func(_ *service, c *tokenCall) { c.pad, c.chunked = 12<<20, true },
+	},
 
-	{rule: 1, name: "content type of JSON", row: apierr.ContentTypeInvalid, touches: []string{"content type"},
-		put: func(_ *service, c *tokenCall) { c.header.Set("Content-Type", "application/json") }},
-	{rule: 1, name: "no content type", row: apierr.ContentTypeInvalid, touches: []string{"content type"},
-		put: func(_ *service, c *tokenCall) { c.header.Del("Content-Type") }},
-	{rule: 1, name: "charset that is not UTF-8", row: apierr.ContentTypeInvalid, touches: []string{"content type"},
+	{
+		rule: 1, name: "content type of JSON", row: apierr.ContentTypeInvalid, touches: []string{"content type"},
+		put: func(_ *service, c *tokenCall) { c.header.Set("Content-Type", "application/json") },
+	},
+	{
+		rule: 1, name: "no content type", row: apierr.ContentTypeInvalid, touches: []string{"content type"},
+		put: func(_ *service, c *tokenCall) { c.header.Del("Content-Type") },
+	},
+	{
+		rule: 1, name: "charset that is not UTF-8", row: apierr.ContentTypeInvalid, touches: []string{"content type"},
 		put: func(_ *service, c *tokenCall) {
 			c.header.Set("Content-Type", "application/x-www-form-urlencoded; charset=gbk")
-		}},
+		},
+	},
 
-	{rule: 2, name: "scheme Bearer", row: apierr.AuthMethodInvalid, touches: []string{"authorization"},
-		put: func(_ *service, c *tokenCall) { c.header.Set("Authorization", "Bearer at_x") }},
-	{rule: 2, name: "Basic and client_secret", row: apierr.AuthMethodInvalid, touches: []string{"authorization", "secret"},
-		put: func(_ *service, c *tokenCall) { c.basic(c.form.Get("client_id"), secret) }},
-	{rule: 2, name: "Basic and another client_id", row: apierr.AuthMethodInvalid, touches: []string{"authorization", "secret", "id"},
+	{
+		rule: 2, name: "scheme Bearer", row: apierr.AuthMethodInvalid, touches: []string{"authorization"},
+		put: func(_ *service, c *tokenCall) { c.header.Set("Authorization", "Bearer at_x") },
+	},
+	{
+		rule: 2, name: "Basic and client_secret", row: apierr.AuthMethodInvalid, touches: []string{"authorization", "secret"},
+		put: func(_ *service, c *tokenCall) { c.basic(c.form.Get("client_id"), secret) },
+	},
+	{
+		rule: 2, name: "Basic and another client_id", row: apierr.AuthMethodInvalid, touches: []string{"authorization", "secret", "id"},
 		put: func(_ *service, c *tokenCall) {
 			c.form.Del("client_secret")
 			c.basic(other, secret)
-		}},
-	{rule: 2, name: "two Authorization headers", row: apierr.AuthMethodInvalid, touches: []string{"authorization", "secret"},
+		},
+	},
+	{
+		rule: 2, name: "two Authorization headers", row: apierr.AuthMethodInvalid, touches: []string{"authorization", "secret"},
 		put: func(_ *service, c *tokenCall) {
 			c.form.Del("client_secret")
 			c.basic(worker, secret)
 			c.basic(worker, secret)
-		}},
+		},
+	},
 
-	{rule: 3, name: "percent sign without digits", row: apierr.AuthParameterInvalid, touches: []string{"extra"},
-		put: func(_ *service, c *tokenCall) { c.extra += "&x=%zz" }},
-	{rule: 3, name: "known parameter repeated", row: apierr.AuthParameterInvalid, touches: []string{"extra"},
-		put: func(_ *service, c *tokenCall) { c.extra += "&scope=orders.read&scope=orders.read" }},
-	{rule: 3, name: "invalid UTF-8 in an unknown parameter", row: apierr.AuthParameterInvalid, touches: []string{"extra"},
-		put: func(_ *service, c *tokenCall) { c.extra += "&x=%ff" }},
-	{rule: 3, name: "NUL in the name of an unknown parameter", row: apierr.AuthParameterInvalid, touches: []string{"extra"},
-		put: func(_ *service, c *tokenCall) { c.extra += "&x%00=1" }},
-	{rule: 3, name: "malformed Basic", row: apierr.AuthParameterInvalid, touches: []string{"authorization", "secret"},
+	{
+		rule: 3, name: "percent sign without digits", row: apierr.AuthParameterInvalid, touches: []string{"extra"},
+		put: func(_ *service, c *tokenCall) { c.extra += "&x=%zz" },
+	},
+	{
+		rule: 3, name: "known parameter repeated", row: apierr.AuthParameterInvalid, touches: []string{"extra"},
+		put: func(_ *service, c *tokenCall) { c.extra += "&scope=orders.read&scope=orders.read" },
+	},
+	{
+		rule: 3, name: "invalid UTF-8 in an unknown parameter", row: apierr.AuthParameterInvalid, touches: []string{"extra"},
+		put: func(_ *service, c *tokenCall) { c.extra += "&x=%ff" },
+	},
+	{
+		rule: 3, name: "NUL in the name of an unknown parameter", row: apierr.AuthParameterInvalid, touches: []string{"extra"},
+		put: func(_ *service, c *tokenCall) { c.extra += "&x%00=1" },
+	},
+	{
+		rule: 3, name: "malformed Basic", row: apierr.AuthParameterInvalid, touches: []string{"authorization", "secret"},
 		put: func(_ *service, c *tokenCall) {
 			c.form.Del("client_secret")
 			c.header.Set("Authorization", "Basic !!")
-		}},
+		},
+	},
 
-	{rule: 4, name: "grant_type missing", row: apierr.GrantTypeMissing, touches: []string{"grant type"},
-		put: func(_ *service, c *tokenCall) { c.form.Del("grant_type") }},
-	{rule: 4, name: "grant_type unsupported", row: apierr.GrantTypeUnsupported, touches: []string{"grant type"},
-		put: func(_ *service, c *tokenCall) { c.form.Set("grant_type", "password") }},
-	{rule: 4, name: "grant_type in the wrong case", row: apierr.GrantTypeUnsupported, touches: []string{"grant type"},
-		put: func(_ *service, c *tokenCall) { c.form.Set("grant_type", "Client_Credentials") }},
+	{
+		rule: 4, name: "grant_type missing", row: apierr.GrantTypeMissing, touches: []string{"grant type"},
+		put: func(_ *service, c *tokenCall) { c.form.Del("grant_type") },
+	},
+	{
+		rule: 4, name: "grant_type unsupported", row: apierr.GrantTypeUnsupported, touches: []string{"grant type"},
+		put: func(_ *service, c *tokenCall) { c.form.Set("grant_type", "password") },
+	},
+	{
+		rule: 4, name: "grant_type in the wrong case", row: apierr.GrantTypeUnsupported, touches: []string{"grant type"},
+		put: func(_ *service, c *tokenCall) { c.form.Set("grant_type", "Client_Credentials") },
+	},
 
-	{rule: 5, name: "client_id missing", row: apierr.ClientIDMissing, touches: []string{"id"},
-		put: func(_ *service, c *tokenCall) { c.form.Set("client_id", "") }},
-	{rule: 5, name: "client_secret missing", row: apierr.ClientSecretMissing, touches: []string{"secret"},
-		put: func(_ *service, c *tokenCall) { c.form.Del("client_secret") }},
-	{rule: 5, name: "refresh_token missing", row: apierr.RefreshTokenMissing, touches: []string{"refresh token"}, only: "refresh_token",
-		put: func(_ *service, c *tokenCall) { c.form.Del("refresh_token") }},
+	{
+		rule: 5, name: "client_id missing", row: apierr.ClientIDMissing, touches: []string{"id"},
+		put: func(_ *service, c *tokenCall) { c.form.Set("client_id", "") },
+	},
+	{
+		rule: 5, name: "client_secret missing", row: apierr.ClientSecretMissing, touches: []string{"secret"},
+		put: func(_ *service, c *tokenCall) { c.form.Del("client_secret") },
+	},
+	{
+		rule: 5, name: "refresh_token missing", row: apierr.RefreshTokenMissing, touches: []string{"refresh token"}, only: "refresh_token",
+		put: func(_ *service, c *tokenCall) { c.form.Del("refresh_token") },
+	},
 
-	{rule: 6, name: "through_data over 300", row: apierr.ThroughDataTooLong, touches: []string{"through_data"},
-		put: func(_ *service, c *tokenCall) { c.form.Set("through_data", strings.Repeat("数", 301)) }},
+	{
+		rule: 6, name: "through_data over 300", row: apierr.ThroughDataTooLong, touches: []string{"through_data"},
+		put: func(_ *service, c *tokenCall) { c.form.Set("through_data", strings.Repeat("数", 301)) },
+	},
 
-	{rule: 7, name: "client_id of the wrong shape", row: apierr.KeyOrSecretMalformed, touches: []string{"id"},
-		put: func(_ *service, c *tokenCall) { c.form.Set("client_id", "billing worker") }},
-	{rule: 7, name: "client_secret of the wrong shape", row: apierr.KeyOrSecretMalformed, touches: []string{"secret"},
-		put: func(_ *service, c *tokenCall) { c.form.Set("client_secret", "short") }},
+	{
+		rule: 7, name: "client_id of the wrong shape", row: apierr.KeyOrSecretMalformed, touches: []string{"id"},
+		put: func(_ *service, c *tokenCall) { c.form.Set("client_id", "billing worker") },
+	},
+	{
+		rule: 7, name: "client_secret of the wrong shape", row: apierr.KeyOrSecretMalformed, touches: []string{"secret"},
+		put: func(_ *service, c *tokenCall) { c.form.Set("client_secret", "short") },
+	},
 
-	{rule: 9, name: "unknown app", row: apierr.CredentialsInvalid, touches: []string{"id"},
-		put: func(_ *service, c *tokenCall) { c.form.Set("client_id", "nobody-knows-me") }},
-	{rule: 9, name: "wrong secret", row: apierr.CredentialsInvalid, touches: []string{"secret"},
-		put: func(_ *service, c *tokenCall) { c.form.Set("client_secret", "wrong-Secret-0001") }},
+	{
+		rule: 9, name: "unknown app", row: apierr.CredentialsInvalid, touches: []string{"id"},
+		put: func(_ *service, c *tokenCall) { c.form.Set("client_id", "nobody-knows-me") },
+	},
+	{
+		rule: 9, name: "wrong secret", row: apierr.CredentialsInvalid, touches: []string{"secret"},
+		put: func(_ *service, c *tokenCall) { c.form.Set("client_secret", "wrong-Secret-0001") },
+	},
 
-	{rule: 10, name: "frozen app", row: apierr.AppFrozen, touches: []string{"id"},
-		put: func(_ *service, c *tokenCall) { c.form.Set("client_id", frozen) }},
-	{rule: 10, name: "untrusted address", row: apierr.IPNotTrusted, touches: []string{"id"},
-		put: func(_ *service, c *tokenCall) { c.form.Set("client_id", distant) }},
+	{
+		rule: 10, name: "frozen app", row: apierr.AppFrozen, touches: []string{"id"},
+		put: func(_ *service, c *tokenCall) { c.form.Set("client_id", frozen) },
+	},
+	{
+		rule: 10, name: "untrusted address", row: apierr.IPNotTrusted, touches: []string{"id"},
+		put: func(_ *service, c *tokenCall) { c.form.Set("client_id", distant) },
+	},
 
-	{rule: 11, name: "scope not the app's", row: apierr.AuthParameterInvalid, oauth: "invalid_scope", touches: []string{"scope"}, only: "client_credentials",
-		put: func(_ *service, c *tokenCall) { c.form.Set("scope", "orders.delete") }},
+	{
+		rule: 11, name: "scope not the app's", row: apierr.AuthParameterInvalid, oauth: "invalid_scope", touches: []string{"scope"}, only: "client_credentials",
+		put: func(_ *service, c *tokenCall) { c.form.Set("scope", "orders.delete") },
+	},
 
-	{rule: 12, name: "refresh token malformed", row: apierr.RefreshTokenInvalid, touches: []string{"refresh token"}, only: "refresh_token",
-		put: func(_ *service, c *tokenCall) { c.form.Set("refresh_token", "rt_nonsense") }},
-	{rule: 12, name: "refresh token forged", row: apierr.RefreshTokenInvalid, touches: []string{"refresh token"}, only: "refresh_token",
+	{
+		rule: 12, name: "refresh token malformed", row: apierr.RefreshTokenInvalid, touches: []string{"refresh token"}, only: "refresh_token",
+		put: func(_ *service, c *tokenCall) { c.form.Set("refresh_token", "rt_nonsense") },
+	},
+	{
+		rule: 12, name: "refresh token forged", row: apierr.RefreshTokenInvalid, touches: []string{"refresh token"}, only: "refresh_token",
 		put: func(s *service, c *tokenCall) {
 			t := []byte(s.issue(worker).refresh)
 			t[40] ^= 1 // another character of the same alphabet, or none
 			c.form.Set("refresh_token", string(t))
-		}},
-	{rule: 12, name: "access token as refresh token", row: apierr.RefreshTokenInvalid, touches: []string{"refresh token"}, only: "refresh_token",
-		put: func(s *service, c *tokenCall) { c.form.Set("refresh_token", s.issue(worker).access) }},
+		},
+	},
+	{
+		rule: 12, name: "access token as refresh token", row: apierr.RefreshTokenInvalid, touches: []string{"refresh token"}, only: "refresh_token",
+		put: func(s *service, c *tokenCall) { c.form.Set("refresh_token", s.issue(worker).access) },
+	},
 
-	{rule: 13, name: "refresh token of another app", row: apierr.AppMismatch, touches: []string{"refresh token"}, only: "refresh_token",
-		put: func(s *service, c *tokenCall) { c.form.Set("refresh_token", s.issue(other).refresh) }},
-	{rule: 13, name: "expired refresh token of another app", row: apierr.AppMismatch, touches: []string{"refresh token"}, only: "refresh_token",
+	{
+		rule: 13, name: "refresh token of another app", row: apierr.AppMismatch, touches: []string{"refresh token"}, only: "refresh_token",
+		put: func(s *service, c *tokenCall) { c.form.Set("refresh_token", s.issue(other).refresh) },
+	},
+	{
+		rule: 13, name: "expired refresh token of another app", row: apierr.AppMismatch, touches: []string{"refresh token"}, only: "refresh_token",
 		put: func(s *service, c *tokenCall) {
 			c.form.Set("refresh_token", s.issue(other).refresh)
 			s.now.advance(3 * time.Hour)
-		}},
+		},
+	},
 
-	{rule: 14, name: "refresh token expired", row: apierr.RefreshTokenExpired, touches: []string{"refresh token"}, only: "refresh_token",
+	{
+		rule: 14, name: "refresh token expired", row: apierr.RefreshTokenExpired, touches: []string{"refresh token"}, only: "refresh_token",
 		put: func(s *service, c *tokenCall) {
 			c.form.Set("refresh_token", s.issue(worker).refresh)
 			s.now.advance(2 * time.Hour)
-		}},
-	{rule: 14, name: "refresh token revoked and expired", row: apierr.RefreshTokenExpired, touches: []string{"refresh token"}, only: "refresh_token",
+		},
+	},
+	{
+		rule: 14, name: "refresh token revoked and expired", row: apierr.RefreshTokenExpired, touches: []string{"refresh token"}, only: "refresh_token",
 		put: func(s *service, c *tokenCall) {
 			p := s.issue(worker)
 			s.post("/oauth/revoke", worker, values("token", p.refresh))
 			c.form.Set("refresh_token", p.refresh)
 			s.now.advance(2 * time.Hour)
-		}},
+		},
+	},
 
-	{rule: 15, name: "refresh token revoked", row: apierr.RefreshTokenInvalid, touches: []string{"refresh token"}, only: "refresh_token",
+	{
+		rule: 15, name: "refresh token revoked", row: apierr.RefreshTokenInvalid, touches: []string{"refresh token"}, only: "refresh_token",
 		put: func(s *service, c *tokenCall) {
 			p := s.issue(worker)
 			s.post("/oauth/revoke", worker, values("token", p.refresh))
 			c.form.Set("refresh_token", p.refresh)
-		}},
-	{rule: 15, name: "refresh token replayed", row: apierr.RefreshTokenInvalid, touches: []string{"refresh token"}, only: "refresh_token",
+		},
+	},
+	{
+		rule: 15, name: "refresh token replayed", row: apierr.RefreshTokenInvalid, touches: []string{"refresh token"}, only: "refresh_token",
 		put: func(s *service, c *tokenCall) {
 			p := s.issue(worker)
 			s.refresh(worker, p)
 			c.form.Set("refresh_token", p.refresh)
 			s.now.advance(time.Minute)
-		}},
+		},
+	},
 
-	{rule: 16, name: "scope wider than the grant's", row: apierr.AuthParameterInvalid, oauth: "invalid_scope", touches: []string{"scope"}, only: "refresh_token",
-		put: func(_ *service, c *tokenCall) { c.form.Set("scope", "orders.read orders.delete") }},
-	{rule: 16, name: "scope without a name", row: apierr.AuthParameterInvalid, oauth: "invalid_scope", touches: []string{"scope"}, only: "refresh_token",
-		put: func(_ *service, c *tokenCall) { c.form.Set("scope", " ") }},
+	{
+		rule: 16, name: "scope wider than the grant's", row: apierr.AuthParameterInvalid, oauth: "invalid_scope", touches: []string{"scope"}, only: "refresh_token",
+		put: func(_ *service, c *tokenCall) { c.form.Set("scope", "orders.read orders.delete") },
+	},
+	{
+		rule: 16, name: "scope without a name", row: apierr.AuthParameterInvalid, oauth: "invalid_scope", touches: []string{"scope"}, only: "refresh_token",
+		put: func(_ *service, c *tokenCall) { c.form.Set("scope", " ") },
+	},
 }
 
 type endless byte

@@ -87,8 +87,10 @@ func (x *exchange) verified(v verifyRequest) error {
 	granted := strings.Fields(i.Scope)
 	for _, s := range v.scopes {
 		if !slices.Contains(granted, s) {
-			return &apierr.Error{Row: apierr.AppNotAuthorized, OAuth: "insufficient_scope",
-				Hint: "The access token does not have a scope that this API needs. Ask for a token with that scope; the operator can add it to the app."}
+			return &apierr.Error{
+				Row: apierr.AppNotAuthorized, OAuth: "insufficient_scope",
+				Hint: "The access token does not have a scope that this API needs. Ask for a token with that scope; the operator can add it to the app.",
+			}
 		}
 	}
 	x.Header("X-App-Key", i.AppKey)

@@ -239,8 +239,8 @@ func (m *Manager) Inspect(ctx context.Context, accessToken string) (Inspection, 
 	if c.grant != nil {
 		c.app = m.appOf(c.grant)
 	}
-	if err := decideAccess(c); err != nil {
-		return Inspection{Reason: err}, nil
+	if reason := decideAccess(c); reason != nil {
+		return Inspection{Reason: reason}, nil
 	}
 	return Inspection{
 		AppKey: c.grant.AppKey, Scope: c.grant.Scope, ThroughData: c.grant.ThroughData,
@@ -272,7 +272,7 @@ func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, presented s
 	}
 	t, err := m.cfg.Keys.parse(presented, kind)
 	if err != nil {
-		return nil //nolint:nilerr // not ours, so there is nothing to revoke
+		return nil // not ours, so there is nothing to revoke
 	}
 	if t.AppTag != TagOf(who.App().Key) {
 		return foreign
