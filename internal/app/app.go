@@ -43,7 +43,7 @@ func (a *App) HasRole(role string) bool { return slices.Contains(a.Roles, role) 
 
 // trusts tells whether the app may call from ip.
 func (a *App) trusts(ip netip.Addr) bool {
-	ip = ip.Unmap()
+	ip = ip.Unmap().WithZone("") // no prefix contains an address with a zone
 	return len(a.TrustedIPs) == 0 ||
 		slices.ContainsFunc(a.TrustedIPs, func(p netip.Prefix) bool { return p.Contains(ip) })
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -599,10 +600,10 @@ func TestForwardedAddress(t *testing.T) {
 	if ask(newService(t)) != apierr.IPNotTrusted {
 		t.Error("X-Forwarded-For is believed though no proxy is trusted")
 	}
-	if ask(newService(t, func(c *httpapi.Config) { c.TrustedProxies = []string{"127.0.0.0/8"} })) != 0 {
+	if ask(newService(t, func(c *httpapi.Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })) != 0 {
 		t.Error("X-Forwarded-For of a trusted proxy is not believed")
 	}
-	if _, err := httpapi.New(httpapi.Config{TrustedProxies: []string{"nonsense"}}); err == nil {
+	if _, err := httpapi.New(httpapi.Config{TrustedProxies: []netip.Prefix{{}}}); err == nil {
 		t.Error("a trusted proxy that is no address is accepted")
 	}
 }

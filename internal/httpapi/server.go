@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -38,9 +39,8 @@ type Config struct {
 	// Issuer is the absolute URL of the service, without a slash at its end:
 	// every URL that is printed begins with it, never with the Host header.
 	Issuer string
-	// TrustedProxies are the addresses and networks (CIDR) whose
-	// X-Forwarded-For is believed.
-	TrustedProxies []string
+	// TrustedProxies are the networks whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
 	// StoreTimeout bounds what a request waits for the store, in all.
 	StoreTimeout time.Duration
 	// IntrospectReason makes /oauth/introspect say why a token is not active.
@@ -53,7 +53,7 @@ type Config struct {
 type server struct{ cfg Config }
 
 // New returns the handler of the public listener. It fails for a trusted proxy
-// that is no address or network.
+// that is not valid.
 func New(cfg Config) (http.Handler, error) {
 	gin.SetMode(gin.ReleaseMode)
 	s := &server{cfg: cfg}
@@ -61,7 +61,11 @@ func New(cfg Config) (http.Handler, error) {
 	g.RedirectTrailingSlash = false
 	g.HandleMethodNotAllowed = true
 	g.RemoteIPHeaders = []string{"X-Forwarded-For"}
-	if err := g.SetTrustedProxies(cfg.TrustedProxies); err != nil {
+	var proxies []string
+	for _, p := range cfg.TrustedProxies {
+		proxies = append(proxies, p.String())
+	}
+	if err := g.SetTrustedProxies(proxies); err != nil {
 		return nil, fmt.Errorf("trusted proxies: %w", err)
 	}
 	const get, head, post = http.MethodGet, http.MethodHead, http.MethodPost

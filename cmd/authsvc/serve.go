@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"authsvc/internal/config"
+	"authsvc/internal/httpapi"
+	"authsvc/internal/store"
+	"authsvc/internal/token"
+)
+
+// The limits on a slow client. A token request is a few hundred bytes, but 12 MiB
+// must get through on a slow line.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 60 * time.Second
+	writeTimeout      = 90 * time.Second // from the end of the head, so it includes reading the body
+	idleTimeout       = 2 * time.Minute
+)
+
+// serveCommand is authsvc serve.
+func serveCommand(p process) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the token service",
+		Long: `Runs the token service: the API on one listener, and probes and metrics on
+another. It needs a store, an apps file and a keyring; --dev needs nothing, and
+keeps nothing.
+
+Each flag is also a variable in the environment (--access-ttl is
+AUTHSVC_ACCESS_TTL) and a key of the YAML file given with --config (access_ttl).
+A flag wins over the environment, that over the file, and that over the default.`,
+		Example: `  authsvc serve --dev
+  authsvc serve --store redis://127.0.0.1:6379/0 --apps apps.yaml --keys keys.json
+  AUTHSVC_STORE_FILE=/run/secrets/redis-url authsvc serve --config authsvc.yaml`,
+		Args: cobra.NoArgs,
+	}
+	settings := config.Register(c.Flags())
+	c.RunE = func(*cobra.Command, []string) error {
+		cfg, warnings, err := settings.Load(p.environ)
+		if err != nil {
+			return err
+		}
+		log := slog.New(slog.NewJSONHandler(p.stderr, &slog.HandlerOptions{Level: cfg.LogLevel}))
+		for _, w := range warnings {
+			log.Warn(w)
+		}
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+		defer stop()
+		s, err := newService(cfg, log)
+		if err != nil {
+			return err
+		}
+		return s.run(ctx, p.stdout)
+	}
+	return c
+}
+
+// service is a process that serves.
+type service struct {
+	cfg      config.Config
+	log      *slog.Logger
+	metrics  *httpapi.Metrics
+	source   *source
+	store    store.Opened
+	measured token.Store
+	clock    *token.Clock
+	manager  *token.Manager
+	draining atomic.Bool
+}
+
+// newService reads everything that must be there before a listener opens. The
+// store need not be: until it answers, the process is not ready.
+func newService(cfg config.Config, log *slog.Logger) (*service, error) {
+	s := &service{cfg: cfg, log: log, clock: token.NewClock(time.Now)}
+	s.metrics = httpapi.NewMetrics(s.clock)
+	var err error
+	if cfg.Dev {
+		s.source, err = newDemo()
+	} else {
+		s.source, err = newSource(cfg, log, s.metrics, s.clock)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.store, err = store.Open(store.RedisOptions{
+		URL: cfg.Store, CAFile: cfg.StoreCA, CertFile: cfg.StoreCert, KeyFile: cfg.StoreKey, Timeout: cfg.StoreTimeout,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.measured = s.metrics.Store(s.store)
+	s.manager = token.NewManager(token.Config{
+		Store: s.measured, Clock: s.clock, Keys: s.source.keys, Apps: s.source.apps,
+		AccessTTL: cfg.AccessTTL, RefreshTTL: cfg.RefreshTTL, Grace: cfg.RefreshGrace,
+		OnEvent: httpapi.GrantEvents(log, s.metrics),
+	})
+	return s, nil
+}
+
+// run serves until ctx ends, and then until what is in flight has finished or
+// the time for that is up.
+func (s *service) run(ctx context.Context, stdout io.Writer) (err error) {
+	defer func() { err = errors.Join(err, s.store.Close()) }()
+
+	background, stop := context.WithCancel(context.Background())
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	defer stop()
+	tasks.Go(func() { s.clock.Run(background, s.measured, s.cfg.StoreTimeout) })
+	for _, w := range s.source.watched {
+		tasks.Go(func() { w.Run(background, time.Second) })
+	}
+
+	public, err := net.Listen("tcp", s.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	defer public.Close()
+	admin, err := net.Listen("tcp", s.cfg.AdminListen)
+	if err != nil {
+		return fmt.Errorf("--admin-listen: %w", err)
+	}
+	defer admin.Close()
+	issuer := s.cfg.Issuer
+	if tls := s.cfg.TLSCert != ""; issuer == config.DefaultIssuer(s.cfg.Listen, tls) {
+		issuer = config.DefaultIssuer(public.Addr().String(), tls) // now the port is known
+		if !s.cfg.Dev {
+			s.log.Warn("--issuer is not set, so the URLs in answers are those of this machine", "issuer", issuer)
+		}
+	}
+	api, err := httpapi.New(httpapi.Config{
+		Manager: s.manager, Apps: s.source.apps, Metrics: s.metrics, Log: s.log,
+		Issuer: issuer, TrustedProxies: s.cfg.TrustedProxies, StoreTimeout: s.cfg.StoreTimeout,
+		IntrospectReason: s.cfg.IntrospectReason, Draining: s.draining.Load,
+	})
+	if err != nil {
+		return err
+	}
+	probes := httpapi.NewAdmin(httpapi.AdminConfig{
+		Store: s.measured, Clock: s.clock, Metrics: s.metrics, StoreTimeout: s.cfg.StoreTimeout, Draining: s.draining.Load,
+	})
+	servers := []*http.Server{s.server(api, s.source.certificate), s.server(probes, nil)}
+	failed := make(chan error, len(servers))
+	serve := func(srv *http.Server, l net.Listener) {
+		tasks.Go(func() {
+			var err error
+			if srv.TLSConfig != nil {
+				err = srv.ServeTLS(l, "", "")
+			} else {
+				err = srv.Serve(l)
+			}
+			if !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		})
+	}
+	serve(servers[0], public)
+	serve(servers[1], admin)
+	s.log.Info("serving", "listen", public.Addr().String(), "admin_listen", admin.Addr().String(), "issuer", issuer, "apps", s.source.apps.Len())
+	if s.cfg.Dev {
+		s.source.demo.print(stdout, issuer)
+	}
+
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		s.linger()
+	}
+	return errors.Join(err, s.shutdown(servers))
+}
+
+// linger goes on accepting for half of the drain time, for the balancers that
+// have not seen yet that the process is not ready. Answers ask for their
+// connection to be closed. On a terminal nobody waits for that.
+func (s *service) linger() {
+	s.draining.Store(true)
+	s.log.Info("stopping", "drain", s.cfg.Drain.String())
+	if s.cfg.Dev {
+		return
+	}
+	again, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	enough, cancel := context.WithTimeout(again, s.cfg.Drain/2)
+	defer cancel()
+	<-enough.Done()
+}
+
+// shutdown ends the servers, each request within the other half of the drain time.
+func (s *service) shutdown(servers []*http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Drain/2)
+	defer cancel()
+	var errs []error
+	for _, srv := range servers {
+		if err := srv.Shutdown(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("requests were cut off after the drain time: %w", err), srv.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *service) server(h http.Handler, cert func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *http.Server {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    httpapi.MaxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // clients that break off
+	}
+	if cert != nil {
+		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert}
+	}
+	return srv
+}

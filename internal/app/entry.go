@@ -1,0 +1,338 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// entryNames are what an entry of the apps file may say.
+var entryNames = []string{
+	"key", "name", "secret", "secret_file", "secret_hash", "scopes", "roles",
+	"access_ttl", "refresh_ttl", "state", "trusted_ips", "generation",
+}
+
+// entry is one app of the file on its way to become an App.
+type entry struct {
+	*fileParser
+	label  string // for faults
+	line   int
+	fields map[string]field
+}
+
+// app reads the nth entry of the file, counted from 1, and reports its faults.
+func (p *fileParser) app(nth int, n ast.Node) {
+	e := &entry{fileParser: p, label: fmt.Sprintf("app %d", nth), line: lineOf(n)}
+	var ok bool
+	if e.fields, ok = p.mapping(n, e.label, entryNames...); !ok {
+		return
+	}
+	var a App
+	a.Key = e.key()
+	a.Name = e.name()
+	a.SecretHash = e.secret()
+	a.Scopes = e.scopes()
+	a.Roles = e.roles()
+	a.AccessTTL = e.ttl("access_ttl")
+	a.RefreshTTL = e.ttl("refresh_ttl")
+	a.Frozen = e.frozen()
+	a.TrustedIPs = e.trustedIPs()
+	a.Generation = e.generation()
+	p.file.Apps = append(p.file.Apps, a)
+}
+
+// wrong reports a fault of the entry.
+func (e *entry) wrong(line int, name, format string, args ...any) {
+	e.fault(line, "%s: %s: %s", e.label, name, fmt.Sprintf(format, args...))
+}
+
+// text is the text of a field, and whether there is one. What is not text is reported.
+func (e *entry) text(name string) (string, bool) {
+	f, given := e.fields[name]
+	if !given {
+		return "", false
+	}
+	s, err := textOf(f.value)
+	if err != nil {
+		e.wrong(f.line, name, "%s", err)
+		return "", false
+	}
+	return s, true
+}
+
+// list gives each text of a field that is a list to add, and reports what add
+// says against it.
+func (e *entry) list(name string, add func(item string) error) {
+	f, given := e.fields[name]
+	if !given {
+		return
+	}
+	seq, ok := f.value.(*ast.SequenceNode)
+	if !ok {
+		e.wrong(f.line, name, "must be a list, such as [one, two]; leave it out for none")
+		return
+	}
+	for i, n := range seq.Values {
+		s, err := textOf(n)
+		if err == nil {
+			err = add(s)
+		}
+		if err != nil {
+			e.wrong(lineOf(n), fmt.Sprintf("%s, entry %d", name, i+1), "%s", err)
+		}
+	}
+}
+
+// textOf is the text of a node, or says why it has none, without quoting it.
+func textOf(n ast.Node) (string, error) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, nil
+	case *ast.LiteralNode:
+		return n.Value.Value, nil
+	case *ast.NullNode:
+		return "", errors.New("is empty; leave it out, or give a value")
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		return "", errors.New("must be text, and YAML reads it as a number or a truth value: put it in quotes")
+	case *ast.TagNode, *ast.AnchorNode, *ast.AliasNode:
+		return "", errors.New("YAML tags, anchors and aliases are not read here: put the value in quotes")
+	default:
+		return "", errors.New("must be text, not a list or a mapping")
+	}
+}
+
+func (e *entry) key() string {
+	f, given := e.fields["key"]
+	if !given {
+		e.fault(e.line, "%s: key is missing", e.label)
+		return ""
+	}
+	key, ok := e.text("key")
+	switch first := e.lines[key]; {
+	case !ok:
+		return ""
+	case !ValidKey(key):
+		e.wrong(f.line, "key", "must be %d to %d of A-Z, a-z, 0-9, - and _, starting with a letter or a digit", MinKeyLen, MaxKeyLen)
+		return ""
+	case first != 0:
+		e.wrong(f.line, "key", "the app in line %d has the same key", first)
+	default:
+		e.lines[key] = f.line
+	}
+	e.label = "app " + key
+	return key
+}
+
+func (e *entry) name() string {
+	name, ok := e.text("name")
+	if ok && (utf8.RuneCountInString(name) > maxNameLen || strings.ContainsFunc(name, unicode.IsControl)) {
+		e.wrong(e.fields["name"].line, "name", "must be one line of at most %d characters", maxNameLen)
+	}
+	return name
+}
+
+// secret is the hash of the app's secret, which comes from one of three fields.
+func (e *entry) secret() (h SecretHash) {
+	var from []string
+	for _, name := range []string{"secret", "secret_file", "secret_hash"} {
+		if _, given := e.fields[name]; given {
+			from = append(from, name)
+		}
+	}
+	switch len(from) {
+	case 0:
+		e.fault(e.line, "%s: has no secret; give one of secret, secret_file and secret_hash", e.label)
+		return h
+	case 1:
+	default:
+		e.fault(e.line, "%s: has %s; give one of them only", e.label, strings.Join(from, " and "))
+	}
+	for _, name := range from {
+		text, ok := e.text(name)
+		if !ok {
+			continue
+		}
+		line, err := e.fields[name].line, error(nil)
+		switch name {
+		case "secret":
+			e.holdsSecret = true
+			h, err = e.hash(text)
+		case "secret_file":
+			h, err = e.secretFile(text)
+		case "secret_hash":
+			h, err = ParseSecretHash(text)
+		}
+		if err != nil {
+			e.wrong(line, name, "%s", err)
+		}
+	}
+	return h
+}
+
+func (e *entry) hash(secret string) (SecretHash, error) {
+	if !ValidSecret(secret) {
+		return SecretHash{}, fmt.Errorf("must be %d to %d of A-Z, a-z, 0-9 and -_!@#$%%, starting with a letter or a digit",
+			MinSecretLen, MaxSecretLen)
+	}
+	return e.pepper.Hash(secret), nil
+}
+
+// secretFile reads a secret from a file. The name of a file that can't be read is
+// not quoted: a secret may have been put in its place.
+func (e *entry) secretFile(path string) (SecretHash, error) {
+	if path == "" {
+		return SecretHash{}, errors.New("is empty")
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(e.path), path)
+	}
+	first := !e.seen[path]
+	if first {
+		e.seen[path] = true
+		e.file.SecretFiles = append(e.file.SecretFiles, path)
+	}
+	data, mode, err := e.read(path)
+	if err != nil {
+		if at := (*fs.PathError)(nil); errors.As(err, &at) {
+			err = at.Err
+		}
+		return SecretHash{}, fmt.Errorf("the file it names can't be read: %w", err)
+	}
+	if first && mode&0o044 != 0 {
+		e.warnReadable(path, mode)
+	}
+	secret := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	h, err := e.hash(secret)
+	if err != nil {
+		err = fmt.Errorf("what the file holds %w", err)
+	}
+	return h, err
+}
+
+func (e *entry) scopes() []string {
+	var scopes []string
+	e.list("scopes", func(s string) error {
+		switch {
+		case !validScope(s):
+			return errors.New(`must be printable ASCII without spaces, " and \ (RFC 6749 section 3.3)`)
+		case s == "default":
+			return errors.New("no scope may be named default: a client that asks for it asks for all")
+		case slices.Contains(scopes, s):
+			return errors.New("stands twice")
+		}
+		scopes = append(scopes, s)
+		return nil
+	})
+	if len(strings.Join(scopes, " ")) > MaxScopeLen {
+		e.wrong(e.fields["scopes"].line, "scopes", "must be at most %d bytes when joined with spaces", MaxScopeLen)
+	}
+	return scopes
+}
+
+// validScope tells whether s is a scope-token of RFC 6749 section 3.3.
+func validScope(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r < '!' || r > '~' || r == '"' || r == '\\'
+	})
+}
+
+func (e *entry) roles() []string {
+	var roles []string
+	e.list("roles", func(s string) error {
+		switch {
+		case s != RoleIntrospect:
+			return errors.New("unknown role; there is only " + RoleIntrospect)
+		case slices.Contains(roles, s):
+			return errors.New("stands twice")
+		}
+		roles = append(roles, s)
+		return nil
+	})
+	return roles
+}
+
+func (e *entry) ttl(name string) time.Duration {
+	f := e.fields[name]
+	if _, number := f.value.(*ast.IntegerNode); number {
+		e.wrong(f.line, name, "must have a unit, as in 3600s or 1h")
+		return 0
+	}
+	s, ok := e.text(name)
+	if !ok {
+		return 0
+	}
+	d, err := time.ParseDuration(s)
+	switch {
+	case err != nil:
+		e.wrong(f.line, name, "must be a duration, as in 90s, 30m or 1h")
+	case d < MinTTL || d > MaxTTL || d%time.Second != 0:
+		e.wrong(f.line, name, "must be whole seconds from %s to %s (%ds); leave it out for the service's default", MinTTL, MaxTTL, MaxTTL/time.Second)
+	}
+	return d
+}
+
+func (e *entry) frozen() bool {
+	s, ok := e.text("state")
+	if ok && s != "active" && s != "frozen" {
+		e.wrong(e.fields["state"].line, "state", "must be active or frozen")
+	}
+	return s == "frozen"
+}
+
+func (e *entry) trustedIPs() []netip.Prefix {
+	var networks []netip.Prefix
+	e.list("trusted_ips", func(s string) error {
+		p, err := ParseNetwork(s)
+		networks = append(networks, p)
+		return err
+	})
+	return networks
+}
+
+// ParseNetwork reads an address or a network in CIDR notation. An IPv4-mapped
+// IPv6 one becomes the IPv4 one it stands for, because a caller's address does
+// too. An error does not quote what is neither.
+func ParseNetwork(s string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(s); err == nil && ip.Zone() == "" {
+		ip = ip.Unmap()
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return netip.Prefix{}, errors.New("must be an IP address, or a network such as 10.0.0.0/8 or 2001:db8::/32")
+	}
+	if ip := p.Addr(); ip.Is4In6() {
+		if p.Bits() < 96 {
+			return netip.Prefix{}, fmt.Errorf("%s is wider than all of IPv4; write the IPv4 network instead", p)
+		}
+		p = netip.PrefixFrom(ip.Unmap(), p.Bits()-96)
+	}
+	if m := p.Masked(); m != p {
+		return netip.Prefix{}, fmt.Errorf("%s is an address within a network; the network is %s", p, m)
+	}
+	return p, nil
+}
+
+func (e *entry) generation() uint32 {
+	f, given := e.fields["generation"]
+	if !given {
+		return 0
+	}
+	if n, ok := f.value.(*ast.IntegerNode); ok {
+		if g, ok := n.Value.(uint64); ok && g <= math.MaxUint32 {
+			return uint32(g)
+		}
+	}
+	e.wrong(f.line, "generation", "must be a whole number from 0 to %d", uint32(math.MaxUint32))
+	return 0
+}

@@ -1,0 +1,289 @@
+package app
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// The limits of the apps file.
+const (
+	// MaxApps is the most apps of one service; every process holds them all.
+	MaxApps = 10_000
+	// MaxScopeLen is the most bytes of an app's scopes, joined with spaces: all
+	// of them can be asked for in one scope parameter.
+	MaxScopeLen = 4096
+	// MinTTL and MaxTTL bound the lifetimes of an app's tokens.
+	MinTTL = time.Second
+	MaxTTL = 72000 * time.Second
+
+	maxNameLen    = 200      // characters
+	maxFileSize   = 16 << 20 // bytes
+	maxFaultsText = 100      // faults that FileError.Error writes out
+)
+
+// File is what an apps file says.
+type File struct {
+	Apps []App
+	// SecretFiles are the files that secret_file names: a change of one is a
+	// change of the apps. They are set even where ReadFile fails, so that a
+	// service can see when the fault is mended.
+	SecretFiles []string
+	// Warnings are for the log. No warning holds a secret.
+	Warnings []string
+}
+
+// FileError is everything that is wrong with an apps file. It never quotes a
+// value that may be a secret, even in the wrong place: a line number says enough.
+type FileError struct {
+	Path   string
+	Faults []string // by line
+}
+
+// Error is one line for each fault; beyond a hundred it counts them.
+func (e *FileError) Error() string {
+	if len(e.Faults) == 1 {
+		return e.Path + ": " + e.Faults[0]
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %d faults", e.Path, len(e.Faults))
+	for i, f := range e.Faults {
+		if i == maxFaultsText {
+			fmt.Fprintf(&b, "\n  and %d more", len(e.Faults)-i)
+			break
+		}
+		b.WriteString("\n  " + f)
+	}
+	return b.String()
+}
+
+// ReadFile reads the apps file, and the secret files it names, and hashes the
+// secrets under pepper. It fails with what the operating system says of the
+// apps file, or with a *FileError that holds every fault at once.
+func ReadFile(path string, pepper Pepper) (File, error) {
+	data, mode, err := readRegular(path, maxFileSize)
+	if err != nil {
+		return File{}, fmt.Errorf("reading the apps file: %w", err)
+	}
+	return parseFile(path, data, mode, pepper, func(path string) ([]byte, fs.FileMode, error) {
+		return readRegular(path, MaxSecretLen+len("\r\n"))
+	})
+}
+
+// Warnings tells of apps whose own refresh TTL is under the refresh grace, in
+// which the retry of a refresh gets the same pair: it would get one that has
+// expired. The service's default is not looked at.
+func Warnings(apps []App, grace time.Duration) []string {
+	var warnings []string
+	for i := range apps {
+		if ttl := apps[i].RefreshTTL; ttl != 0 && ttl < grace {
+			warnings = append(warnings, fmt.Sprintf(
+				"app %s: its refresh_ttl of %s is shorter than the refresh grace of %s, so the retry of a refresh can get tokens that have expired",
+				apps[i].Key, ttl, grace))
+		}
+	}
+	return warnings
+}
+
+// readRegular reads a file of at most limit bytes, or says that it is longer. A
+// named pipe or a device, which could block or never end, is refused.
+func readRegular(path string, limit int) ([]byte, fs.FileMode, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
+	if err == nil && len(data) > limit {
+		err = &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("longer than %d bytes", limit)}
+	}
+	return data, info.Mode().Perm(), err
+}
+
+// fileParser collects what an apps file says and what is wrong with it.
+type fileParser struct {
+	path   string
+	pepper Pepper
+	read   func(path string) ([]byte, fs.FileMode, error)
+	file   File
+	faults []fault
+
+	lines       map[string]int  // of the key of each app
+	seen        map[string]bool // secret files
+	holdsSecret bool            // the apps file itself, in the clear
+}
+
+type fault struct {
+	line int // 0: of the whole file
+	text string
+}
+
+// parseFile is ReadFile without the reading.
+func parseFile(path string, data []byte, mode fs.FileMode, pepper Pepper, read func(string) ([]byte, fs.FileMode, error)) (File, error) {
+	p := &fileParser{path: path, pepper: pepper, read: read, lines: map[string]int{}, seen: map[string]bool{}}
+	p.document(data)
+	if len(p.faults) > 0 {
+		slices.SortStableFunc(p.faults, func(a, b fault) int { return cmp.Compare(a.line, b.line) })
+		e := &FileError{Path: path}
+		for _, f := range p.faults {
+			if f.line > 0 {
+				f.text = fmt.Sprintf("line %d: %s", f.line, f.text)
+			}
+			e.Faults = append(e.Faults, f.text)
+		}
+		return File{SecretFiles: p.file.SecretFiles}, e
+	}
+	if p.holdsSecret && mode&0o044 != 0 {
+		p.warnReadable(path, mode)
+	}
+	return p.file, nil
+}
+
+func (p *fileParser) fault(line int, format string, args ...any) {
+	p.faults = append(p.faults, fault{line, fmt.Sprintf(format, args...)})
+}
+
+func (p *fileParser) warnReadable(path string, mode fs.FileMode) {
+	p.file.Warnings = append(p.file.Warnings, fmt.Sprintf(
+		"%s holds a secret, and others than its owner may read it (mode %04o); run: chmod 600 %s", path, mode, path))
+}
+
+const howToAddAnApp = `no app is listed. Add one:
+
+apps:
+  - key: my-first-app
+    secret: at-least-8-Characters
+    scopes: [orders.read]`
+
+func (p *fileParser) document(data []byte) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
+		p.fault(0, "not a text file in UTF-8")
+		return
+	}
+	root, line, err := parseYAML(data)
+	if err != nil {
+		p.fault(line, "%s", err)
+		return
+	}
+	if root == nil {
+		p.fault(0, howToAddAnApp)
+		return
+	}
+	fields, ok := p.mapping(root, "the file", "apps")
+	if !ok {
+		return
+	}
+	list, ok := fields["apps"]
+	if !ok || list.value.Type() == ast.NullType {
+		p.fault(0, howToAddAnApp)
+		return
+	}
+	apps, ok := list.value.(*ast.SequenceNode)
+	switch {
+	case !ok:
+		p.fault(list.line, "apps: must be a list, each entry beginning with \"- key: \"")
+	case len(apps.Values) == 0:
+		p.fault(0, howToAddAnApp)
+	case len(apps.Values) > MaxApps:
+		p.fault(list.line, "apps: there are %d apps; at most %d are allowed", len(apps.Values), MaxApps)
+	default:
+		for i, n := range apps.Values {
+			p.app(i+1, n)
+		}
+	}
+}
+
+// parseYAML returns the one document of data, nil where it is empty. An error
+// says no more than its line: the parser's own text shows the source.
+func parseYAML(data []byte) (root ast.Node, line int, err error) {
+	const broken = "not valid YAML from here on (column %d): look at the indentation, the colons and the quotes"
+	defer func() {
+		// A file that is read again by a running service must never end it.
+		if recover() != nil {
+			root, line, err = nil, 0, errors.New("not valid YAML")
+		}
+	}()
+	f, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		var at yaml.Error
+		if errors.As(err, &at) && at.GetToken() != nil && at.GetToken().Position != nil {
+			pos := at.GetToken().Position
+			return nil, pos.Line, fmt.Errorf(broken, pos.Column)
+		}
+		return nil, 0, errors.New("not valid YAML")
+	}
+	for _, d := range f.Docs {
+		switch {
+		case d.Body == nil:
+		case root != nil || d.Body.Type() == ast.DirectiveType:
+			return nil, lineOf(d.Body), errors.New("YAML directives and further documents are not read here")
+		default:
+			root = d.Body
+		}
+	}
+	return root, 0, nil
+}
+
+func lineOf(n ast.Node) int {
+	if t := n.GetToken(); t != nil && t.Position != nil {
+		return t.Position.Line
+	}
+	return 0
+}
+
+// field is one entry of a mapping.
+type field struct {
+	line  int
+	value ast.Node
+}
+
+// mapping returns the entries of a mapping and reports those that are not among
+// known, or stand twice. It returns false, and reports, what is no mapping.
+func (p *fileParser) mapping(n ast.Node, what string, known ...string) (map[string]field, bool) {
+	var entries []*ast.MappingValueNode
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		entries = n.Values
+	case *ast.MappingValueNode:
+		entries = []*ast.MappingValueNode{n}
+	default:
+		p.fault(lineOf(n), "%s: must consist of entries with a name and a colon; the names are %s", what, strings.Join(known, ", "))
+		return nil, false
+	}
+	fields := make(map[string]field, len(entries))
+	for _, e := range entries {
+		line := lineOf(e.Key)
+		// What is not a known name is not quoted: it may be a secret.
+		name, ok := e.Key.(*ast.StringNode)
+		if !ok || !slices.Contains(known, name.Value) {
+			p.fault(line, "%s: unknown name before the colon; known are %s", what, strings.Join(known, ", "))
+			continue
+		}
+		if first, twice := fields[name.Value]; twice {
+			p.fault(line, "%s: %s stands twice, first in line %d", what, name.Value, first.line)
+			continue
+		}
+		fields[name.Value] = field{line, e.Value}
+	}
+	return fields, true
+}

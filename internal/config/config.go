@@ -1,0 +1,321 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"authsvc/internal/app"
+	"authsvc/internal/token"
+)
+
+// Config is the settings of authsvc serve, checked. Where nothing else is said,
+// an empty text means that there is none. Relative paths are those of the
+// working directory, wherever they were set.
+type Config struct {
+	Listen      string // host:port of the public endpoints
+	AdminListen string // host:port of health and metrics; never that of Listen
+
+	Store     string // memory://, redis:// or rediss:// URL; a secret, as it may hold a password
+	StoreCA   string // PEM file of who signs a rediss:// store's certificate
+	StoreCert string // PEM file of the client certificate, with StoreKey
+	StoreKey  string
+
+	Apps string // the apps file
+	Keys string // the keyring
+
+	AccessTTL    time.Duration // whole seconds, token.MinTTL to token.MaxTTL
+	RefreshTTL   time.Duration // the same
+	RefreshGrace time.Duration // MinGrace to MaxGrace
+	StoreTimeout time.Duration // of all calls for one request; 10 ms to 10 s
+
+	Issuer         string         // absolute URL without a trailing slash; never empty
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
+
+	TLSCert string // PEM file, with TLSKey: Listen speaks TLS
+	TLSKey  string
+
+	Drain            time.Duration // for requests under way at the end; 0 to 10 min
+	IntrospectReason bool          // whether introspection says why a token is not active
+	LogLevel         slog.Level
+
+	// Dev keeps everything in memory. Store is then memory://, and Apps and
+	// Keys are empty.
+	Dev bool
+}
+
+// MinGrace and MaxGrace bound the refresh grace. Without any, each lost reply
+// would cost a login, and with less than a second every one over a slow network.
+// On the other side, a stolen refresh token that was used already raises no
+// alarm within the grace, and no client retries for longer than ten minutes.
+const (
+	MinGrace = time.Second
+	MaxGrace = 10 * time.Minute
+)
+
+const memoryStore = "memory://"
+
+// Register adds the flags of authsvc serve to fs. It is the one list of settings.
+func Register(fs *pflag.FlagSet) *Settings {
+	s := &Settings{}
+	c := &s.cfg
+	text := func(name, def, usage string, parse func(string) error) *setting {
+		return s.add(fs, &setting{name: name, kind: textKind, def: def, usage: usage, parse: one(parse)})
+	}
+	duration := func(name string, def time.Duration, usage string, to *time.Duration, least, most, unit time.Duration) {
+		st := text(name, short(def), usage, durationOf(to, least, most, unit))
+		st.kind = durationKind
+	}
+	boolean := func(name string, def bool, usage string, to *bool) {
+		s.add(fs, &setting{name: name, kind: boolKind, def: strconv.FormatBool(def), usage: usage, parse: one(boolOf(to))})
+	}
+
+	text("config", "", "YAML `FILE` of settings", func(string) error { return nil }).notInFile = true
+	text("listen", "127.0.0.1:8080", "`HOST:PORT` of the public endpoints", addressOf(&c.Listen))
+	text("admin-listen", "127.0.0.1:8081", "`HOST:PORT` of health and metrics", addressOf(&c.AdminListen))
+
+	text("store", "", "`URL` of the token store: redis://, rediss:// or memory://", storeOf(&c.Store)).secret = true
+	text("store-ca", "", "PEM `FILE` of the certificate authority of a rediss:// store", textOf(&c.StoreCA))
+	text("store-cert", "", "PEM `FILE` of the client certificate for a rediss:// store", textOf(&c.StoreCert))
+	text("store-key", "", "PEM `FILE` of its key", textOf(&c.StoreKey))
+	text("apps", "", "YAML `FILE` of the apps", textOf(&c.Apps))
+	text("keys", "", "keyring `FILE` that authsvc keys init writes", textOf(&c.Keys))
+
+	duration("access-ttl", token.DefaultAccessTTL, "life of an access token", &c.AccessTTL, token.MinTTL, token.MaxTTL, time.Second)
+	duration("refresh-ttl", token.DefaultRefreshTTL, "life of a refresh token", &c.RefreshTTL, token.MinTTL, token.MaxTTL, time.Second)
+	duration("refresh-grace", token.DefaultGrace, "how long a repeated refresh gets the same tokens", &c.RefreshGrace, MinGrace, MaxGrace, 1)
+	duration("store-timeout", 300*time.Millisecond, "limit of what one request waits for the store", &c.StoreTimeout, 10*time.Millisecond, 10*time.Second, 1)
+
+	text("issuer", "", "`URL` at which clients know this service (default http(s)://LISTEN)", issuerOf(&c.Issuer))
+	s.add(fs, &setting{
+		name: "trusted-proxies", kind: listKind, parse: networksOf(&c.TrustedProxies),
+		usage: "`NETWORKS` of proxies whose X-Forwarded-For is believed, with commas between",
+	})
+	text("tls-cert", "", "PEM `FILE` of the server certificate", textOf(&c.TLSCert))
+	text("tls-key", "", "PEM `FILE` of its key", textOf(&c.TLSKey))
+
+	duration("drain", 10*time.Second, "time for requests under way at the end", &c.Drain, 0, 10*time.Minute, 1)
+	boolean("introspect-reason", true, "say in an introspection why a token is not active", &c.IntrospectReason)
+	text("log-level", "info", "`LEVEL` of the log: debug, info, warn or error", levelOf(&c.LogLevel))
+	boolean("dev", false, "try authsvc out: all in memory, one app, nothing kept", &c.Dev)
+	return s
+}
+
+// check is the rules that concern more than one setting, after each was parsed.
+func (s *Settings) check() {
+	c := &s.cfg
+	if s.given("dev") && c.Dev {
+		for _, name := range []string{"store", "apps", "keys"} {
+			if s.given(name) {
+				s.fault("%s: can't go with %s, which keeps everything in memory; leave one of them out", s.label(name), s.label("dev"))
+			}
+		}
+	} else if s.good("dev") {
+		for _, m := range []struct{ name, how string }{
+			{"store", "say where tokens are kept, with --store redis://127.0.0.1:6379/0 or the like"},
+			{"apps", "name the YAML file of the apps, such as\n" + exampleApps},
+			{"keys", `make the keyring with "authsvc keys init --keys keys.json", and give --keys keys.json`},
+		} {
+			if !s.given(m.name) {
+				s.fault("--%s is missing (--dev does without, to try authsvc out): %s", m.name, m.how)
+			}
+		}
+	}
+
+	s.together("store-cert", "store-key")
+	s.together("tls-cert", "tls-key")
+	if s.good("store") && !strings.HasPrefix(c.Store, "rediss://") {
+		for _, name := range []string{"store-ca", "store-cert", "store-key"} {
+			if s.given(name) {
+				s.fault("%s: is of use with a rediss:// store only", s.label(name))
+			}
+		}
+	}
+	if s.good("listen", "admin-listen") && c.Listen == c.AdminListen && !strings.HasSuffix(c.Listen, ":0") {
+		s.fault("%s: is the address of %s too; they need one each", s.label("admin-listen"), s.label("listen"))
+	}
+
+	if s.good("refresh-ttl", "refresh-grace") && c.RefreshTTL < c.RefreshGrace {
+		s.warn("%s: a refresh token's life of %s is shorter than the grace of %s, so the retry of a refresh can get tokens that have expired",
+			s.label("refresh-ttl"), short(c.RefreshTTL), short(c.RefreshGrace))
+	}
+	if s.given("store") && c.Store == memoryStore {
+		s.warn("%s: tokens kept in memory are gone when the process ends, and no other replica knows them", s.label("store"))
+	}
+}
+
+const exampleApps = `    apps:
+      - key: my-first-app
+        secret: at-least-8-Characters
+        scopes: [orders.read]`
+
+// derive sets what follows from other settings.
+func (s *Settings) derive() {
+	c := &s.cfg
+	if c.Dev {
+		c.Store = memoryStore
+	}
+	if c.Issuer == "" {
+		c.Issuer = DefaultIssuer(c.Listen, c.TLSCert != "")
+		s.byName("issuer").values = []string{c.Issuer}
+	}
+}
+
+// DefaultIssuer is the issuer of a service that listens at an address, as a
+// client on the same machine knows it. A service on port 0 knows its address
+// only once it listens.
+func DefaultIssuer(listen string, tls bool) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return ""
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	scheme := "http"
+	if tls {
+		scheme = "https"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+// together reports that one of two settings was given without the other.
+func (s *Settings) together(a, b string) {
+	if s.given(b) {
+		a, b = b, a
+	}
+	if s.given(a) && !s.given(b) {
+		s.fault("%s: needs --%s with it", s.label(a), b)
+	}
+}
+
+// The parsers of values. No error quotes one: the setting's name says enough,
+// and a value in the wrong place may be a secret.
+
+// one is the parser of a setting that has one value.
+func one(parse func(string) error) func([]string) error {
+	return func(values []string) error { return parse(values[0]) }
+}
+
+func textOf(to *string) func(string) error {
+	return func(s string) error {
+		*to = s
+		return nil
+	}
+}
+
+func boolOf(to *bool) func(string) error {
+	return func(s string) (err error) {
+		if *to, err = strconv.ParseBool(s); err != nil {
+			return errors.New("must be true or false")
+		}
+		return nil
+	}
+}
+
+// durationOf parses whole units from least to most.
+func durationOf(to *time.Duration, least, most, unit time.Duration) func(string) error {
+	return func(s string) error {
+		d, err := time.ParseDuration(s)
+		whole := ""
+		if unit == time.Second {
+			whole = "whole seconds "
+		}
+		switch {
+		case err != nil:
+			return errors.New("must be a duration with a unit, as in 300ms, 90s or 1h")
+		case d < least || d > most || d%unit != 0:
+			return fmt.Errorf("must be %sfrom %s to %s", whole, short(least), short(most))
+		}
+		*to = d
+		return nil
+	}
+}
+
+// short is a duration without the zeros that Duration.String ends it with.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+func addressOf(to *string) func(string) error {
+	return func(s string) error {
+		_, port, err := net.SplitHostPort(s)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 16)
+		}
+		if err != nil {
+			return errors.New("must be HOST:PORT with a port from 0 to 65535, as in 127.0.0.1:8080 or :8080")
+		}
+		*to = s
+		return nil
+	}
+}
+
+func storeOf(to *string) func(string) error {
+	return func(s string) error {
+		scheme, rest, _ := strings.Cut(s, "://")
+		if s != memoryStore && (scheme != "redis" && scheme != "rediss" || rest == "") {
+			return errors.New("must be redis://HOST:PORT/DB, rediss://HOST:PORT/DB or memory://")
+		}
+		*to = s
+		return nil
+	}
+}
+
+func issuerOf(to *string) func(string) error {
+	return func(s string) error {
+		u, err := url.Parse(s)
+		odd := func(r rune) bool { return r <= ' ' || r > '~' || r == '?' || r == '#' }
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.ContainsFunc(s, odd) {
+			return errors.New("must be an http:// or https:// URL with a host, and without a user, a query and a fragment, as in https://auth.example.com")
+		}
+		*to = strings.TrimRight(u.String(), "/")
+		return nil
+	}
+}
+
+func networksOf(to *[]netip.Prefix) func([]string) error {
+	return func(values []string) error {
+		var faults []string
+		var networks []netip.Prefix
+		for i, v := range values {
+			p, err := app.ParseNetwork(v)
+			if err != nil {
+				faults = append(faults, fmt.Sprintf("entry %d %s", i+1, err))
+			}
+			networks = append(networks, p)
+		}
+		if len(faults) > 0 {
+			return errors.New(strings.Join(faults, "; "))
+		}
+		*to = networks
+		return nil
+	}
+}
+
+func levelOf(to *slog.Level) func(string) error {
+	return func(s string) error {
+		i := slices.Index([]string{"debug", "info", "warn", "error"}, s)
+		if i < 0 {
+			return errors.New("must be debug, info, warn or error")
+		}
+		*to = []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError}[i]
+		return nil
+	}
+}

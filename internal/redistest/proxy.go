@@ -1,0 +1,182 @@
+package redistest
+
+import (
+	"net"
+	"sync"
+	"testing"
+)
+
+// Proxy stands between a client and a Redis, forwards both ways, and makes the
+// faults of a network on demand. It ends with the test.
+type Proxy struct {
+	target   string
+	listener net.Listener
+	wg       sync.WaitGroup
+
+	mu     sync.Mutex
+	change *sync.Cond // of what follows
+	links  map[*link]struct{}
+	closed bool
+	refuse bool
+	hole   bool
+	toCut  int
+	match  func(request []byte) bool
+	cut    int
+}
+
+// link is one connection of a client, and the one to Redis behind it.
+type link struct {
+	client, redis net.Conn
+	doomed        bool // the next reply is swallowed; guarded by Proxy.mu
+}
+
+func (l *link) close() {
+	_ = l.client.Close()
+	_ = l.redis.Close()
+}
+
+// NewProxy starts a proxy to a Redis at host:port.
+func NewProxy(t testing.TB, target string) *Proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Proxy{target: target, listener: l, links: map[*link]struct{}{}}
+	p.change = sync.NewCond(&p.mu)
+	p.wg.Go(p.accept)
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.set(func() {
+			p.closed = true
+			p.closeLinks()
+		})
+		p.wg.Wait()
+	})
+	return p
+}
+
+// Addr is host:port of the proxy.
+func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+// URL is the redis:// URL of the proxy.
+func (p *Proxy) URL() string { return "redis://" + p.Addr() + "/0" }
+
+// CutReplies loses the replies to the next n requests that match (nil: any): the
+// request reaches Redis, which does it; its reply is swallowed once it comes, and
+// the client sees its connection end.
+func (p *Proxy) CutReplies(n int, match func(request []byte) bool) {
+	p.set(func() { p.toCut, p.match = n, match })
+}
+
+// Cut is how many replies were lost so far.
+func (p *Proxy) Cut() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cut
+}
+
+// Refuse ends every connection, and each new one as soon as it is made.
+func (p *Proxy) Refuse(on bool) {
+	p.set(func() {
+		if p.refuse = on; on {
+			p.closeLinks()
+		}
+	})
+}
+
+// Blackhole keeps connections open and accepts new ones, but forwards nothing.
+// What was sent meanwhile arrives when it ends, even of clients that have given
+// up: as a network would have it.
+func (p *Proxy) Blackhole(on bool) { p.set(func() { p.hole = on }) }
+
+func (p *Proxy) set(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f()
+	p.change.Broadcast()
+}
+
+func (p *Proxy) closeLinks() {
+	for l := range p.links {
+		l.close()
+	}
+}
+
+func (p *Proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		redis, err := net.Dial("tcp", p.target)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		l := &link{client: client, redis: redis}
+		p.mu.Lock()
+		if p.refuse || p.closed {
+			l.close()
+		} else {
+			p.links[l] = struct{}{}
+			p.wg.Go(func() { p.forward(l) })
+		}
+		p.mu.Unlock()
+	}
+}
+
+func (p *Proxy) forward(l *link) {
+	var replies sync.WaitGroup
+	replies.Go(func() { p.pump(l, l.redis, l.client, p.mayReply) })
+	p.pump(l, l.client, l.redis, p.mayRequest)
+	replies.Wait()
+	p.set(func() { delete(p.links, l) })
+}
+
+// pump copies until either end is gone, or may says no.
+func (p *Proxy) pump(l *link, from, to net.Conn, may func(*link, []byte) bool) {
+	defer l.close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if n > 0 {
+			if !may(l, buf[:n]) {
+				return
+			}
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (p *Proxy) mayRequest(l *link, request []byte) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.outOfHole()
+	if p.toCut > 0 && (p.match == nil || p.match(request)) {
+		p.toCut--
+		l.doomed = true
+	}
+	return true
+}
+
+func (p *Proxy) mayReply(l *link, _ []byte) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.outOfHole()
+	if l.doomed {
+		p.cut++
+	}
+	return !l.doomed
+}
+
+func (p *Proxy) outOfHole() {
+	for p.hole && !p.closed {
+		p.change.Wait()
+	}
+}

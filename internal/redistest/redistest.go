@@ -1,0 +1,309 @@
+package redistest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// patience bounds every wait of this package. It is long because a wait that
+// succeeds does not use it.
+const patience = 20 * time.Second
+
+// Server is a redis-server process of the test's own, on a free loopback port.
+// It ends with the test.
+type Server struct {
+	t        testing.TB
+	args     []string
+	dir      string
+	addr     string
+	tlsAddr  string
+	password string
+
+	admin *redis.Client
+	cmd   *exec.Cmd
+	ended chan struct{} // closed once cmd was waited for
+}
+
+// Start starts a redis-server that keeps nothing on disk, with these arguments
+// in addition ("--requirepass", "secret"), and waits until it answers.
+//
+// It never skips: a test that is silently left out proves nothing.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	return start(t, nil, args)
+}
+
+// StartTLS is Start with a second port that speaks TLS and asks for a client
+// certificate.
+func StartTLS(t testing.TB, c *Certs, args ...string) *Server {
+	t.Helper()
+	return start(t, c, args)
+}
+
+func start(t testing.TB, certs *Certs, args []string) *Server {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Fatal("redis-server is not installed; 'make test' installs it")
+	}
+	s := &Server{t: t, dir: t.TempDir()}
+	if i := slices.Index(args, "--requirepass"); i >= 0 {
+		s.password = args[i+1]
+	}
+	t.Cleanup(func() {
+		if s.admin != nil {
+			_ = s.admin.Close()
+		}
+		s.Kill()
+	})
+	// Between finding a free port and taking it another process can be faster.
+	for range 5 {
+		port := freePort(t)
+		s.addr = net.JoinHostPort("127.0.0.1", port)
+		// Without compression a dump shows every secret that is in it.
+		s.args = []string{
+			"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--logfile", "redis.log",
+			"--save", "", "--appendonly", "no", "--rdbcompression", "no",
+		}
+		if certs != nil {
+			port := freePort(t)
+			s.tlsAddr = net.JoinHostPort("127.0.0.1", port)
+			s.args = append(s.args, "--tls-port", port,
+				"--tls-cert-file", certs.ServerCertFile, "--tls-key-file", certs.ServerKeyFile, "--tls-ca-cert-file", certs.CAFile)
+		}
+		s.args = append(s.args, args...)
+		if s.launch() {
+			return s
+		}
+	}
+	log, _ := os.ReadFile(filepath.Join(s.dir, "redis.log"))
+	t.Fatalf("redis-server does not start:\n%s", log)
+	return nil
+}
+
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// launch starts the process and tells whether it answered; if not, it has ended.
+func (s *Server) launch() bool {
+	s.t.Helper()
+	s.cmd = exec.Command("redis-server", s.args...)
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatalf("starting redis-server: %v", err)
+	}
+	cmd, ended := s.cmd, make(chan struct{})
+	s.ended = ended
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		select {
+		case <-ended:
+			return false
+		case <-time.After(2 * time.Millisecond):
+		}
+		if ping(s.addr) == nil {
+			select {
+			case <-ended: // whoever answered had taken the port before us
+				return false
+			default:
+				return true
+			}
+		}
+	}
+	s.Kill()
+	return false
+}
+
+// ping succeeds once a Redis answers, if only that it wants a password.
+func ping(addr string) error {
+	c, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(time.Second))
+	if _, err := c.Write([]byte("PING\r\n")); err != nil {
+		return err
+	}
+	reply, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(reply, "+PONG") && !strings.HasPrefix(reply, "-NOAUTH") {
+		return errors.New(strings.TrimSpace(reply))
+	}
+	return nil
+}
+
+// Addr is host:port of the plain port.
+func (s *Server) Addr() string { return s.addr }
+
+// URL is the redis:// URL of the plain port, with the password if there is one.
+func (s *Server) URL() string { return s.url("redis", s.addr) }
+
+// TLSURL is the rediss:// URL of a server started by StartTLS.
+func (s *Server) TLSURL() string { return s.url("rediss", s.tlsAddr) }
+
+func (s *Server) url(scheme, addr string) string {
+	u := url.URL{Scheme: scheme, Host: addr, Path: "/0"}
+	if s.password != "" {
+		u.User = url.UserPassword("", s.password)
+	}
+	return u.String()
+}
+
+// Pause freezes the process (SIGSTOP): connections stay open, and nothing is
+// answered or done. It returns once the process stands still.
+func (s *Server) Pause() {
+	s.t.Helper()
+	s.signal(syscall.SIGSTOP)
+	Eventually(s.t, "redis-server to stand still", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+		if err != nil {
+			return os.IsNotExist(err) // no /proc here: the signal must do
+		}
+		// pid (name) state ...; the name may hold anything but ends with the last ')'.
+		after := string(stat[strings.LastIndexByte(string(stat), ')')+1:])
+		return strings.HasPrefix(after, " T")
+	})
+}
+
+// Resume lets a paused process go on, with what reached it meanwhile.
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.t.Fatalf("redis-server: %v: %v", sig, err)
+	}
+}
+
+// Kill ends the process at once, paused or not. Its data are gone.
+func (s *Server) Kill() {
+	if s.cmd == nil || s.cmd.Process == nil {
+		return
+	}
+	select {
+	case <-s.ended:
+		return
+	default:
+	}
+	_ = s.cmd.Process.Signal(syscall.SIGCONT)
+	_ = s.cmd.Process.Kill()
+	<-s.ended
+}
+
+// Restart starts the process again on the same port, ending it first if need be.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.Kill()
+	if !s.launch() {
+		s.t.Fatal("redis-server does not start again on the same port")
+	}
+}
+
+// Client is a client of the test's own, past every proxy. It is closed with the
+// server.
+func (s *Server) Client() *redis.Client {
+	if s.admin == nil {
+		s.admin = redis.NewClient(&redis.Options{
+			Addr: s.addr, Password: s.password, DisableIdentity: true,
+			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		})
+	}
+	return s.admin
+}
+
+// Calls tells how often the server has run a command since it started, by itself
+// or from a script. It counts what was done, whoever heard of it.
+func (s *Server) Calls(command string) int {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	info, err := s.Client().Info(ctx, "commandstats").Result()
+	if err != nil {
+		s.t.Fatalf("INFO commandstats: %v", err)
+	}
+	_, rest, ok := strings.Cut(info, "cmdstat_"+strings.ToLower(command)+":calls=")
+	if !ok {
+		return 0
+	}
+	digits, _, _ := strings.Cut(rest, ",")
+	n, err := strconv.Atoi(digits)
+	if err != nil {
+		s.t.Fatalf("INFO commandstats: %v", err)
+	}
+	return n
+}
+
+// Record is one key of a dump.
+type Record struct {
+	DB    int
+	Key   string
+	Value []byte // as DUMP has it, uncompressed: the bytes of every string are in it
+}
+
+// Dump reads every key of every database.
+func (s *Server) Dump() []Record {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn := s.Client().Conn()
+	defer conn.Close()
+	var all []Record
+	for db := range 16 {
+		if err := conn.Select(ctx, db).Err(); err != nil {
+			s.t.Fatalf("SELECT %d: %v", db, err)
+		}
+		for keys := conn.Scan(ctx, 0, "*", 1000).Iterator(); keys.Next(ctx); {
+			value, err := conn.Dump(ctx, keys.Val()).Bytes()
+			if errors.Is(err, redis.Nil) {
+				continue // expired meanwhile
+			}
+			if err != nil {
+				s.t.Fatalf("DUMP: %v", err)
+			}
+			all = append(all, Record{DB: db, Key: keys.Val(), Value: value})
+		}
+	}
+	if err := conn.Select(ctx, 0).Err(); err != nil { // the connection goes back to its pool
+		s.t.Fatalf("SELECT 0: %v", err)
+	}
+	return all
+}
+
+// Eventually waits until a condition holds; what names it.
+func Eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		if holds() {
+			return
+		}
+	}
+	t.Fatalf("waited %v for %s", patience, what)
+}

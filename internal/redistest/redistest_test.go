@@ -1,0 +1,90 @@
+package redistest
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+)
+
+func TestServer(t *testing.T) {
+	s := Start(t, "--requirepass", "secret")
+	opts, err := redis.ParseURL(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewClient(opts)
+	defer c.Close()
+	text := bytes.Repeat([]byte("compressible "), 100)
+	if err := c.Set(t.Context(), "string", text, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.HSet(t.Context(), "hash", "field", text).Err(); err != nil {
+		t.Fatal(err)
+	}
+	dump := s.Dump()
+	if len(dump) != 2 || !bytes.Contains(dump[0].Value, text) || !bytes.Contains(dump[1].Value, text) {
+		t.Errorf("the dump of two keys is %+v", dump)
+	}
+	if n := s.Calls("set"); n != 1 {
+		t.Errorf("%d SET, want 1", n)
+	}
+
+	s.Pause()
+	answered := make(chan error, 1)
+	go func() { answered <- c.Ping(t.Context()).Err() }()
+	s.Resume()
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+	s.Pause()
+	s.Restart() // ends it, though it stands still
+	if dump := s.Dump(); len(dump) != 0 {
+		t.Errorf("after a restart it holds %+v", dump)
+	}
+	s.Pause() // and leaves it so to the cleanup
+}
+
+func TestProxy(t *testing.T) {
+	s := Start(t)
+	p := NewProxy(t, s.Addr())
+	opts, err := redis.ParseURL(p.URL() + "?max_retries=-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewClient(opts)
+	defer c.Close()
+	incr := func() error { return c.Incr(t.Context(), "n").Err() }
+	if err := incr(); err != nil {
+		t.Fatal(err)
+	}
+	p.CutReplies(1, func(request []byte) bool { return bytes.Contains(request, []byte("incr")) })
+	if err := c.Ping(t.Context()).Err(); err != nil {
+		t.Errorf("a reply was cut that does not match: %v", err)
+	}
+	if err := incr(); err == nil {
+		t.Error("the reply was not cut")
+	}
+	if n := s.Calls("incr"); n != 2 || p.Cut() != 1 {
+		t.Errorf("%d INCR and %d replies cut, want 2 and 1", n, p.Cut())
+	}
+	p.Refuse(true)
+	if err := incr(); err == nil {
+		t.Error("the connection was not refused")
+	}
+	p.Refuse(false)
+	if err := incr(); err != nil {
+		t.Error(err)
+	}
+
+	p.Blackhole(true)
+	answered := make(chan error, 1)
+	go func() { answered <- incr() }()
+	if n := s.Calls("incr"); n != 3 { // past the proxy
+		t.Errorf("%d INCR, want 3", n)
+	}
+	p.Blackhole(false)
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,726 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"authsvc/internal/redistest"
+	"authsvc/internal/store/storetest"
+	"authsvc/internal/token"
+)
+
+var (
+	one = []byte("one")
+	two = []byte("two")
+)
+
+func later() time.Time { return time.Now().Add(time.Hour) }
+
+func open(t testing.TB, url string) *Redis {
+	t.Helper()
+	return openWith(t, RedisOptions{URL: url, Timeout: 300 * time.Millisecond})
+}
+
+func openWith(t testing.TB, opts RedisOptions) *Redis {
+	t.Helper()
+	r, err := OpenRedis(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	return r
+}
+
+// within is the context of a request.
+func within(t testing.TB, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// created is the id of a new record.
+func created(t testing.TB, s token.Store, record []byte) token.GrantID {
+	t.Helper()
+	var id token.GrantID
+	copy(id[:], t.Name()[max(0, len(t.Name())-16):])
+	if err := s.Create(t.Context(), id, record, later()); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func wantHeld(t testing.TB, s token.Store, id token.GrantID, want []byte) {
+	t.Helper()
+	if got, err := s.Get(t.Context(), id); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the record is %q, %v; want %q", got, err, want)
+	}
+}
+
+func wantUnavailable(t testing.TB, call string, err error) {
+	t.Helper()
+	if !errors.Is(err, token.ErrUnavailable) {
+		t.Errorf("%s: %v, want ErrUnavailable", call, err)
+	}
+}
+
+// everyCall makes each call of a store, with a context of its own.
+func everyCall(t testing.TB, s token.Store, d time.Duration) map[string]error {
+	t.Helper()
+	id := token.GrantID{1: 0xff}
+	_, getErr := s.Get(within(t, d), id)
+	_, nowErr := s.Now(within(t, d))
+	return map[string]error{
+		"Create": s.Create(within(t, d), id, one, later()),
+		"Get":    getErr,
+		"Swap":   s.Swap(within(t, d), id, one, two, later(), later()),
+		"Delete": s.Delete(within(t, d), id),
+		"Now":    nowErr,
+	}
+}
+
+// clientGoroutines is how many goroutines the stores of this test have, dialing
+// and sending.
+func clientGoroutines() int {
+	stacks := make([]byte, 4<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	n := 0
+	for _, stack := range bytes.Split(stacks, []byte("\n\n")) {
+		if bytes.Contains(stack, []byte("github.com/redis/go-redis")) {
+			n++
+		}
+	}
+	return n
+}
+
+// command matches a request that has a command, as it stands on the wire.
+func command(name string) func([]byte) bool {
+	return func(request []byte) bool { return bytes.Contains(request, []byte("\r\n"+name+"\r\n")) }
+}
+
+func TestRedisIsAStore(t *testing.T) {
+	server := redistest.Start(t)
+	storetest.Run(t, func(t *testing.T) token.Store { return open(t, server.URL()) })
+}
+
+func TestRedisKeepsAGrantUnderOneKey(t *testing.T) {
+	server := redistest.Start(t)
+	s := open(t, server.URL()+"?db=3")
+	id := token.GrantID{0xfb, 0xff, 15: 1}
+	if err := s.Create(t.Context(), id, one, later()); err != nil {
+		t.Fatal(err)
+	}
+	dump := server.Dump()
+	if len(dump) != 1 || dump[0].Key != "authsvc:g:-_8AAAAAAAAAAAAAAAAAAQ" || dump[0].DB != 3 || !bytes.Contains(dump[0].Value, one) {
+		t.Errorf("Redis holds %+v", dump)
+	}
+}
+
+func TestRedisTLS(t *testing.T) {
+	certs, others := redistest.NewCerts(t), redistest.NewCerts(t)
+	server := redistest.StartTLS(t, certs)
+	good := RedisOptions{
+		URL: server.TLSURL(), CAFile: certs.CAFile, CertFile: certs.ClientCertFile, KeyFile: certs.ClientKeyFile,
+	}
+	s := openWith(t, good)
+	wantHeld(t, s, created(t, s, one), one)
+
+	for name, c := range map[string]struct {
+		with func(*RedisOptions)
+		want string // in each error
+	}{
+		"wrong CA":              {func(o *RedisOptions) { o.CAFile = others.CAFile }, "certificate signed by unknown authority"},
+		"the system's CAs":      {func(o *RedisOptions) { o.CAFile = "" }, "certificate signed by unknown authority"},
+		"another name":          {func(o *RedisOptions) { o.URL = strings.Replace(o.URL, "127.0.0.1", "localhost", 1) }, "certificate is not valid"},
+		"no client certificate": {func(o *RedisOptions) { o.CertFile, o.KeyFile = "", "" }, ""},
+		"wrong client certificate": {func(o *RedisOptions) {
+			o.CertFile, o.KeyFile = others.ClientCertFile, others.ClientKeyFile
+		}, ""},
+		"plain to the TLS port": {func(o *RedisOptions) { *o = RedisOptions{URL: strings.Replace(o.URL, "rediss", "redis", 1)} }, ""},
+		"TLS to the plain port": {func(o *RedisOptions) { o.URL = strings.Replace(server.URL(), "redis", "rediss", 1) }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts, patience := good, 10*time.Second
+			if c.with(&opts); c.want == "" {
+				patience = 300 * time.Millisecond // how it fails is up to Redis; it may not even answer
+			}
+			for call, err := range everyCall(t, openWith(t, opts), patience) {
+				wantUnavailable(t, call, err)
+				if !strings.Contains(err.Error(), c.want) {
+					t.Errorf("%s: %v; want %q in it", call, err, c.want)
+				}
+			}
+		})
+	}
+	if n := len(server.Dump()); n != 1 {
+		t.Errorf("Redis holds %d records, want the first", n)
+	}
+}
+
+// An operator's Redis may give authsvc no more than this.
+const leastRights = "on >s3cret-pw ~authsvc:* resetchannels -@all +hello +auth +select +client|setname +get +set +del +time +eval +evalsha"
+
+func TestRedisUser(t *testing.T) {
+	server := redistest.Start(t, append([]string{"--user", "app"}, strings.Fields(leastRights)...)...)
+	s := open(t, "redis://app:s3cret-pw@"+server.Addr()+"/2")
+	id := created(t, s, one)
+	if err := s.Swap(t.Context(), id, one, two, later(), later()); err != nil {
+		t.Error(err)
+	}
+	wantHeld(t, s, id, two)
+	if err := s.Delete(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Now(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A connection that is refused while it is set up fails with an answer of Redis.
+// go-redis leaves such an answer off the commands of a pipeline; none of them may
+// pass for done.
+func TestRedisRefusesTheUser(t *testing.T) {
+	server := redistest.Start(t, "--requirepass", "the-right-one")
+	for name, url := range map[string]string{
+		"wrong password": "redis://:s3cret-pw@" + server.Addr(),
+		"wrong user":     "redis://s3cret-pw:s3cret-pw@" + server.Addr(),
+		"no password":    "redis://" + server.Addr(),
+		"wrong database": server.URL() + "?db=99",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, url)
+			var wg sync.WaitGroup
+			for range 8 { // so that some share a pipeline
+				wg.Go(func() {
+					for call, err := range everyCall(t, s, time.Second) {
+						wantUnavailable(t, call, err)
+						if strings.Contains(err.Error(), "s3cret-pw") {
+							t.Errorf("%s: the error holds the password: %v", call, err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+	if n := len(server.Dump()); n != 0 {
+		t.Errorf("%d records were kept", n)
+	}
+}
+
+func TestRedisLosesTheReplyToCreate(t *testing.T) {
+	server := redistest.Start(t)
+	p := redistest.NewProxy(t, server.Addr())
+	s, direct := open(t, p.URL()), open(t, server.URL())
+	p.CutReplies(1, command("SET"))
+	id := token.GrantID{1}
+	wantUnavailable(t, "Create", s.Create(t.Context(), id, one, later()))
+	wantHeld(t, direct, id, one)
+	if n := server.Calls("set"); n != 1 || p.Cut() != 1 {
+		t.Errorf("Redis did %d SET, and %d replies were lost; want 1 and 1", n, p.Cut())
+	}
+	wantHeld(t, s, id, one)
+}
+
+// A pipeline that dies is not sent again as a whole either.
+func TestRedisLosesTheRepliesToAPipelineOfCreates(t *testing.T) {
+	server := redistest.Start(t)
+	p := redistest.NewProxy(t, server.Addr())
+	s := open(t, p.URL())
+	p.CutReplies(3, command("SET"))
+	const callers = 50
+	errs := make([]error, callers)
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() { errs[i] = s.Create(t.Context(), token.GrantID{byte(i)}, one, later()) })
+	}
+	wg.Wait()
+	lost := 0
+	for _, err := range errs {
+		if err != nil {
+			lost++
+			wantUnavailable(t, "Create", err)
+		}
+	}
+	if n := server.Calls("set"); n != callers || lost == 0 {
+		t.Errorf("Redis did %d SET for %d creates, of which %d were unavailable", n, callers, lost)
+	}
+}
+
+func TestRedisLosesTheReplyToASwap(t *testing.T) {
+	server := redistest.Start(t)
+	p := redistest.NewProxy(t, server.Addr())
+	s := open(t, p.URL())
+	id := created(t, s, one)
+	if err := s.Swap(t.Context(), id, one, one, later(), later()); err != nil { // so that Redis has the script
+		t.Fatal(err)
+	}
+	evals, sets := server.Calls("evalsha"), server.Calls("set")
+
+	p.CutReplies(1, command("EVALSHA"))
+	if err := s.Swap(t.Context(), id, one, two, later(), later()); err != nil {
+		t.Errorf("Swap: %v", err)
+	}
+	wantHeld(t, s, id, two)
+	if e, n := server.Calls("evalsha")-evals, server.Calls("set")-sets; e != 2 || n != 1 {
+		t.Errorf("Redis ran the script %d times and set %d times; want 2 and 1", e, n)
+	}
+
+	// Lost as often as it is sent, it is unavailable, and was done.
+	p.CutReplies(3, command("EVALSHA"))
+	wantUnavailable(t, "Swap", s.Swap(within(t, 10*time.Second), id, two, one, later(), later()))
+	wantHeld(t, s, id, one)
+	if e := server.Calls("evalsha") - evals; e != 5 {
+		t.Errorf("Redis ran the script %d times, want 5", e)
+	}
+}
+
+// However many replies are lost, no two callers are told that they made the same
+// step, and no step that a caller made is lost.
+func TestRedisLosesTheRepliesToRacingSwaps(t *testing.T) {
+	server := redistest.Start(t)
+	p := redistest.NewProxy(t, server.Addr())
+	s, direct := open(t, p.URL()), open(t, server.URL())
+	id := created(t, s, []byte("0"))
+	p.CutReplies(30, command("EVALSHA"))
+	const racers, steps = 8, 20
+	made := make([][]int, racers)
+	var wg sync.WaitGroup
+	for i := range racers {
+		wg.Go(func() {
+			for len(made[i]) < steps {
+				was, err := s.Get(t.Context(), id)
+				if errors.Is(err, token.ErrUnavailable) {
+					continue // it shared a pipeline with three swaps that were cut
+				}
+				if err != nil {
+					t.Errorf("Get: %v", err)
+					return
+				}
+				var n int
+				_, _ = fmt.Sscan(string(was), &n)
+				err = s.Swap(t.Context(), id, was, fmt.Appendf(nil, "%d by %d", n+1, i), later(), later())
+				switch {
+				case err == nil:
+					made[i] = append(made[i], n+1)
+				case !errors.Is(err, token.ErrConflict) && !errors.Is(err, token.ErrUnavailable):
+					t.Errorf("Swap: %v", err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	maker := map[int]int{}
+	for i, all := range made {
+		for _, n := range all {
+			if other, ok := maker[n]; ok {
+				t.Errorf("racers %d and %d were both told that they made step %d", i, other, n)
+			}
+			maker[n] = i
+		}
+	}
+	var last int
+	record, err := direct.Get(t.Context(), id)
+	_, _ = fmt.Sscan(string(record), &last)
+	if err != nil || last < racers*steps || p.Cut() != 30 {
+		t.Errorf("the record is %q, %v, after %d steps that succeeded and %d lost replies", record, err, racers*steps, p.Cut())
+	}
+}
+
+func TestRedisLosesOtherReplies(t *testing.T) {
+	server := redistest.Start(t)
+	p := redistest.NewProxy(t, server.Addr())
+	s := open(t, p.URL())
+	id := created(t, s, one)
+	p.CutReplies(2, command("GET"))
+	wantHeld(t, s, id, one)
+	p.CutReplies(2, command("DEL"))
+	if err := s.Delete(t.Context(), id); err != nil {
+		t.Errorf("Delete: %v", err)
+	}
+	if _, err := s.Get(t.Context(), id); !errors.Is(err, token.ErrNotFound) {
+		t.Errorf("Get: %v", err)
+	}
+	if p.Cut() != 4 {
+		t.Errorf("%d replies were lost, want 4", p.Cut())
+	}
+}
+
+// A swap that was given up while Redis stood still is done when it goes on, unless
+// its time has passed.
+func TestRedisFrozenOverASwap(t *testing.T) {
+	for name, c := range map[string]struct {
+		patience time.Duration // of the swap, by its not-after
+		want     []byte
+	}{
+		"its time has passed":     {50 * time.Millisecond, one},
+		"its time is yet to come": {time.Hour, two},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.Start(t)
+			s, direct := open(t, server.URL()), open(t, server.URL())
+			id := created(t, s, one)
+			if err := s.Swap(t.Context(), id, one, one, later(), later()); err != nil { // so that Redis has the script
+				t.Fatal(err)
+			}
+			evals := server.Calls("evalsha")
+			now, err := s.Now(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			server.Pause()
+			wantUnavailable(t, "Swap", s.Swap(within(t, 200*time.Millisecond), id, one, two, later(), now.Add(c.patience)))
+			server.Resume() // only now: the call returned though Redis did not
+
+			redistest.Eventually(t, "Redis to run the swap it was sent", func() bool { return server.Calls("evalsha") > evals })
+			wantHeld(t, direct, id, c.want)
+			wantHeld(t, s, id, c.want)
+		})
+	}
+}
+
+func TestRedisFrozenOrOutOfReach(t *testing.T) {
+	server := redistest.Start(t)
+	p := redistest.NewProxy(t, server.Addr())
+	used, fresh := open(t, p.URL()), open(t, p.URL())
+	wantHeld(t, used, created(t, used, one), one)
+	for name, fault := range map[string]func(on bool){
+		"frozen": func(on bool) {
+			if on {
+				server.Pause()
+			} else {
+				server.Resume()
+			}
+		},
+		"black hole": p.Blackhole,
+		"refused":    p.Refuse,
+	} {
+		t.Run(name, func(t *testing.T) {
+			fault(true)
+			defer fault(false)
+			var wg sync.WaitGroup
+			for _, s := range []*Redis{used, fresh} {
+				for range 100 {
+					wg.Go(func() {
+						for call, err := range everyCall(t, s, 20*time.Millisecond) {
+							wantUnavailable(t, call, err)
+						}
+					})
+				}
+			}
+			wg.Wait() // while the fault lasts
+			redistest.Eventually(t, "goroutines to end", func() bool { return clientGoroutines() <= 4*poolSize })
+			fault(false)
+			for _, s := range []*Redis{used, fresh} {
+				redistest.Eventually(t, "the store to work again", func() bool {
+					for _, err := range everyCall(t, s, 300*time.Millisecond) {
+						if errors.Is(err, token.ErrUnavailable) {
+							return false
+						}
+					}
+					return true
+				})
+			}
+		})
+	}
+}
+
+func TestRedisForgetsTheScript(t *testing.T) {
+	server := redistest.Start(t)
+	s := open(t, server.URL())
+	id := created(t, s, one)
+	for i, want := range []int{1, 1, 2} { // EVAL so far
+		was, next := one, two
+		if i%2 == 1 {
+			was, next = two, one
+		}
+		if i == 2 {
+			if err := server.Client().ScriptFlush(t.Context()).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Swap(t.Context(), id, was, next, later(), later()); err != nil {
+			t.Errorf("Swap: %v", err)
+		}
+		wantHeld(t, s, id, next)
+		if n := server.Calls("eval"); n != want {
+			t.Errorf("swap %d: %d EVAL so far, want %d", i, n, want)
+		}
+	}
+}
+
+func TestRedisRestarted(t *testing.T) {
+	server := redistest.Start(t)
+	s := open(t, server.URL())
+	created(t, s, one)
+	server.Kill()
+	for call, err := range everyCall(t, s, time.Second) {
+		wantUnavailable(t, call, err)
+	}
+	server.Restart()
+	redistest.Eventually(t, "the store to work again", func() bool {
+		return !errors.Is(s.Delete(t.Context(), token.GrantID{}), token.ErrUnavailable)
+	})
+	id := created(t, s, one)
+	if err := s.Swap(t.Context(), id, one, two, later(), later()); err != nil {
+		t.Errorf("Swap: %v", err)
+	}
+}
+
+func TestRedisAwayAtFirst(t *testing.T) {
+	server := redistest.Start(t)
+	server.Kill()
+	s := open(t, server.URL())
+	for call, err := range everyCall(t, s, time.Second) {
+		wantUnavailable(t, call, err)
+	}
+	server.Restart()
+	redistest.Eventually(t, "the store to work", func() bool {
+		_, err := s.Now(t.Context())
+		return err == nil && s.Delete(t.Context(), token.GrantID{}) == nil
+	})
+}
+
+func TestRedisFull(t *testing.T) {
+	server := redistest.Start(t)
+	s := open(t, server.URL())
+	id := created(t, s, one)
+	if err := server.Client().ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	wantUnavailable(t, "Create", s.Create(t.Context(), token.GrantID{1}, one, later()))
+	if n := server.Calls("eval"); n != 0 {
+		t.Fatalf("Redis has the script already")
+	}
+	if err := s.Swap(t.Context(), id, one, two, later(), later()); err != nil { // EVAL
+		t.Errorf("Swap: %v", err)
+	}
+	if err := s.Swap(t.Context(), id, two, one, later(), later()); err != nil { // EVALSHA
+		t.Errorf("Swap: %v", err)
+	}
+	wantHeld(t, s, id, one)
+	if err := s.Delete(t.Context(), id); err != nil {
+		t.Errorf("Delete: %v", err)
+	}
+}
+
+func TestRedisRefusesACommand(t *testing.T) {
+	server := redistest.Start(t)
+	s := open(t, server.URL())
+	id := created(t, s, one)
+	if err := server.Client().Do(t.Context(), "REPLICAOF", "127.0.0.1", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	wantUnavailable(t, "Create on a replica", s.Create(t.Context(), token.GrantID{1}, one, later()))
+	wantUnavailable(t, "Swap on a replica", s.Swap(t.Context(), id, one, two, later(), later()))
+	wantUnavailable(t, "Delete on a replica", s.Delete(t.Context(), id))
+	wantHeld(t, s, id, one)
+	if err := server.Client().Do(t.Context(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Client().Del(t.Context(), key(id)).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Client().LPush(t.Context(), key(id), "no record").Err(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Get(t.Context(), id)
+	wantUnavailable(t, "Get of a list", err)
+	wantUnavailable(t, "Swap of a list", s.Swap(t.Context(), id, one, two, later(), later()))
+}
+
+func TestRedisQueueIsBounded(t *testing.T) {
+	server := redistest.Start(t)
+	const limit = 8
+	s, err := openRedis(RedisOptions{URL: server.URL()}, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	server.Pause()
+	ctx, cancel := context.WithCancel(t.Context())
+	var waiting sync.WaitGroup
+	for range 2 * limit {
+		waiting.Go(func() {
+			for ctx.Err() == nil {
+				_ = s.Delete(ctx, token.GrantID{})
+			}
+		})
+	}
+	redistest.Eventually(t, "the queue to be full", func() bool {
+		// Without a deadline: refused at once, or it waits for Redis.
+		err := s.Create(t.Context(), token.GrantID{}, one, later())
+		wantUnavailable(t, "Create", err)
+		return errors.Is(err, redis.ErrAutoPipelineQueueFull)
+	})
+	cancel()
+	waiting.Wait() // while Redis stands still
+	server.Resume()
+	redistest.Eventually(t, "the queue to have room", func() bool { return s.Delete(t.Context(), token.GrantID{}) == nil })
+}
+
+func TestRedisCloses(t *testing.T) {
+	server := redistest.Start(t)
+	before := goleak.IgnoreCurrent()
+	for _, frozen := range []bool{false, true} {
+		s := open(t, server.URL())
+		for range 3 {
+			if err := s.Delete(t.Context(), token.GrantID{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if frozen {
+			server.Pause()
+			for call, err := range everyCall(t, s, 10*time.Millisecond) {
+				wantUnavailable(t, call, err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		for call, err := range everyCall(t, s, 10*time.Second) {
+			wantUnavailable(t, call, err)
+		}
+		goleak.VerifyNone(t, before)
+	}
+}
+
+func TestURLCannotWeakenTheSettings(t *testing.T) {
+	settings := func(url string) redis.Options {
+		o, err := clientOptions(RedisOptions{URL: url, Timeout: 50 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *redis.NewClient(o).Options()
+	}
+	plain := settings("redis://127.0.0.1:6379/3")
+	loose := settings("redis://127.0.0.1:6379/3?max_retries=5&read_timeout=10s&write_timeout=-1&dial_timeout=1m&pool_timeout=1h" +
+		"&pool_size=100000&min_idle_conns=1000&max_active_conns=1&max_concurrent_dials=1&pipeline_pool_size=-1&client_name=x&protocol=2")
+	kept := cmp.FilterPath(func(p cmp.Path) bool {
+		switch p.Last().String() {
+		case ".Dialer", ".TLSConfig", ".MaintNotificationsConfig", ".PushNotificationProcessor":
+			return true
+		}
+		return strings.ToLower(p.Last().String()) == p.Last().String() // not exported
+	}, cmp.Ignore())
+	if diff := cmp.Diff(plain, loose, kept, cmp.AllowUnexported(redis.Options{})); diff != "" {
+		t.Errorf("the query has an effect:\n%s", diff)
+	}
+	if plain.MaxRetries != 0 || plain.DialerRetries != 1 || !plain.ContextTimeoutEnabled || plain.DialTimeout != dialTimeout ||
+		plain.ReadTimeout != 50*time.Millisecond || plain.WriteTimeout != 50*time.Millisecond || plain.PoolTimeout != 50*time.Millisecond {
+		t.Errorf("the settings are %+v", plain)
+	}
+	if each := settings("redis://h").ReadTimeout; each != 50*time.Millisecond {
+		t.Errorf("a read takes up to %v", each)
+	}
+	long, err := clientOptions(RedisOptions{URL: "redis://h", Timeout: time.Minute})
+	if err != nil || long.ReadTimeout != maxIO || long.WriteTimeout != maxIO {
+		t.Errorf("a read takes up to %v, %v", long.ReadTimeout, err)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	certs := redistest.NewCerts(t)
+	for name, c := range map[string]struct {
+		opts RedisOptions
+		want string // in the error
+	}{
+		"nothing":              {RedisOptions{}, "redis://, rediss:// and memory://"},
+		"another scheme":       {RedisOptions{URL: "postgres://u:zq9xjv@h/db"}, `"postgres"`},
+		"a socket":             {RedisOptions{URL: "unix:///run/redis.sock"}, `"unix"`},
+		"no scheme":            {RedisOptions{URL: "u:zq9xjv@h:6379"}, "redis://, rediss:// and memory://"},
+		"a misplaced scheme":   {RedisOptions{URL: "u:zq9xjv@h://x"}, "redis://, rediss:// and memory://"},
+		"memory elsewhere":     {RedisOptions{URL: "memory://h"}, "neither an address"},
+		"memory with a CA":     {RedisOptions{URL: "memory://", CAFile: certs.CAFile}, "nor certificates"},
+		"an unknown argument":  {RedisOptions{URL: "redis://u:zq9xjv@h/0?retries=3"}, "retries"},
+		"a bad argument":       {RedisOptions{URL: "redis://u:zq9xjv@h/0?db=x"}, "database"},
+		"a bad database":       {RedisOptions{URL: "redis://u:zq9xjv@h/x"}, "database"},
+		"no verification":      {RedisOptions{URL: "rediss://u:zq9xjv@h/0?skip_verify=true"}, "skip_verify"},
+		"a bad port":           {RedisOptions{URL: "redis://u:zq9xjv@h:port"}, "percent-encode"},
+		"a % in the password":  {RedisOptions{URL: "redis://u:zq9%xjv@h"}, "percent-encode"},
+		"a / in the password":  {RedisOptions{URL: "redis://u:9988776655/zq9xjv@h:6379/0"}, "percent-encode"},
+		"a ? in the password":  {RedisOptions{URL: "redis://u:9988776655?zq9xjv@h:6379/0"}, "percent-encode"},
+		"a # in the password":  {RedisOptions{URL: "redis://u:9988776655#zq9xjv@h:6379/0"}, "percent-encode"},
+		"a / after a letter":   {RedisOptions{URL: "redis://u:zq9xjv/9988776655@h:6379/0"}, "percent-encode"},
+		"a space":              {RedisOptions{URL: "redis://u:zq9 xjv@h:6379/0"}, "percent-encode"},
+		"a control character":  {RedisOptions{URL: "redis://u:zq9xjv\n@h:6379/0"}, "percent-encode"},
+		"a CA without TLS":     {RedisOptions{URL: "redis://u:zq9xjv@h", CAFile: certs.CAFile}, "rediss://"},
+		"a key without TLS":    {RedisOptions{URL: "redis://u:zq9xjv@h", KeyFile: certs.ClientKeyFile}, "rediss://"},
+		"no such CA":           {RedisOptions{URL: "rediss://u:zq9xjv@h", CAFile: "missing.pem"}, "missing.pem"},
+		"a CA that is none":    {RedisOptions{URL: "rediss://u:zq9xjv@h", CAFile: certs.ClientKeyFile}, "PEM"},
+		"a key without a cert": {RedisOptions{URL: "rediss://u:zq9xjv@h", KeyFile: certs.ClientKeyFile}, "certificate and key"},
+		"a cert without a key": {RedisOptions{URL: "rediss://u:zq9xjv@h", CertFile: certs.ClientCertFile}, "certificate and key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := Open(c.opts)
+			if err == nil {
+				_ = s.Close()
+				t.Fatal("it was opened")
+			}
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v; want %q in it", err, c.want)
+			}
+			for _, piece := range []string{"zq9", "xjv", "9988776655"} {
+				if strings.Contains(err.Error(), piece) {
+					t.Errorf("%v; it holds a piece of the password", err)
+				}
+			}
+		})
+	}
+}
+
+func TestOpen(t *testing.T) {
+	server := redistest.Start(t)
+	for _, url := range []string{"memory://", server.URL(), "redis://u:p%40%2Fss@127.0.0.1:1/0", "rediss://127.0.0.1:1"} {
+		s, err := Open(RedisOptions{URL: url})
+		if err != nil {
+			t.Errorf("%s: %v", url, err)
+			continue
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("%s: Close: %v", url, err)
+		}
+	}
+}
+
+func BenchmarkRedis(b *testing.B) {
+	server := redistest.Start(b)
+	s := open(b, server.URL())
+	record := bytes.Repeat([]byte{'x'}, 150)
+	id := created(b, s, record)
+	b.Run("Get", func(b *testing.B) {
+		b.SetParallelism(32)
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if _, err := s.Get(b.Context(), id); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
+	b.Run("Swap", func(b *testing.B) {
+		b.SetParallelism(32)
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if err := s.Swap(b.Context(), id, record, record, later(), later()); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
+}
