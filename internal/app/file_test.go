@@ -41,16 +41,16 @@ func write(t *testing.T, path, text string, mode fs.FileMode) string {
 }
 
 const example = `apps:
-  - key: billing-worker
+  - key: billing-worker          # AppKey = client_id
     name: Billing worker
-    secret: b1lling-Secret-0001
-    scopes: [orders.read, orders.write]
-    roles: [introspect]
-    access_ttl: 1h
+    secret: b1lling-Secret-0001  # exactly one of: secret, secret_file, secret_hash
+    scopes: [orders.read, orders.write]  # RFC 6749 section 3.3
+    roles: [introspect]          # only known roles
+    access_ttl: 1h               # whole seconds, 1s to 72000s
     refresh_ttl: 2h
-    state: active
-    trusted_ips: [10.0.0.0/8]
-    generation: 0
+    state: active                # or frozen; default active
+    trusted_ips: [10.0.0.0/8]    # CIDR or single address
+    generation: 0                # raise by one to revoke every token of the app
 `
 
 func TestReadFileExample(t *testing.T) {
@@ -85,19 +85,27 @@ func TestParseFileGood(t *testing.T) {
 		{"a block text", "apps:\n- key: app-0001\n  secret: |-\n    s3cret-0\n", App{}},
 		{"frozen", head + "  state: frozen\n", App{Frozen: true}},
 		{"the highest generation", head + "  generation: 4294967295\n", App{Generation: 1<<32 - 1}},
-		{"the shortest and the longest life", head + "  access_ttl: 1s\n  refresh_ttl: 72000s\n",
-			App{AccessTTL: time.Second, RefreshTTL: 72000 * time.Second}},
+		{
+			"the shortest and the longest life", head + "  access_ttl: 1s\n  refresh_ttl: 72000s\n",
+			App{AccessTTL: time.Second, RefreshTTL: 72000 * time.Second},
+		},
 		{"no scopes", head + "  scopes: []\n", App{}},
-		{"the ends of the scope alphabet", head + "  scopes: ['!', '#', '[', ']', '~']\n",
-			App{Scopes: []string{"!", "#", "[", "]", "~"}}},
-		{"the longest scope", head + "  scopes: [" + strings.Repeat("s", MaxScopeLen) + "]\n",
-			App{Scopes: []string{strings.Repeat("s", MaxScopeLen)}}},
-		{"networks", head + "  trusted_ips: [192.0.2.1, ::1, '::ffff:192.0.2.1', '::ffff:10.0.0.0/104', 2001:db8::/32, 0.0.0.0/0]\n",
+		{
+			"the ends of the scope alphabet", head + "  scopes: ['!', '#', '[', ']', '~']\n",
+			App{Scopes: []string{"!", "#", "[", "]", "~"}},
+		},
+		{
+			"the longest scope", head + "  scopes: [" + strings.Repeat("s", MaxScopeLen) + "]\n",
+			App{Scopes: []string{strings.Repeat("s", MaxScopeLen)}},
+		},
+		{
+			"networks", head + "  trusted_ips: [192.0.2.1, ::1, '::ffff:192.0.2.1', '::ffff:10.0.0.0/104', 2001:db8::/32, 0.0.0.0/0]\n",
 			App{TrustedIPs: []netip.Prefix{
 				netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("::1/128"),
 				netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("10.0.0.0/8"),
 				netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("0.0.0.0/0"),
-			}}},
+			}},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -172,8 +180,10 @@ func TestParseFileFaults(t *testing.T) {
 		{"key twice", head + "- {key: app-0001, secret: s3cret-1}\n", "line 4: app 2: key: the app in line 2 has the same key"},
 		// secret
 		{"no secret", "apps:\n- key: app-0001\n", "line 2: app app-0001: has no secret; " + secretNames},
-		{"two secrets", head + "  secret_hash: " + testPepper.Hash("s3cret-0").String() + "\n",
-			"line 2: app app-0001: has secret and secret_hash; give one of them only"},
+		{
+			"two secrets", head + "  secret_hash: " + testPepper.Hash("s3cret-0").String() + "\n",
+			"line 2: app app-0001: has secret and secret_hash; give one of them only",
+		},
 		{"bad secret", "apps:\n- key: app-0001\n  secret: short\n", "line 3: app app-0001: secret: " + secretShape},
 		{"secret empty", "apps:\n- key: app-0001\n  secret: ''\n", "line 3: app app-0001: secret: " + secretShape},
 		{"secret null", "apps:\n- key: app-0001\n  secret:\n", "line 3: app app-0001: secret: is empty; leave it out, or give a value"},

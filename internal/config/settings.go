@@ -44,7 +44,7 @@ func (e *Error) Error() string {
 	if len(e.Faults) == 1 {
 		return e.Faults[0]
 	}
-	return fmt.Sprintf("%d settings are wrong:\n  %s", len(e.Faults), strings.Join(e.Faults, "\n  "))
+	return fmt.Sprintf("%d faults in the settings:\n  %s", len(e.Faults), strings.Join(e.Faults, "\n  "))
 }
 
 // Settings reads the settings. Make one with Register.

@@ -274,6 +274,21 @@ func TestDeletionForAMoment(t *testing.T) {
 	r.saw([]string{"back"}, []string{ok})
 }
 
+// A change that is taken back, and made again later, settles anew.
+func TestChangeTakenBack(t *testing.T) {
+	r := newRig(t, "file")
+	away := r.path("away")
+	r.must(os.Rename(r.path("file"), away))
+	r.after(500 * time.Millisecond)
+	r.must(os.Rename(away, r.path("file")))
+	r.after(500 * time.Millisecond)
+	r.must(os.Rename(r.path("file"), away))
+	r.after(500 * time.Millisecond)
+	r.must(os.Rename(away, r.path("file")))
+	r.settled()
+	r.saw(nil, nil)
+}
+
 // What changes between New and the first load is loaded; so is what changes
 // during a load.
 func TestChangeDuringLoad(t *testing.T) {
