@@ -550,3 +550,20 @@ func TestManyLargeBodies(t *testing.T) {
 		t.Errorf("peak of %d MiB", kib>>10)
 	}
 }
+
+// A client that never finishes its request's head is cut off, and holds nobody
+// else up meanwhile.
+func TestSlowClient(t *testing.T) {
+	t.Parallel()
+	s := newSite(t).serve("memory://")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "POST /oauth/token HTTP/1.1\r\nHost: x\r\n")
+	want(t, "another client", s.issue(worker), 200, "")
+	if got, err := io.ReadAll(conn); err != nil || bytes.Contains(got, []byte("200")) {
+		t.Errorf("%v\n%s", err, got)
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -664,23 +663,5 @@ func TestMetrics(t *testing.T) {
 	}
 	if strings.Contains(text, "at_") {
 		t.Error("a path came into the metrics")
-	}
-}
-
-// 20 callers with one refresh token: one successor, and all are told the same.
-func TestRacingRefreshes(t *testing.T) {
-	t.Parallel()
-	s := newService(t)
-	p := s.issue(worker)
-	answers := make([]pair, 20)
-	var wg sync.WaitGroup
-	for i := range answers {
-		wg.Go(func() { answers[i] = s.refresh(worker, p) })
-	}
-	wg.Wait()
-	for _, a := range answers {
-		if a != answers[0] {
-			t.Fatal("two successors of one refresh token")
-		}
 	}
 }

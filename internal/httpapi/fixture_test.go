@@ -48,7 +48,15 @@ const (
 
 func newService(t *testing.T, change ...func(*httpapi.Config)) *service {
 	t.Helper()
-	s := &service{t: t, now: &fakeNow{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, log: &logBuffer{}}
+	now := &fakeNow{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	return newServiceOn(t, store.NewMemory(now.Now), now, change...)
+}
+
+// newServiceOn is newService over another store. The process clock may be far
+// from the store's: only how it advances counts.
+func newServiceOn(t *testing.T, st token.Store, now *fakeNow, change ...func(*httpapi.Config)) *service {
+	t.Helper()
+	s := &service{t: t, now: now, log: &logBuffer{}}
 	ring := token.NewKeyring(s.now.Now())
 	pepper := ring.Pepper()
 	hash := pepper.Hash(secret)
@@ -63,7 +71,7 @@ func newService(t *testing.T, change ...func(*httpapi.Config)) *service {
 	if s.apps, err = app.NewRegistry(pepper, s.list); err != nil {
 		t.Fatal(err)
 	}
-	s.store = &switchStore{Store: store.NewMemory(s.now.Now)}
+	s.store = &switchStore{Store: st}
 	clock := token.NewClock(s.now.Now)
 	if err := clock.Measure(context.Background(), s.store); err != nil {
 		t.Fatal(err)
@@ -230,6 +238,7 @@ type switchStore struct {
 	mu    sync.Mutex
 	err   error
 	calls int
+	last  token.GrantID // of the last Create
 }
 
 func (s *switchStore) fail(err error) {
@@ -255,6 +264,9 @@ func (s *switchStore) Create(ctx context.Context, id token.GrantID, record []byt
 	if err := s.asked(); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	s.last = id
+	s.mu.Unlock()
 	return s.Store.Create(ctx, id, record, expireAt)
 }
 
