@@ -18,18 +18,19 @@ import (
 	"syscall"
 	"testing"
 
+	"authsvc/internal/authsvctest"
 	"authsvc/internal/redistest"
 )
 
 // What serve --dev prints does the whole round, pasted into a shell.
 func TestDevBanner(t *testing.T) {
 	t.Parallel()
-	s := start(t, os.Args[0], "--dev")
-	s.waitReady()
+	s := authsvctest.Start(t, authsvctest.Binary(t), "--dev")
+	s.WaitReady()
 	var banner string
 	redistest.Eventually(t, "the banner", func() bool {
-		banner = s.stdout.text()
-		return strings.Contains(banner, s.url+"/errors\n")
+		banner = s.Stdout.Text()
+		return strings.Contains(banner, s.URL+"/errors\n")
 	})
 	if !strings.Contains(banner, "NOTHING SURVIVES") {
 		t.Errorf("no warning in the banner:\n%s", banner)
@@ -60,24 +61,24 @@ func TestRound(t *testing.T) {
 			if store == "redis" {
 				url = redistest.Start(t).URL()
 			}
-			s := newSite(t).serve(url)
-			p := s.issue(worker, "through_data", "tenant 7").pair()
-			if a := s.introspect(p.access); !a.active() || a.text("through_data") != "tenant 7" {
-				t.Fatalf("introspect: %s", a.body)
+			s := authsvctest.NewSite(t).Serve(url)
+			p := s.Issue(authsvctest.Worker, "through_data", "tenant 7").Pair()
+			if a := s.Introspect(p.Access); !a.Active() || a.Text("through_data") != "tenant 7" {
+				t.Fatalf("introspect: %s", a.Body)
 			}
-			if a := s.verify(p.access, "?scope=orders.write"); a.status != 200 || a.header.Get("X-App-Key") != worker {
-				t.Fatalf("verify: %d %s", a.status, a.body)
+			if a := s.Verify(p.Access, "?scope=orders.write"); a.Status != 200 || a.Header.Get("X-App-Key") != authsvctest.Worker {
+				t.Fatalf("verify: %d %s", a.Status, a.Body)
 			}
-			a := s.mustPost("/v1/apigw/oauth2/token", worker, "grant_type", "refresh_token", "refresh_token", p.refresh)
-			want(t, "refresh", a, 200, "")
-			next := a.pair()
-			want(t, "refresh by another app", s.refresh(batch, next.refresh), 401, "APIG.1003")
-			want(t, "wider scope", s.refresh(worker, next.refresh, "scope", "orders.delete"), 400, "APIG.2205")
-			want(t, "revoke", s.revoke(worker, next.refresh), 200, "")
-			if s.introspect(next.access).active() || s.introspect(p.access).active() {
+			a := s.MustPost("/v1/apigw/oauth2/token", authsvctest.Worker, "grant_type", "refresh_token", "refresh_token", p.Refresh)
+			authsvctest.Want(t, "refresh", a, 200, "")
+			next := a.Pair()
+			authsvctest.Want(t, "refresh by another app", s.Refresh(authsvctest.Batch, next.Refresh), 401, "APIG.1003")
+			authsvctest.Want(t, "wider scope", s.Refresh(authsvctest.Worker, next.Refresh, "scope", "orders.delete"), 400, "APIG.2205")
+			authsvctest.Want(t, "revoke", s.Revoke(authsvctest.Worker, next.Refresh), 200, "")
+			if s.Introspect(next.Access).Active() || s.Introspect(p.Access).Active() {
 				t.Error("a token outlives its grant")
 			}
-			want(t, "refresh of a revoked grant", s.refresh(worker, next.refresh), 400, "APIG.2202")
+			authsvctest.Want(t, "refresh of a revoked grant", s.Refresh(authsvctest.Worker, next.Refresh), 400, "APIG.2202")
 		})
 	}
 }
@@ -87,18 +88,18 @@ func TestRound(t *testing.T) {
 func TestThreeProcesses(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
-	site := newSite(t)
-	var servers [3]*server
+	site := authsvctest.NewSite(t)
+	var servers [3]*authsvctest.Server
 	for i := range servers {
-		servers[i] = site.serve(r.URL())
+		servers[i] = site.Serve(r.URL())
 	}
-	p := servers[0].issue(worker).pair()
+	p := servers[0].Issue(authsvctest.Worker).Pair()
 	for round := range 10 {
-		answers := make([]answer, 20)
+		answers := make([]authsvctest.Answer, 20)
 		var wg sync.WaitGroup
 		for i := range answers {
 			wg.Go(func() {
-				a, err := servers[i%3].post("/oauth/token", worker, "grant_type", "refresh_token", "refresh_token", p.refresh)
+				a, err := servers[i%3].Post("/oauth/token", authsvctest.Worker, "grant_type", "refresh_token", "refresh_token", p.Refresh)
 				if err != nil {
 					t.Error(err)
 				}
@@ -107,23 +108,23 @@ func TestThreeProcesses(t *testing.T) {
 		}
 		wg.Wait()
 		for _, a := range answers {
-			if a.status != 200 || a.pair() != answers[0].pair() {
-				t.Fatalf("round %d: %d %s, another got %s", round, a.status, a.body, answers[0].body)
+			if a.Status != 200 || a.Pair() != answers[0].Pair() {
+				t.Fatalf("round %d: %d %s, another got %s", round, a.Status, a.Body, answers[0].Body)
 			}
 		}
-		p = answers[0].pair()
+		p = answers[0].Pair()
 	}
 	if n := len(r.Dump()); n != 1 {
 		t.Errorf("one grant takes %d keys", n)
 	}
 	for _, s := range servers {
-		if !s.introspect(p.access).active() {
+		if !s.Introspect(p.Access).Active() {
 			t.Error("a process does not see the others' grant")
 		}
 	}
-	want(t, "revoke", servers[2].revoke(worker, p.access), 200, "")
+	authsvctest.Want(t, "revoke", servers[2].Revoke(authsvctest.Worker, p.Access), 200, "")
 	for _, s := range servers {
-		if s.introspect(p.access).active() {
+		if s.Introspect(p.Access).Active() {
 			t.Error("a process does not see the others' revocation")
 		}
 	}
@@ -138,37 +139,37 @@ func TestReplyCutAfterTheWrite(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
 	proxy := redistest.NewProxy(t, r.Addr())
-	site := newSite(t)
-	cut, direct := site.serve(proxy.URL(), "--store-timeout", "5s"), site.serve(r.URL())
+	site := authsvctest.NewSite(t)
+	cut, direct := site.Serve(proxy.URL(), "--store-timeout", "5s"), site.Serve(r.URL())
 
-	p := cut.issue(worker).pair()
+	p := cut.Issue(authsvctest.Worker).Pair()
 	proxy.CutReplies(1, isSwap)
-	a := cut.refresh(worker, p.refresh)
-	want(t, "refresh with one reply lost", a, 200, "")
-	if b := direct.refresh(worker, p.refresh); b.pair() != a.pair() {
-		t.Errorf("the retry gets %s, not %s", b.body, a.body)
+	a := cut.Refresh(authsvctest.Worker, p.Refresh)
+	authsvctest.Want(t, "refresh with one reply lost", a, 200, "")
+	if b := direct.Refresh(authsvctest.Worker, p.Refresh); b.Pair() != a.Pair() {
+		t.Errorf("the retry gets %s, not %s", b.Body, a.Body)
 	}
 
-	p = a.pair()
+	p = a.Pair()
 	before := proxy.Cut()
 	proxy.CutReplies(1000, isSwap)
-	want(t, "refresh with every reply lost", cut.refresh(worker, p.refresh), 503, "APIG.0613")
+	authsvctest.Want(t, "refresh with every reply lost", cut.Refresh(authsvctest.Worker, p.Refresh), 503, "APIG.0613")
 	if proxy.Cut() == before {
 		t.Fatal("no reply was cut")
 	}
 	proxy.CutReplies(0, nil)
-	a = cut.refresh(worker, p.refresh)
-	want(t, "the retry", a, 200, "")
-	if b := direct.refresh(worker, p.refresh); b.pair() != a.pair() {
-		t.Errorf("two retries get %s and %s", a.body, b.body)
+	a = cut.Refresh(authsvctest.Worker, p.Refresh)
+	authsvctest.Want(t, "the retry", a, 200, "")
+	if b := direct.Refresh(authsvctest.Worker, p.Refresh); b.Pair() != a.Pair() {
+		t.Errorf("two retries get %s and %s", a.Body, b.Body)
 	}
-	if !direct.introspect(a.pair().access).active() {
+	if !direct.Introspect(a.Pair().Access).Active() {
 		t.Error("the token of the retry is not active")
 	}
 
 	// A lost reply to the creation of a grant costs nothing: another is made.
 	proxy.CutReplies(1, func(req []byte) bool { return bytes.Contains(req, []byte("NX")) })
-	want(t, "issue with one reply lost", cut.issue(worker), 200, "")
+	authsvctest.Want(t, "issue with one reply lost", cut.Issue(authsvctest.Worker), 200, "")
 }
 
 // Redis is stopped for longer than a request waits, and goes on: the request was
@@ -176,32 +177,32 @@ func TestReplyCutAfterTheWrite(t *testing.T) {
 func TestFrozenRedis(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
-	s := newSite(t).serve(r.URL())
-	p := s.issue(worker).pair()
+	s := authsvctest.NewSite(t).Serve(r.URL())
+	p := s.Issue(authsvctest.Worker).Pair()
 	r.Pause()
 	// These return at all only because each request has its own deadline: the
 	// store answers nothing until Resume.
 	for range 3 {
-		want(t, "refresh", s.refresh(worker, p.refresh), 503, "APIG.0613")
+		authsvctest.Want(t, "refresh", s.Refresh(authsvctest.Worker, p.Refresh), 503, "APIG.0613")
 	}
-	want(t, "revoke", s.revoke(worker, p.access), 503, "APIG.0613")
+	authsvctest.Want(t, "revoke", s.Revoke(authsvctest.Worker, p.Access), 503, "APIG.0613")
 	r.Resume()
-	s.waitReady()
-	var a answer
+	s.WaitReady()
+	var a authsvctest.Answer
 	redistest.Eventually(t, "a refresh to succeed", func() bool {
-		a = s.refresh(worker, p.refresh)
-		return a.status == 200
+		a = s.Refresh(authsvctest.Worker, p.Refresh)
+		return a.Status == 200
 	})
-	if b := s.refresh(worker, p.refresh); b.pair() != a.pair() {
-		t.Errorf("a repetition gets %s, not %s", b.body, a.body)
+	if b := s.Refresh(authsvctest.Worker, p.Refresh); b.Pair() != a.Pair() {
+		t.Errorf("a repetition gets %s, not %s", b.Body, a.Body)
 	}
-	if !s.introspect(a.pair().access).active() {
+	if !s.Introspect(a.Pair().Access).Active() {
 		t.Error("the new token is not active")
 	}
-	if s.stderr.count("refresh_replayed") != 0 || len(r.Dump()) != 1 {
+	if s.Stderr.Count("refresh_replayed") != 0 || len(r.Dump()) != 1 {
 		t.Error("the grant was taken for replayed")
 	}
-	want(t, "next refresh", s.refresh(worker, a.pair().refresh), 200, "")
+	authsvctest.Want(t, "next refresh", s.Refresh(authsvctest.Worker, a.Pair().Refresh), 200, "")
 }
 
 // The store out of reach is 0613 on every endpoint, and the process recovers by
@@ -210,108 +211,108 @@ func TestStoreAway(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
 	proxy := redistest.NewProxy(t, r.Addr())
-	site := newSite(t)
-	s := site.serve(proxy.URL())
-	p := s.issue(worker).pair()
-	other := s.issue(worker).pair()
-	endpoints := func(s *server) map[string]answer {
-		return map[string]answer{
-			"issue":      s.issue(worker),
-			"introspect": s.introspect(p.access),
-			"verify":     s.verify(p.access, ""),
-			"refresh":    s.refresh(worker, p.refresh),
-			"revoke":     s.revoke(worker, other.refresh),
+	site := authsvctest.NewSite(t)
+	s := site.Serve(proxy.URL())
+	p := s.Issue(authsvctest.Worker).Pair()
+	other := s.Issue(authsvctest.Worker).Pair()
+	endpoints := func(s *authsvctest.Server) map[string]authsvctest.Answer {
+		return map[string]authsvctest.Answer{
+			"issue":      s.Issue(authsvctest.Worker),
+			"introspect": s.Introspect(p.Access),
+			"verify":     s.Verify(p.Access, ""),
+			"refresh":    s.Refresh(authsvctest.Worker, p.Refresh),
+			"revoke":     s.Revoke(authsvctest.Worker, other.Refresh),
 		}
 	}
 	for name, away := range map[string]func(bool){"refused": proxy.Refuse, "black hole": proxy.Blackhole} {
 		away(true)
-		late := start(t, os.Args[0], "--store", proxy.URL(), "--apps", site.apps, "--keys", site.keys)
-		for _, s := range []*server{s, late} {
+		late := site.Start(proxy.URL())
+		for _, s := range []*authsvctest.Server{s, late} {
 			for endpoint, a := range endpoints(s) {
-				want(t, name+": "+endpoint, a, 503, "APIG.0613")
-				if a.header.Get("Retry-After") == "" {
+				authsvctest.Want(t, name+": "+endpoint, a, 503, "APIG.0613")
+				if a.Header.Get("Retry-After") == "" {
 					t.Errorf("%s: %s without Retry-After", name, endpoint)
 				}
 			}
-			if s.ready() {
+			if s.Ready() {
 				t.Errorf("%s: ready without a store", name)
 			}
 			// What needs no store is still told.
-			want(t, "junk", s.verify("nonsense", ""), 400, "APIG.2203")
-			want(t, "wrong grant", s.mustPost("/oauth/token", worker, "grant_type", "password"), 400, "APIG.2209")
+			authsvctest.Want(t, "junk", s.Verify("nonsense", ""), 400, "APIG.2203")
+			authsvctest.Want(t, "wrong grant", s.MustPost("/oauth/token", authsvctest.Worker, "grant_type", "password"), 400, "APIG.2209")
 		}
 		away(false)
-		for _, s := range []*server{s, late} {
-			s.waitReady()
+		for _, s := range []*authsvctest.Server{s, late} {
+			s.WaitReady()
 			for _, endpoint := range []string{"issue", "introspect", "verify"} {
-				redistest.Eventually(t, endpoint+" to recover from "+name, func() bool { return endpoints(s)[endpoint].status == 200 })
+				redistest.Eventually(t, endpoint+" to recover from "+name, func() bool { return endpoints(s)[endpoint].Status == 200 })
 			}
 		}
-		p, other = s.issue(worker).pair(), s.issue(worker).pair()
+		p, other = s.Issue(authsvctest.Worker).Pair(), s.Issue(authsvctest.Worker).Pair()
 	}
 }
 
-// After good requests and bad, no secret and no token stands in the log, the
+// After good requests and bad, no Secret and no token stands in the log, the
 // metrics, an error, or anything that Redis holds.
 func TestLeaks(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
-	s := newSite(t).serve(r.URL(), "--log-level", "debug")
+	s := authsvctest.NewSite(t).Serve(r.URL(), "--log-level", "debug")
 	var hidden []string // must stand nowhere
 	var shown bytes.Buffer
-	see := func(a answer) answer {
-		if a.status != 200 {
-			shown.Write(a.body)
+	see := func(a authsvctest.Answer) authsvctest.Answer {
+		if a.Status != 200 {
+			shown.Write(a.Body)
 		}
-		for name, values := range a.header {
+		for name, values := range a.Header {
 			fmt.Fprintln(&shown, name, values)
 		}
 		return a
 	}
 	const wrong = "Wr0ng-secret-that-must-not-leak"
-	hidden = append(hidden, secret, wrong)
+	hidden = append(hidden, authsvctest.Secret, wrong)
 	live := 0
 	for range 5 {
-		p := see(s.issue(worker, "through_data", "tenant-7")).pair()
-		q := see(s.refresh(worker, p.refresh)).pair()
-		hidden = append(hidden, p.access, p.refresh, q.access, q.refresh)
-		see(s.introspect(q.access))
-		see(s.introspect(q.refresh))
-		see(s.verify(q.access, ""))
-		see(s.verify(q.refresh, ""))
-		see(s.verify(q.access, "?scope=nope"))
-		see(s.verify(q.access, "?token="+q.access))
-		see(s.refresh(batch, q.refresh))
-		see(s.refresh(worker, q.access))
-		see(s.refresh(worker, q.refresh[:66]+"A"))
-		see(s.refresh(worker, q.refresh, "scope", q.refresh))
-		see(s.revoke(batch, q.access))
-		see(s.mustPost("/oauth/token?refresh_token="+q.refresh, worker, "grant_type", q.access))
-		see(s.mustPost("/"+q.access, worker))
-		see(s.mustPost("/oauth/token", worker, "grant_type", "client_credentials", "client_secret", wrong))
-		see(s.mustPost("/oauth/token", wrong, "grant_type", "client_credentials"))
-		see(s.mustPost("/oauth/token", "bad id "+wrong, "grant_type", "client_credentials"))
-		see(s.mustPost("/oauth/token", worker, "grant_type", "client_credentials", "through_data", strings.Repeat(wrong, 20)))
-		see(s.mustPost("/oauth/token", worker, "grant_type", "client_credentials", "client_secret", wrong+"\x00"))
+		p := see(s.Issue(authsvctest.Worker, "through_data", "tenant-7")).Pair()
+		q := see(s.Refresh(authsvctest.Worker, p.Refresh)).Pair()
+		hidden = append(hidden, p.Access, p.Refresh, q.Access, q.Refresh)
+		see(s.Introspect(q.Access))
+		see(s.Introspect(q.Refresh))
+		see(s.Verify(q.Access, ""))
+		see(s.Verify(q.Refresh, ""))
+		see(s.Verify(q.Access, "?scope=nope"))
+		see(s.Verify(q.Access, "?token="+q.Access))
+		see(s.Refresh(authsvctest.Batch, q.Refresh))
+		see(s.Refresh(authsvctest.Worker, q.Access))
+		see(s.Refresh(authsvctest.Worker, q.Refresh[:66]+"A"))
+		see(s.Refresh(authsvctest.Worker, q.Refresh, "scope", q.Refresh))
+		see(s.Revoke(authsvctest.Batch, q.Access))
+		see(s.MustPost("/oauth/token?refresh_token="+q.Refresh, authsvctest.Worker, "grant_type", q.Access))
+		see(s.MustPost("/"+q.Access, authsvctest.Worker))
+		see(s.MustPost("/oauth/token", authsvctest.Worker, "grant_type", "client_credentials", "client_secret", wrong))
+		see(s.MustPost("/oauth/token", wrong, "grant_type", "client_credentials"))
+		see(s.MustPost("/oauth/token", "bad id "+wrong, "grant_type", "client_credentials"))
+		see(s.MustPost("/oauth/token", authsvctest.Worker, "grant_type", "client_credentials", "through_data", strings.Repeat(wrong, 20)))
+		see(s.MustPost("/oauth/token", authsvctest.Worker, "grant_type", "client_credentials", "client_secret", wrong+"\x00"))
 		for _, auth := range []string{"Bearer " + wrong, "Basic " + wrong, wrong} {
-			req, err := http.NewRequest(http.MethodPost, s.url+"/oauth/token", strings.NewReader("x="+wrong))
+			req, err := http.NewRequest(http.MethodPost, s.URL+"/oauth/token", strings.NewReader("x="+wrong))
 			if err != nil {
 				t.Fatal(err)
 			}
 			req.Header.Set("Authorization", auth)
 			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			req.Header.Set("X-Request-Id", q.access)
-			res, err := s.client.Do(req)
+			req.Header.Set("X-Request-Id", q.Access)
+			res, err := s.Client.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
 			body, _ := io.ReadAll(res.Body)
 			res.Body.Close()
-			see(answer{res.StatusCode, res.Header, body})
+			see(authsvctest.Answer{Status: res.StatusCode, Header: res.Header, Body: body})
 		}
 		live++
 	}
-	res, err := s.client.Get(s.admin + "/metrics")
+	res, err := s.Client.Get(s.Admin + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,7 +321,7 @@ func TestLeaks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	places := map[string]string{"log": s.stderr.text(), "standard output": s.stdout.text(), "metrics": string(metrics), "answers": shown.String()}
+	places := map[string]string{"log": s.Stderr.Text(), "standard output": s.Stdout.Text(), "metrics": string(metrics), "answers": shown.String()}
 	records := r.Dump()
 	if len(records) != live {
 		t.Errorf("%d keys in Redis for %d grants", len(records), live)
@@ -331,7 +332,7 @@ func TestLeaks(t *testing.T) {
 		dump.Write(rec.Value)
 	}
 	places["Redis"] = dump.String()
-	if !strings.Contains(places["Redis"], worker) || !strings.Contains(places["log"], "APIG.2205") || len(hidden) != 2+4*live {
+	if !strings.Contains(places["Redis"], authsvctest.Worker) || !strings.Contains(places["log"], "APIG.2205") || len(hidden) != 2+4*live {
 		t.Fatal("the places that are searched hold nothing")
 	}
 	for place, text := range places {
@@ -347,33 +348,33 @@ func TestLeaks(t *testing.T) {
 // The apps file is read again when it changes, whole or not at all.
 func TestAppsFileChanges(t *testing.T) {
 	t.Parallel()
-	site := newSite(t)
-	s := site.serve("memory://")
-	p := s.issue(worker).pair()
+	site := authsvctest.NewSite(t)
+	s := site.Serve("memory://")
+	p := s.Issue(authsvctest.Worker).Pair()
 
-	site.writeApps(strings.Replace(appsYAML, "scopes: [orders.read, orders.write]", "state: frozen", 1))
-	redistest.Eventually(t, "the app to be frozen", func() bool { return s.issue(worker).text("error_code") == "APIG.0502" })
-	want(t, "verify", s.verify(p.access, ""), 405, "APIG.0502")
+	site.WriteApps(strings.Replace(authsvctest.AppsYAML, "scopes: [orders.read, orders.write]", "state: frozen", 1))
+	redistest.Eventually(t, "the app to be frozen", func() bool { return s.Issue(authsvctest.Worker).Text("error_code") == "APIG.0502" })
+	authsvctest.Want(t, "verify", s.Verify(p.Access, ""), 405, "APIG.0502")
 
-	for _, broken := range []string{"", "apps: []\n", appsYAML + "  - key: x\n"} {
-		n := s.stderr.count("a changed file was refused; what was read before stays in use")
-		site.writeApps(broken)
+	for _, broken := range []string{"", "apps: []\n", authsvctest.AppsYAML + "  - key: x\n"} {
+		n := s.Stderr.Count("a changed file was refused; what was read before stays in use")
+		site.WriteApps(broken)
 		redistest.Eventually(t, "the broken file to be refused", func() bool {
-			return s.stderr.count("a changed file was refused; what was read before stays in use") > n
+			return s.Stderr.Count("a changed file was refused; what was read before stays in use") > n
 		})
-		want(t, "issue", s.issue(worker), 405, "APIG.0502")
+		authsvctest.Want(t, "issue", s.Issue(authsvctest.Worker), 405, "APIG.0502")
 	}
 
-	site.writeApps(strings.Replace(appsYAML, "    roles: [introspect]\n", "    roles: [introspect]\n  - key: another-app\n    secret: b1lling-Secret-0001\n", 1))
-	redistest.Eventually(t, "the new app", func() bool { return s.issue("another-app").status == 200 })
-	if !s.introspect(p.access).active() {
+	site.WriteApps(strings.Replace(authsvctest.AppsYAML, "    roles: [introspect]\n", "    roles: [introspect]\n  - key: another-app\n    secret: b1lling-Secret-0001\n", 1))
+	redistest.Eventually(t, "the new app", func() bool { return s.Issue("another-app").Status == 200 })
+	if !s.Introspect(p.Access).Active() {
 		t.Error("freezing an app touched its grant")
 	}
 
-	site.writeApps(strings.Replace(appsYAML, "key: billing-worker", "key: billing-worker\n    generation: 1", 1))
-	redistest.Eventually(t, "the tokens of the app to be revoked", func() bool { return !s.introspect(p.access).active() })
-	want(t, "refresh", s.refresh(worker, p.refresh), 400, "APIG.2202")
-	if !s.introspect(s.issue(worker).pair().access).active() {
+	site.WriteApps(strings.Replace(authsvctest.AppsYAML, "key: billing-worker", "key: billing-worker\n    generation: 1", 1))
+	redistest.Eventually(t, "the tokens of the app to be revoked", func() bool { return !s.Introspect(p.Access).Active() })
+	authsvctest.Want(t, "refresh", s.Refresh(authsvctest.Worker, p.Refresh), 400, "APIG.2202")
+	if !s.Introspect(s.Issue(authsvctest.Worker).Pair().Access).Active() {
 		t.Error("the app gets no new tokens")
 	}
 }
@@ -381,14 +382,14 @@ func TestAppsFileChanges(t *testing.T) {
 // A keyring that lacks a key in use is refused, and so is one that is damaged.
 func TestKeyringChanges(t *testing.T) {
 	t.Parallel()
-	site := newSite(t)
-	s := site.serve("memory://")
-	p := s.issue(worker).pair()
+	site := authsvctest.NewSite(t)
+	s := site.Serve("memory://")
+	p := s.Issue(authsvctest.Worker).Pair()
 	other := filepath.Join(t.TempDir(), "other.json")
 	if status := run([]string{"keys", "init", "--keys", other}, process{stdout: io.Discard, stderr: os.Stderr}); status != 0 {
 		t.Fatal(status)
 	}
-	good, err := os.ReadFile(site.keys)
+	good, err := os.ReadFile(site.Keys)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -397,13 +398,13 @@ func TestKeyringChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, bad := range [][]byte{foreign, good[:len(good)/2], nil} {
-		if err := os.WriteFile(site.keys, bad, 0o600); err != nil {
+		if err := os.WriteFile(site.Keys, bad, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		redistest.Eventually(t, "the keyring to be refused", func() bool {
-			return s.stderr.count("a changed file was refused; what was read before stays in use") == i+1
+			return s.Stderr.Count("a changed file was refused; what was read before stays in use") == i+1
 		})
-		if !s.introspect(p.access).active() || s.issue(worker).status != 200 {
+		if !s.Introspect(p.Access).Active() || s.Issue(authsvctest.Worker).Status != 200 {
 			t.Error("a bad keyring was taken")
 		}
 	}
@@ -412,7 +413,7 @@ func TestKeyringChanges(t *testing.T) {
 // Own TLS, with a certificate that is replaced while the process runs.
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	site := newSite(t)
+	site := authsvctest.NewSite(t)
 	first, second := redistest.NewCerts(t), redistest.NewCerts(t)
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
@@ -428,7 +429,7 @@ func TestTLS(t *testing.T) {
 		}
 	}
 	install(first)
-	s := site.serve("memory://", "--tls-cert", cert, "--tls-key", key)
+	s := site.Serve("memory://", "--tls-cert", cert, "--tls-key", key)
 	get := func(c *redistest.Certs) error {
 		pem, err := os.ReadFile(c.CAFile)
 		if err != nil {
@@ -437,13 +438,13 @@ func TestTLS(t *testing.T) {
 		pool := x509.NewCertPool()
 		pool.AppendCertsFromPEM(pem)
 		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true, DisableKeepAlives: true}}
-		res, err := client.Get(s.url + "/.well-known/oauth-authorization-server")
+		res, err := client.Get(s.URL + "/.well-known/oauth-authorization-server")
 		if err != nil {
 			return err
 		}
 		defer res.Body.Close()
 		body, err := io.ReadAll(res.Body)
-		if res.ProtoMajor != 2 || !strings.Contains(string(body), `"issuer":"`+s.url+`"`) {
+		if res.ProtoMajor != 2 || !strings.Contains(string(body), `"issuer":"`+s.URL+`"`) {
 			t.Errorf("%s %s", res.Proto, body)
 		}
 		return err
@@ -462,26 +463,26 @@ func TestTLS(t *testing.T) {
 // requests are still answered, and what is in flight finishes.
 func TestDrain(t *testing.T) {
 	t.Parallel()
-	s := newSite(t).serve("memory://", "--drain", "10s")
-	keepAlive := s.issue(worker)
-	if keepAlive.header.Get("Connection") != "" {
+	s := authsvctest.NewSite(t).Serve("memory://", "--drain", "10s")
+	keepAlive := s.Issue(authsvctest.Worker)
+	if keepAlive.Header.Get("Connection") != "" {
 		t.Error("an answer asks for its connection to be closed before its time")
 	}
 	// A request that has begun: its head is there, its body is not.
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	body := "grant_type=client_credentials&client_id=" + worker + "&client_secret=" + secret
+	body := "grant_type=client_credentials&client_id=" + authsvctest.Worker + "&client_secret=" + authsvctest.Secret
 	fmt.Fprintf(conn, "POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:10])
 
-	s.signal(syscall.SIGTERM)
-	s.stderr.event(t, "stopping", s.ended)
-	if s.ready() {
+	s.Signal(syscall.SIGTERM)
+	s.Stderr.Event(t, "stopping", s.Ended)
+	if s.Ready() {
 		t.Error("still ready")
 	}
-	res, err := s.client.Get(s.url + "/errors")
+	res, err := s.Client.Get(s.URL + "/errors")
 	if err != nil {
 		t.Fatalf("a new request is not answered: %v", err)
 	}
@@ -489,9 +490,9 @@ func TestDrain(t *testing.T) {
 	if !res.Close {
 		t.Error("an answer does not ask for its connection to be closed")
 	}
-	s.signal(syscall.SIGTERM) // the second ends the wait for balancers
+	s.Signal(syscall.SIGTERM) // the second ends the wait for balancers
 	redistest.Eventually(t, "the listener to close", func() bool {
-		c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 		if err == nil {
 			c.Close()
 		}
@@ -502,9 +503,9 @@ func TestDrain(t *testing.T) {
 	if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 200 OK")) || !bytes.Contains(got, []byte("access_token")) || !bytes.Contains(got, []byte("Connection: close")) {
 		t.Errorf("the request in flight: %v\n%s", err, got)
 	}
-	<-s.ended
-	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("exit status %d:\n%s", code, s.stderr.text())
+	<-s.Ended
+	if code := s.Cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("exit status %d:\n%s", code, s.Stderr.Text())
 	}
 }
 
@@ -512,19 +513,16 @@ func TestDrain(t *testing.T) {
 // binary is built as it is for use: the race detector takes several times the
 // memory.
 func TestManyLargeBodies(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "authsvc")
-	if out, err := exec.Command("go", "build", "-tags", "nomsgpack", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	site := newSite(t)
-	s := start(t, binary, "--store", "memory://", "--apps", site.apps, "--keys", site.keys)
-	s.waitReady()
-	form := "grant_type=client_credentials&client_id=" + worker + "&client_secret=" + secret + "&pad="
+	site := authsvctest.NewSite(t)
+	s := authsvctest.Start(t, authsvctest.BuildPlain(t), "--store", "memory://", "--apps", site.Apps, "--keys", site.Keys,
+		"--store-timeout", "10s") // 100 parsers on few cores keep each other waiting; that is not what is tested
+	s.WaitReady()
+	form := "grant_type=client_credentials&client_id=" + authsvctest.Worker + "&client_secret=" + authsvctest.Secret + "&pad="
 	pad := bytes.Repeat([]byte("x"), 12<<20-len(form))
 	var wg sync.WaitGroup
 	for range 100 {
 		wg.Go(func() {
-			res, err := s.client.Post(s.url+"/oauth/token", "application/x-www-form-urlencoded", io.MultiReader(strings.NewReader(form), bytes.NewReader(pad)))
+			res, err := s.Client.Post(s.URL+"/oauth/token", "application/x-www-form-urlencoded", io.MultiReader(strings.NewReader(form), bytes.NewReader(pad)))
 			if err != nil {
 				t.Error(err)
 				return
@@ -536,7 +534,7 @@ func TestManyLargeBodies(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -555,14 +553,14 @@ func TestManyLargeBodies(t *testing.T) {
 // else up meanwhile.
 func TestSlowClient(t *testing.T) {
 	t.Parallel()
-	s := newSite(t).serve("memory://")
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	s := authsvctest.NewSite(t).Serve("memory://")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	fmt.Fprint(conn, "POST /oauth/token HTTP/1.1\r\nHost: x\r\n")
-	want(t, "another client", s.issue(worker), 200, "")
+	authsvctest.Want(t, "another client", s.Issue(authsvctest.Worker), 200, "")
 	if got, err := io.ReadAll(conn); err != nil || bytes.Contains(got, []byte("200")) {
 		t.Errorf("%v\n%s", err, got)
 	}

@@ -1,0 +1,353 @@
+package authsvctest
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"authsvc/internal/redistest"
+	"authsvc/internal/token"
+)
+
+// The apps of a Site, all with one secret. Gateway has the role introspect.
+const (
+	Worker  = "billing-worker"
+	Batch   = "orders-batch-01"
+	Gateway = "edge-gateway"
+	Secret  = "b1lling-Secret-0001"
+
+	// AppsYAML is the apps file of a new Site.
+	AppsYAML = `apps:
+  - key: billing-worker
+    secret: b1lling-Secret-0001
+    scopes: [orders.read, orders.write]
+  - key: orders-batch-01
+    secret: b1lling-Secret-0001
+    scopes: [orders.read]
+  - key: edge-gateway
+    secret: b1lling-Secret-0001
+    roles: [introspect]
+`
+)
+
+// Binary is the path of authsvc, built as it is for use, or with the race
+// detector where the test has it. It is built once a test process.
+func Binary(t testing.TB) string {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var binary = sync.OnceValues(func() (string, error) {
+	// The directory outlives the tests that share it; the system cleans up.
+	dir, err := os.MkdirTemp("", "authsvctest-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "authsvc")
+	return path, build(path, raceDetector)
+})
+
+// BuildPlain builds authsvc as it is for use, whatever the test has.
+func BuildPlain(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "authsvc")
+	if err := build(path, false); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func build(path string, race bool) error {
+	args := []string{"build", "-tags", "nomsgpack", "-o", path}
+	if race {
+		args = append(args, "-race")
+	}
+	if out, err := exec.Command("go", append(args, "authsvc/cmd/authsvc")...).CombinedOutput(); err != nil {
+		return fmt.Errorf("building authsvc: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// Site is what the processes of one service share: an apps file and a keyring.
+type Site struct {
+	t          *testing.T
+	Apps, Keys string
+}
+
+// NewSite makes the files of a service.
+func NewSite(t *testing.T) *Site {
+	t.Helper()
+	dir := t.TempDir()
+	s := &Site{t: t, Apps: filepath.Join(dir, "apps.yaml"), Keys: filepath.Join(dir, "keys.json")}
+	s.WriteApps(AppsYAML)
+	if err := token.NewKeyring(time.Now()).CreateFile(s.Keys); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// WriteApps replaces the apps file, as an editor does.
+func (s *Site) WriteApps(text string) {
+	s.t.Helper()
+	if err := os.WriteFile(s.Apps+".new", []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.Rename(s.Apps+".new", s.Apps); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Server is a running authsvc serve. It ends with the test.
+type Server struct {
+	t *testing.T
+
+	URL, Admin     string // of the two listeners
+	Cmd            *exec.Cmd
+	Stdout, Stderr *Log
+	Ended          chan struct{} // closed once the process has ended
+	Client         *http.Client
+}
+
+// Serve starts authsvc on a store, and waits until it is ready.
+func (s *Site) Serve(store string, args ...string) *Server {
+	s.t.Helper()
+	srv := s.Start(store, args...)
+	srv.WaitReady()
+	return srv
+}
+
+// Start starts authsvc on a store.
+func (s *Site) Start(store string, args ...string) *Server {
+	s.t.Helper()
+	return Start(s.t, Binary(s.t), append([]string{"--store", store, "--apps", s.Apps, "--keys", s.Keys}, args...)...)
+}
+
+// Start starts authsvc serve, on free ports, and waits until it listens.
+func Start(t *testing.T, binary string, args ...string) *Server {
+	t.Helper()
+	s := &Server{t: t, Stdout: newLog(), Stderr: newLog(), Ended: make(chan struct{})}
+	s.Cmd = exec.Command(binary, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, args...)...)
+	s.Cmd.Stdout, s.Cmd.Stderr = s.Stdout, s.Stderr
+	if err := s.Cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = s.Cmd.Wait(); close(s.Ended) }()
+	t.Cleanup(func() {
+		_ = s.Cmd.Process.Signal(os.Interrupt)
+		_ = s.Cmd.Process.Signal(os.Interrupt) // the second does not wait for balancers
+		select {
+		case <-s.Ended:
+		case <-time.After(20 * time.Second):
+			_ = s.Cmd.Process.Kill()
+			<-s.Ended
+			t.Errorf("the process did not end:\n%s", s.Stderr.Text())
+		}
+		if strings.Contains(s.Stderr.Text(), "DATA RACE") {
+			t.Errorf("data race:\n%s", s.Stderr.Text())
+		}
+	})
+	e := s.Stderr.Event(t, "serving", s.Ended)
+	scheme := "http://"
+	if strings.Contains(strings.Join(args, " "), "--tls-cert") {
+		scheme = "https://"
+	}
+	s.URL, s.Admin = scheme+e["listen"].(string), "http://"+e["admin_listen"].(string)
+	s.Client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
+	t.Cleanup(s.Client.CloseIdleConnections)
+	return s
+}
+
+// Ready tells what /readyz says.
+func (s *Server) Ready() bool {
+	res, err := s.Client.Get(s.Admin + "/readyz")
+	if err != nil {
+		return false
+	}
+	res.Body.Close()
+	return res.StatusCode == http.StatusOK
+}
+
+// WaitReady waits until /readyz says so.
+func (s *Server) WaitReady() {
+	s.t.Helper()
+	redistest.Eventually(s.t, "the process to be ready", s.Ready)
+}
+
+// Answer is what came back.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Text is a member of a JSON answer; "" if it has none of that name that is text.
+func (a Answer) Text(name string) string {
+	var m map[string]any
+	_ = json.Unmarshal(a.Body, &m)
+	s, _ := m[name].(string)
+	return s
+}
+
+// Active tells whether an introspection found its token active.
+func (a Answer) Active() bool { return bytes.HasPrefix(a.Body, []byte(`{"active":true`)) }
+
+// Pair is the tokens of a token answer.
+func (a Answer) Pair() Pair { return Pair{a.Text("access_token"), a.Text("refresh_token")} }
+
+// Pair is what a token answer hands out.
+type Pair struct{ Access, Refresh string }
+
+// Post sends a form as an app. It is safe to call from any goroutine.
+func (s *Server) Post(path, key string, params ...string) (Answer, error) {
+	form := url.Values{"client_id": {key}, "client_secret": {Secret}}
+	for i := 0; i < len(params); i += 2 {
+		form.Set(params[i], params[i+1])
+	}
+	res, err := s.Client.PostForm(s.URL+path, form)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return Answer{res.StatusCode, res.Header, body}, err
+}
+
+// MustPost is Post, and fails the test if nothing comes back.
+func (s *Server) MustPost(path, key string, params ...string) Answer {
+	s.t.Helper()
+	a, err := s.Post(path, key, params...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return a
+}
+
+// Issue asks for a token with client_credentials.
+func (s *Server) Issue(key string, params ...string) Answer {
+	s.t.Helper()
+	return s.MustPost("/oauth/token", key, append([]string{"grant_type", "client_credentials"}, params...)...)
+}
+
+// Refresh asks for the successor of a refresh token.
+func (s *Server) Refresh(key, refreshToken string, params ...string) Answer {
+	s.t.Helper()
+	return s.MustPost("/oauth/token", key, append([]string{"grant_type", "refresh_token", "refresh_token", refreshToken}, params...)...)
+}
+
+// Introspect asks as the gateway.
+func (s *Server) Introspect(token string) Answer {
+	s.t.Helper()
+	return s.MustPost("/oauth/introspect", Gateway, "token", token)
+}
+
+// Revoke revokes a token as an app.
+func (s *Server) Revoke(key, token string) Answer {
+	s.t.Helper()
+	return s.MustPost("/oauth/revoke", key, "token", token)
+}
+
+// Verify asks /oauth/verify; query is "" or begins with a question mark.
+func (s *Server) Verify(token, query string) Answer {
+	s.t.Helper()
+	r, err := http.NewRequest(http.MethodGet, s.URL+"/oauth/verify"+query, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	res, err := s.Client.Do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return Answer{res.StatusCode, res.Header, body}
+}
+
+// Want checks that an answer is a success, or the row of a code.
+func Want(t *testing.T, what string, a Answer, status int, code string) {
+	t.Helper()
+	if a.Status != status || a.Text("error_code") != code {
+		t.Fatalf("%s: %d %s, want %d %s", what, a.Status, a.Body, status, code)
+	}
+}
+
+// Log keeps what a process writes, and wakes who waits for it.
+type Log struct {
+	mu   sync.Mutex
+	buf  bytes.Buffer
+	more *sync.Cond
+}
+
+func newLog() *Log {
+	l := &Log{}
+	l.more = sync.NewCond(&l.mu)
+	return l
+}
+
+// Write is io.Writer's.
+func (l *Log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.more.Broadcast()
+	return l.buf.Write(p)
+}
+
+// Text is all that was written so far.
+func (l *Log) Text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// Event waits for the first log event with a message.
+func (l *Log) Event(t *testing.T, msg string, ended <-chan struct{}) map[string]any {
+	t.Helper()
+	var found map[string]any
+	redistest.Eventually(t, fmt.Sprintf("the log event %q", msg), func() bool {
+		lines := bufio.NewScanner(strings.NewReader(l.Text()))
+		for lines.Scan() {
+			var m map[string]any
+			if json.Unmarshal(lines.Bytes(), &m) == nil && m["msg"] == msg {
+				found = m
+				return true
+			}
+		}
+		select {
+		case <-ended:
+			t.Fatalf("the process ended before the log event %q:\n%s", msg, l.Text())
+		default:
+		}
+		return false
+	})
+	return found
+}
+
+// Count is how many log events have a message.
+func (l *Log) Count(msg string) int { return strings.Count(l.Text(), fmt.Sprintf(`"msg":%q`, msg)) }
+
+// Signal sends the process a signal.
+func (s *Server) Signal(sig syscall.Signal) {
+	s.t.Helper()
+	if err := s.Cmd.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+}

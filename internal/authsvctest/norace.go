@@ -1,0 +1,5 @@
+//go:build !race
+
+package authsvctest
+
+const raceDetector = false
