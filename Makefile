@@ -8,7 +8,7 @@ SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK   := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build test deps lint fuzz vuln clean
+.PHONY: build test deps lint fuzz bench vuln clean
 
 build: ## the binary, in .bin/
 	CGO_ENABLED=0 $(GO) build $(TAGS) -trimpath -o $(BIN)/authsvc ./cmd/authsvc
@@ -42,6 +42,10 @@ fuzz: ## each fuzz target for FUZZTIME
 			echo "== $$t"; $(GO) test $(TAGS) -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) $$(dirname $$f) || exit 1; \
 		done; \
 	done
+
+bench: build ## against bare gin and stock go-oauth2, in one run; see docs/benchmarks.md
+	$(GO) build $(TAGS) -o $(BIN)/bench ./bench
+	$(BIN)/bench $(BENCHFLAGS)
 
 vuln: ## known vulnerabilities; needs the vulnerability database
 	$(GO) run $(GOVULNCHECK) ./...

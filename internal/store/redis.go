@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -54,6 +55,15 @@ var swapSource string
 
 var swapSHA = redis.NewScript(swapSource).Hash()
 
+// silence keeps go-redis from writing lines of its own to standard error: each
+// error it has also comes back to a caller, and is logged there.
+var silence = sync.OnceFunc(func() { redis.SetLogger(quiet{}) })
+
+type quiet struct{}
+
+// Printf writes nothing.
+func (quiet) Printf(context.Context, string, ...any) {}
+
 // Redis keeps each record under one key of a Redis, 7.0 or later. It is safe for
 // concurrent use.
 //
@@ -71,13 +81,16 @@ var _ Opened = (*Redis)(nil)
 var errLate = errors.New("the swap came after its time, and did nothing")
 
 // OpenRedis returns a store in a Redis, without connecting to it.
-func OpenRedis(opts RedisOptions) (*Redis, error) { return openRedis(opts, queueLimit) }
-
-func openRedis(opts RedisOptions, limit int) (*Redis, error) {
+func OpenRedis(opts RedisOptions) (*Redis, error) {
 	o, err := clientOptions(opts)
 	if err != nil {
 		return nil, err
 	}
+	return newRedis(o, queueLimit)
+}
+
+func newRedis(o *redis.Options, limit int) (*Redis, error) {
+	silence()
 	client := redis.NewClient(o)
 	pipe, err := client.AsyncAutoPipelineWithOptions(&redis.AutoPipelineOptions{MaxQueuedCommands: limit})
 	if err != nil {
