@@ -127,6 +127,9 @@ func (s *stockStore) GetByAccess(ctx context.Context, k string) (oauth2.TokenInf
 func (s *stockStore) GetByRefresh(ctx context.Context, k string) (oauth2.TokenInfo, error) {
 	return s.get(ctx, k)
 }
-func (s *stockStore) RemoveByCode(ctx context.Context, k string) error    { return s.remove(ctx, k) }
-func (s *stockStore) RemoveByAccess(ctx context.Context, k string) error  { return s.remove(ctx, k) }
+
+func (s *stockStore) RemoveByCode(ctx context.Context, k string) error { return s.remove(ctx, k) }
+
+func (s *stockStore) RemoveByAccess(ctx context.Context, k string) error { return s.remove(ctx, k) }
+
 func (s *stockStore) RemoveByRefresh(ctx context.Context, k string) error { return s.remove(ctx, k) }

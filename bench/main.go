@@ -86,7 +86,7 @@ func (b *bench) run(binary string, ops []string, grants int) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	var stop []func()
 	defer func() {
 		for _, f := range slices.Backward(stop) {
@@ -350,7 +350,7 @@ func waitFor(t target) error {
 		if err != nil {
 			continue
 		}
-		res.Body.Close()
+		_ = res.Body.Close()
 		if res.StatusCode == http.StatusOK {
 			return nil
 		}

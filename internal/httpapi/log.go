@@ -9,28 +9,36 @@ import (
 	"authsvc/internal/token"
 )
 
-// finish logs and counts a request that has been answered: one event each.
+// finish counts and logs a request that has been answered: one event each.
 func (x *exchange) finish() {
 	took := time.Since(x.start)
 	code, level := "ok", slog.LevelInfo
-	attrs := make([]slog.Attr, 0, 12)
-	attrs = append(attrs,
-		slog.String("request_id", x.id),
-		slog.String("endpoint", x.endpoint),
-		slog.Int("status", x.Writer.Status()),
-	)
 	if e := x.failure; e != nil {
 		code = e.Row.Code()
 		if e.Row.Status() >= 500 {
 			level = slog.LevelError
 		}
+	}
+	x.server.cfg.Metrics.request(x.endpoint, code, took)
+
+	ctx := context.WithoutCancel(x.Request.Context())
+	if !x.server.cfg.Log.Enabled(ctx, level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 12)
+	attrs = append(attrs,
+		slog.String("request_id", x.id),
+		slog.String("endpoint", x.endpoint),
+		slog.Int("status", x.Writer.Status()),
+		slog.String("code", code),
+	)
+	if e := x.failure; e != nil {
 		attrs = append(attrs, slog.String("error", e.OAuthName()), slog.String("hint", e.Hint))
 		if e.Cause != nil {
 			attrs = append(attrs, slog.String("cause", e.Cause.Error()))
 		}
 	}
 	attrs = append(attrs,
-		slog.String("code", code),
 		slog.String("app", x.app),
 		slog.Float64("duration", took.Seconds()),
 		slog.Int("bytes", max(0, x.Writer.Size())),
@@ -41,9 +49,7 @@ func (x *exchange) finish() {
 	if id := x.GetHeader("X-Request-Id"); callerID.MatchString(id) {
 		attrs = append(attrs, slog.String("caller_request_id", id))
 	}
-	ctx := context.WithoutCancel(x.Request.Context())
 	x.server.cfg.Log.LogAttrs(ctx, level, "request", attrs...)
-	x.server.cfg.Metrics.request(x.endpoint, code, took)
 }
 
 // callerID is what is taken for a request id of a caller: shorter than a token.

@@ -110,14 +110,21 @@ func (c *refreshCase) rotated(n uint32) decision {
 	if err != nil {
 		return refused(err)
 	}
-	nowMilli := c.now.UnixMilli()
+	now := c.now
+	if granted := time.Unix(g.IssuedAt, 0); now.Before(granted) {
+		// The store's clock stepped back, in a failover to a server that is
+		// behind. Nothing is issued before its grant was: an expiry before
+		// issued-at has no place in the record.
+		now = granted
+	}
+	nowMilli := now.UnixMilli()
 	g.Rotated1 = g.Rotated
 	if n > c.grant.Serial {
 		g.Rotated1 = nowMilli // when it was is lost; the benefit of the doubt
 	}
 	g.Rotated = nowMilli
 	g.KeepUntil = max(g.KeepUntil, c.token.ExpiresAt) // it may be from a rotation that the store lost
-	g.setPair(n+1, c.key, c.now, c.ttl)
+	g.setPair(n+1, c.key, now, c.ttl)
 	if scope != g.Scope || (c.throughData != "" && c.throughData != g.ThroughData) {
 		// A grant has one scope and one through_data, so the older access
 		// tokens, which were issued with others, end here.

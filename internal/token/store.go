@@ -23,8 +23,9 @@ type Store interface {
 	// bring it back. ErrExists means the id is taken, and nothing was changed.
 	Create(ctx context.Context, id GrantID, record []byte, expireAt time.Time) error
 
-	// Get returns the record of an id, or ErrNotFound. The bytes are the
-	// caller's own.
+	// Get returns the record of an id, or ErrNotFound. It is current: what a
+	// Swap or Delete that has returned did is seen, by whomever it was called.
+	// The bytes are the caller's own.
 	Get(ctx context.Context, id GrantID) ([]byte, error)
 
 	// Swap replaces the record by another, to be kept until expireAt, if it

@@ -1,0 +1,86 @@
+package token
+
+import "testing"
+
+func BenchmarkMint(b *testing.B) {
+	c, key := someClaims(Access), someRing().keys[0]
+	b.ReportAllocs()
+	for b.Loop() {
+		mint(&c, key)
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	tok, ring := someToken(Access), someRing()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := parse(tok, Access, ring); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkParseForged(b *testing.B) {
+	tok, ring := someToken(Refresh)[:66]+"A", someRing()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := parse(tok, Refresh, ring); err == nil {
+			b.Fatal("taken for good")
+		}
+	}
+}
+
+func BenchmarkParseParallel(b *testing.B) {
+	tok, ring := someToken(Access), someRing()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := parse(tok, Access, ring); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+func BenchmarkRecordEncode(b *testing.B) {
+	g := namedGrants()["rotated"]
+	b.ReportAllocs()
+	for b.Loop() {
+		g.encode()
+	}
+}
+
+func BenchmarkRecordDecode(b *testing.B) {
+	g := namedGrants()["rotated"]
+	r := g.encode()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := decodeGrant(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecideRefresh(b *testing.B) {
+	for name, serial := range map[string]uint32{"rotate": 5, "repeat": 4, "replay": 1} {
+		b.Run(name, func(b *testing.B) {
+			c := aRefreshCase(serial)
+			b.ReportAllocs()
+			for b.Loop() {
+				decideRefresh(c)
+			}
+		})
+	}
+}
+
+func BenchmarkInspect(b *testing.B) {
+	w := newWorld(b)
+	p := w.issue(keyA)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := w.m.Inspect(b.Context(), p.access); err != nil {
+			b.Fatal(err)
+		}
+		w.store.calls = w.store.calls[:0]
+	}
+}

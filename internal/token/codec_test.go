@@ -1,0 +1,333 @@
+package token
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// goldenLines are the lines of a file under testdata, without comments.
+func goldenLines(t testing.TB, path string) [][]string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines [][]string
+	for s := bufio.NewScanner(bytes.NewReader(b)); s.Scan(); {
+		if !strings.HasPrefix(s.Text(), "#") {
+			lines = append(lines, strings.Fields(s.Text()))
+		}
+	}
+	return lines
+}
+
+// The wire format is pinned: a token that is out there must go on being read,
+// and read as what it was.
+func TestTokensMatchTheirGoldenVectors(t *testing.T) {
+	lines := goldenLines(t, "testdata/tokens.golden")
+	if len(lines) != 4 {
+		t.Fatalf("%d vectors, want 4", len(lines))
+	}
+	for _, f := range lines {
+		var c Claims
+		var fill byte
+		var app, grant string
+		_, err := fmt.Sscan(strings.Join(f[1:8], " "), &c.KeyID, new(int), &c.ExpiresAt, &c.Lifetime, &app, &grant, &c.Serial)
+		if err != nil {
+			t.Fatalf("%v: %v", f, err)
+		}
+		fill = mustHex(f[2])[0]
+		c.Kind, c.AppTag, c.Grant = Kind(f[0][0]), TagOf(app), GrantID(mustHex(grant))
+		key := fixedKey(c.KeyID, fill, epoch)
+
+		if got := mint(&c, key); got != f[8] {
+			t.Errorf("minted %s, the vector is %s", got, f[8])
+		}
+		got, err := parse(f[8], c.Kind, ringOf(key))
+		if err != nil {
+			t.Errorf("parse(%s): %v", f[8], err)
+		}
+		if d := cmp.Diff(c, got); d != "" {
+			t.Errorf("parse(%s) (-want +got):\n%s", f[8], d)
+		}
+	}
+}
+
+func TestTokenIs67BytesOfPrefixAndBase64URL(t *testing.T) {
+	if TokenLen != 67 || rawLen != 48 || bodyLen != 33 {
+		t.Fatalf("token %d, raw %d, body %d; want 67, 48, 33", TokenLen, rawLen, bodyLen)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		c := drawClaims(t)
+		s := mint(&c, fixedKey(c.KeyID, 1, epoch))
+		raw, err := base64.RawURLEncoding.Strict().DecodeString(s[3:])
+		if len(s) != 67 || err != nil || len(raw) != 48 || s[:3] != string(rune(c.Kind))+"t_" {
+			t.Fatalf("%q: %d bytes, %d decoded, %v", s, len(s), len(raw), err)
+		}
+	})
+}
+
+func drawClaims(t *rapid.T) Claims {
+	return Claims{
+		Kind:      rapid.SampledFrom([]Kind{Access, Refresh}).Draw(t, "kind"),
+		KeyID:     rapid.Byte().Draw(t, "key"),
+		ExpiresAt: int64(rapid.Uint32().Draw(t, "expiry")),
+		Lifetime:  int64(rapid.IntRange(0, 1<<24-1).Draw(t, "lifetime")),
+		AppTag:    AppTag(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "tag")),
+		Grant:     GrantID(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "grant")),
+		Serial:    rapid.Uint32().Draw(t, "serial"),
+	}
+}
+
+func TestWhatIsMintedIsWhatIsParsed(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := drawClaims(t)
+		ring := ringOf(fixedKey(c.KeyID, 1, epoch))
+		got, err := parse(mint(&c, ring.byID(c.KeyID)), c.Kind, ring)
+		if err != nil || got != c {
+			t.Fatalf("got %+v, %v; want %+v", got, err, c)
+		}
+	})
+}
+
+// someClaims and someRing are a good token's, for the tests that spoil it.
+func someClaims(kind Kind) Claims {
+	return Claims{
+		Kind: kind, KeyID: 7, ExpiresAt: epoch.Unix() + 3600, Lifetime: 3600,
+		AppTag: TagOf(keyA), Grant: GrantID{1, 2, 3}, Serial: 1,
+	}
+}
+
+func someRing() *Keyring { return ringOf(fixedKey(7, 0x11, epoch)) }
+
+func someToken(kind Kind) string {
+	c := someClaims(kind)
+	return mint(&c, someRing().keys[0])
+}
+
+// raw is the 48 bytes of a token, and unraw is a token of them.
+func raw(t testing.TB, tok string) []byte {
+	t.Helper()
+	b, err := base64.RawURLEncoding.DecodeString(tok[3:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func unraw(prefix string, b []byte) string { return prefix + base64.RawURLEncoding.EncodeToString(b) }
+
+// with is a copy of b with one byte set.
+func with(b []byte, at int, to byte) []byte {
+	b = bytes.Clone(b)
+	b[at] = to
+	return b
+}
+
+func TestBadTokensAreRefusedWithTheirReason(t *testing.T) {
+	at, rt := someToken(Access), someToken(Refresh)
+	b := raw(t, at)
+	otherVersion := func() string {
+		// Signed by us, and yet of a version that this code cannot read.
+		body := with(b[:bodyLen], 0, 2)
+		var mac [macLen]byte
+		someRing().keys[0].sign(Access, body, mac[:])
+		return unraw("at_", append(body, mac[:]...))
+	}
+	tests := []struct {
+		name  string
+		token string
+		want  error
+	}{
+		{"good", at, nil},
+		{"empty", "", errMalformed},
+		{"only the prefix", "at_", errMalformed},
+		{"one character short", at[:66], errMalformed},
+		{"one character more", at + "A", errMalformed},
+		{"no prefix, right length", at[3:] + "AAA", errMalformed},
+		{"prefix in capitals", "AT_" + at[3:], errMalformed},
+		{"prefix of no kind", "bt_" + at[3:], errMalformed},
+		{"prefix with a hyphen", "at-" + at[3:], errMalformed},
+		{"space before", " " + at[:66], errMalformed},
+		{"line feed at the end", at[:66] + "\n", errMalformed},
+		{"line feed inside, a whole token around it", at[:40] + "\n" + at[40:66], errMalformed},
+		{"line feed added", at[:40] + "\n" + at[40:], errMalformed},
+		{"carriage returns inside", at[:10] + "\r\n\r\n" + at[10:63], errMalformed},
+		{"nothing but line feeds", "at_" + strings.Repeat("\n", 64), errMalformed},
+		{"padding", at[:66] + "=", errMalformed},
+		{"padding of two", at[:65] + "==", errMalformed},
+		{"padding added", at + "=", errMalformed},
+		{"the other base64 alphabet", "at_" + strings.Repeat("+/", 32), errMalformed},
+		{"not base64", "at_" + strings.Repeat("!", 64), errMalformed},
+		{"NUL", at[:66] + "\x00", errMalformed},
+		{"beyond ASCII", at[:65] + "é", errMalformed},
+		{"version 0", unraw("at_", with(b, 0, 0)), errMalformed},
+		{"version 2, signed by us", otherVersion(), errMalformed},
+		{"key that is not in the keyring", unraw("at_", with(b, 1, 8)), errUnknownKey},
+		{"refresh token", rt, errKind},
+		{"refresh token, prefix changed", "at_" + rt[3:], errForged},
+		{"access token, prefix changed", "rt_" + at[3:], errForged},
+		{"MAC of zeros", unraw("at_", append(bytes.Clone(b[:bodyLen]), make([]byte, macLen)...)), errForged},
+		{"MAC of another token", at[:47] + rt[47:], errForged},
+		// The order: shape, key id, MAC, kind. Each of these is wrong twice,
+		// and the earlier reason is the one that is told.
+		{"shape before key id", unraw("at_", with(b, 1, 8))[:66] + "!", errMalformed},
+		{"version before key id", unraw("at_", with(with(b, 0, 9), 1, 8)), errMalformed},
+		{"key id before MAC", unraw("at_", with(with(b, 1, 8), 47, ^b[47])), errUnknownKey},
+		{"key id before kind", unraw("rt_", with(b, 1, 8)), errUnknownKey},
+		{"MAC before kind", unraw("rt_", with(raw(t, rt), 47, ^raw(t, rt)[47])), errForged},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := parse(tt.token, Access, someRing())
+			if !errors.Is(err, tt.want) {
+				t.Fatalf("parse(%q): %v, want %v", tt.token, err, tt.want)
+			}
+			if err != nil && c != (Claims{}) {
+				t.Errorf("a refused token has claims: %+v", c)
+			}
+		})
+	}
+	if _, err := parse(at, Refresh, someRing()); !errors.Is(err, errKind) {
+		t.Errorf("access token for a refresh token: %v, want %v", err, errKind)
+	}
+}
+
+func TestEveryFlippedBitIsRefused(t *testing.T) {
+	// A second key stands under an id one bit away, so that a flip of the key
+	// id may find a key.
+	ring := ringOf(fixedKey(7, 0x11, epoch), fixedKey(6, 0x22, epoch))
+	for _, kind := range []Kind{Access, Refresh} {
+		good := someToken(kind)
+		b := raw(t, good)
+		for bit := range rawLen * 8 {
+			bad := with(b, bit/8, b[bit/8]^1<<(bit%8))
+			want := errForged
+			switch {
+			case bit/8 == 0:
+				want = errMalformed
+			case bit/8 == 1 && bit%8 != 0:
+				want = errUnknownKey
+			}
+			if _, err := parse(unraw(good[:3], bad), kind, ring); !errors.Is(err, want) {
+				t.Errorf("%c, bit %d of the bytes: %v, want %v", kind, bit, err, want)
+			}
+		}
+		for bit := range TokenLen * 8 {
+			bad := with([]byte(good), bit/8, good[bit/8]^1<<(bit%8))
+			if _, err := parse(string(bad), kind, ring); err == nil {
+				t.Errorf("%c, bit %d of the text: taken for good", kind, bit)
+			}
+		}
+	}
+}
+
+// The tag is a filter and no proof: two keys can share it.
+func TestTwoAppKeysCanShareATag(t *testing.T) {
+	if TagOf("tenant-app-072704") != TagOf("tenant-app-145649") {
+		t.Error("tenant-app-072704 and tenant-app-145649 have different tags; TagOf has changed")
+	}
+	if got := hex.EncodeToString(append([]byte(nil), sliceOf(TagOf(keyA))...)); got != "8e1e61d6" {
+		t.Errorf("tag of %s is %s, want 8e1e61d6", keyA, got)
+	}
+	if TagOf(keyA) == TagOf(keyC) {
+		t.Errorf("%s and %s share a tag; the tests need them apart", keyA, keyC)
+	}
+}
+
+func sliceOf(t AppTag) []byte { return t[:] }
+
+func TestClaimsExpireAtTheirExpiry(t *testing.T) {
+	c := Claims{ExpiresAt: 1000, Lifetime: 300}
+	if c.IssuedAt() != 700 {
+		t.Errorf("issued at %d, want 700", c.IssuedAt())
+	}
+	for _, tt := range []struct {
+		now  time.Time
+		want bool
+	}{
+		{time.Unix(999, 0), false},
+		{time.Unix(999, 999_999_999), false},
+		{time.Unix(1000, 0), true},
+		{time.Unix(1001, 0), true},
+	} {
+		if got := c.Expired(tt.now); got != tt.want {
+			t.Errorf("at %v expired is %v, want %v", tt.now, got, tt.want)
+		}
+	}
+}
+
+// A jti is shown and logged; the grant's id is half of a forgery.
+func TestJTIShowsNothingOfTheGrant(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := drawClaims(t)
+		for i := range c.Grant { // no runs of equal bytes, which chance could repeat
+			c.Grant[i] ^= byte(i * 37)
+		}
+		jti := c.JTI()
+		b, err := base64.RawURLEncoding.DecodeString(jti)
+		if err != nil || len(b) != 12 {
+			t.Fatalf("jti %q: %d bytes, %v", jti, len(b), err)
+		}
+		for i := range len(c.Grant) - 3 {
+			if bytes.Contains(b, c.Grant[i:i+4]) {
+				t.Fatalf("jti %x has bytes %d to %d of the grant %x", b, i, i+4, c.Grant)
+			}
+		}
+		other := c
+		other.Kind ^= Access ^ Refresh
+		if other.JTI() == jti {
+			t.Fatal("both kinds have the same jti")
+		}
+		other = c
+		other.Serial++
+		if other.JTI() == jti {
+			t.Fatal("two serials have the same jti")
+		}
+		other = c
+		other.KeyID++
+		other.ExpiresAt++
+		if other.JTI() != jti {
+			t.Fatal("the jti depends on more than grant, serial and kind")
+		}
+	})
+}
+
+func FuzzParse(f *testing.F) {
+	for _, l := range goldenLines(f, "testdata/tokens.golden") {
+		f.Add(l[8])
+	}
+	at := someToken(Access)
+	for _, s := range []string{
+		at, someToken(Refresh), "", "at_", "rt_", at[:66], at + "A", at[:66] + "=", at[:40] + "\n" + at[40:66],
+		"at_" + strings.Repeat("\n", 64), "at_" + strings.Repeat("A", 64), "rt_" + at[3:],
+	} {
+		f.Add(s)
+	}
+	ring := ringOf(fixedKey(7, 0x11, epoch), fixedKey(255, 0x22, epoch), fixedKey(0, 0x33, epoch))
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, kind := range []Kind{Access, Refresh} {
+			c, err := parse(s, kind, ring)
+			if err == nil {
+				if again := mint(&c, ring.byID(c.KeyID)); again != s || c.Kind != kind {
+					t.Errorf("%q is good, but mints as %q", s, again)
+				}
+				continue
+			}
+			if e := codecError(""); !errors.As(err, &e) {
+				t.Errorf("%q: error of type %T: %v", s, err, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,663 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"authsvc/internal/app"
+	apierr "authsvc/internal/errors"
+)
+
+// outOfReach fails the test unless err is APIG.0613 that asks to come back
+// within from and to.
+func outOfReach(t *testing.T, what string, err error, from, to time.Duration) {
+	t.Helper()
+	var e *apierr.Error
+	if !errors.As(err, &e) || e.Row != apierr.Unavailable {
+		t.Errorf("%s: %v, want APIG.0613", what, err)
+		return
+	}
+	if e.RetryAfter < from || e.RetryAfter > to {
+		t.Errorf("%s: Retry-After %v, want %v to %v", what, e.RetryAfter, from, to)
+	}
+	if e.Cause == nil {
+		t.Errorf("%s: no cause for the log", what)
+	}
+}
+
+// everything is one call of each kind, on tokens that are good.
+func everything(w *world, p pair) map[string]func() error {
+	ctx := w.t.Context()
+	return map[string]func() error{
+		"issue":          func() error { _, err := w.m.Issue(ctx, w.as(keyA), "", ""); return err },
+		"refresh":        func() error { _, err := w.refresh(keyA, p.refresh, "", ""); return err },
+		"inspect":        func() error { _, err := w.m.Inspect(ctx, p.access); return err },
+		"revoke refresh": func() error { return w.m.Revoke(ctx, w.as(keyA), p.refresh) },
+		"revoke access":  func() error { return w.m.Revoke(ctx, w.as(keyA), p.access) },
+	}
+}
+
+func TestAStoreOutOfReachIs0613(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // Issue pauses between its attempts
+		for name := range everything(newWorld(t), pair{}) {
+			for range 30 { // Retry-After is drawn by lot
+				w := newWorld(t)
+				p := w.issue(keyA)
+				w.kinds()
+				for _, op := range []string{"create", "get", "swap", "delete"} {
+					w.store.fail(op, failBefore, failBefore, failBefore)
+				}
+				outOfReach(t, name, everything(w, p)[name](), time.Second, 3*time.Second)
+				if es := w.kinds(); len(es) != 0 {
+					t.Errorf("%s: events %v of something that did not happen", name, es)
+				}
+			}
+		}
+	})
+}
+
+func TestARefreshIsAskedBackWithinHalfTheGrace(t *testing.T) {
+	for _, grace := range []time.Duration{2 * time.Second, time.Second, 500 * time.Millisecond, 0} {
+		for _, broken := range []string{"get", "swap", "clock"} {
+			w := newWorld(t)
+			p := w.issue(keyA)
+			w.m.cfg.Grace = grace
+			if broken == "clock" {
+				w.m.cfg.Clock = NewClock(w.clock.Now)
+			}
+			w.store.fail(broken, failBefore)
+			_, err := w.refresh(keyA, p.refresh, "", "")
+			outOfReach(t, broken, err, 0, grace/2)
+		}
+	}
+}
+
+func TestAnUnreadableRecordIs0613(t *testing.T) {
+	for name := range everything(newWorld(t), pair{}) {
+		if name == "issue" {
+			continue
+		}
+		for what, spoil := range map[string]func([]byte) []byte{
+			"of a newer version": func(b []byte) []byte { return with(b, 0, recordVersion+1) },
+			"cut off":            func(b []byte) []byte { return b[:len(b)-1] },
+			"empty":              func([]byte) []byte { return []byte{} },
+		} {
+			w := newWorld(t)
+			p := w.issue(keyA)
+			w.kinds()
+			id := w.claims(p.access).Grant
+			r := w.store.peek(id)
+			r.bytes = spoil(r.bytes)
+			w.store.restore(id, r)
+			w.store.ops()
+
+			outOfReach(t, name+", "+what, everything(w, p)[name](), time.Second, 3*time.Second)
+			if ops := w.store.ops(); !slices.Equal(ops, []string{"get"}) {
+				t.Errorf("%s, %s: calls %v, want the get alone", name, what, ops)
+			}
+			if es := w.kinds(); len(es) != 0 {
+				t.Errorf("%s, %s: events %v", name, what, es)
+			}
+		}
+	}
+}
+
+func TestAStoreThatBreaksItsContractIsNotCalledUnavailable(t *testing.T) {
+	w := newWorld(t)
+	strange := errors.New("strange")
+	if err := w.m.unavailable(strange); !errors.Is(err, strange) || code(err) == "0613" {
+		t.Errorf("%v; an error that no Store may return is unforeseen, not 0613", err)
+	}
+	if code(w.m.unavailable(context.DeadlineExceeded)) != "0613" {
+		t.Error("a deadline is not 0613")
+	}
+}
+
+// What a token says of itself is enough to refuse it. Nothing here may cost a call of
+// the store, and only an expiry needs the clock.
+func TestJunkIsRefusedWithoutTheStore(t *testing.T) {
+	w := newWorld(t)
+	p := w.issue(keyA)
+	expired := w.claims(p.refresh)
+	expired.ExpiresAt = epoch.Unix() - int64(DefaultGrace/time.Second)
+	expiredRT := mint(&expired, w.keys.Ring().keys[0])
+	expired.Kind, expired.ExpiresAt = Access, epoch.Unix()
+	expiredAT := mint(&expired, w.keys.Ring().keys[0])
+	unknown := expired
+	unknown.KeyID = 77
+
+	ctx := t.Context()
+	refresh := func(key, rt string) func() error {
+		return func() error { _, err := w.refresh(key, rt, "", ""); return err }
+	}
+	inspect := func(at string) func() error {
+		return func() error {
+			i, err := w.m.Inspect(ctx, at)
+			if err == nil && i.Reason != nil {
+				err = i.Reason
+			}
+			return err
+		}
+	}
+	revoke := func(key, tok string) func() error {
+		return func() error { return w.m.Revoke(ctx, w.as(key), tok) }
+	}
+	forged := func(tok string) string { return tok[:66] + string(tok[66]^1) }
+	tests := []struct {
+		name string
+		call func() error
+		want string
+		late bool // the clock is needed
+	}{
+		{"refresh: malformed", refresh(keyA, "junk"), "2202", false},
+		{"refresh: empty", refresh(keyA, ""), "2202", false},
+		{"refresh: a megabyte", refresh(keyA, strings.Repeat("r", 1<<20)), "2202", false},
+		{"refresh: forged", refresh(keyA, forged(p.refresh)), "2202", false},
+		{"refresh: of an unknown key", refresh(keyA, "rt_"+mint(&unknown, fixedKey(77, 7, epoch))[3:]), "2202", false},
+		{"refresh: an access token", refresh(keyA, p.access), "2202", false},
+		{"refresh: an access token with its prefix changed", refresh(keyA, "rt_"+p.access[3:]), "2202", false},
+		{"refresh: another app's", refresh(keyC, p.refresh), "1003", false},
+		{"refresh: another app's, expired", refresh(keyC, expiredRT), "1003", false},
+		{"refresh: expired, and the grace with it", refresh(keyA, expiredRT), "1001", true},
+		{"inspect: malformed", inspect("junk"), "2203", false},
+		{"inspect: forged", inspect(forged(p.access)), "2203", false},
+		{"inspect: a refresh token", inspect(p.refresh), "2203", false},
+		{"inspect: expired", inspect(expiredAT), "1002", true},
+		{"revoke: malformed", revoke(keyA, "junk"), "", false},
+		{"revoke: empty", revoke(keyA, ""), "", false},
+		{"revoke: forged", revoke(keyA, forged(p.refresh)), "", false},
+		{"revoke: another app's refresh token", revoke(keyC, p.refresh), "1003", false},
+		{"revoke: another app's access token", revoke(keyC, p.access), "2203", false},
+		{"revoke: an expired access token", revoke(keyA, expiredAT), "", true},
+	}
+	w.kinds()
+	w.store.ops()
+	known := w.m.cfg.Clock
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w.m.cfg.Clock = known
+			if got := code(tt.call()); got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+			w.m.cfg.Clock = NewClock(w.clock.Now) // not known
+			want := tt.want
+			if tt.late {
+				want = "0613"
+			}
+			if got := code(tt.call()); got != want {
+				t.Errorf("%q without a clock, want %q", got, want)
+			}
+			if ops, es := w.store.ops(), w.kinds(); len(ops) != 0 || len(es) != 0 {
+				t.Errorf("calls %v, events %v; want none", ops, es)
+			}
+		})
+	}
+}
+
+func TestNothingIsDecidedWithoutAClock(t *testing.T) {
+	w := newWorld(t)
+	p := w.issue(keyA)
+	w.m.cfg.Clock = NewClock(w.clock.Now)
+	w.store.ops()
+	for name, call := range everything(w, p) {
+		outOfReach(t, name, call(), time.Second, 3*time.Second)
+		if ops := w.store.ops(); len(ops) != 0 {
+			t.Errorf("%s: calls %v", name, ops)
+		}
+	}
+}
+
+func TestEveryAttemptToIssueTakesAFreshID(t *testing.T) {
+	tests := []struct {
+		name     string
+		faults   []fault
+		code     string
+		attempts int
+	}{
+		{"none", nil, "", 1},
+		{"lost before", []fault{failBefore}, "", 2},
+		{"reply lost", []fault{failAfter}, "", 2},
+		{"twice", []fault{failAfter, failBefore}, "", 3},
+		{"three times", []fault{failAfter, failAfter, failAfter}, "0613", 3},
+		{"always", []fault{failBefore, failBefore, failBefore, failBefore, failBefore}, "0613", 3},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.store.fail("create", tt.faults...)
+				tok, err := w.m.Issue(t.Context(), w.as(keyA), "", "")
+				if code(err) != tt.code {
+					t.Fatalf("%v, want %q", err, tt.code)
+				}
+				ids := map[GrantID]bool{}
+				for _, c := range w.store.calls {
+					if c.op != "create" {
+						t.Errorf("a call of %s", c.op)
+					}
+					ids[c.id] = true
+				}
+				if len(w.store.calls) != tt.attempts || len(ids) != tt.attempts {
+					t.Errorf("%d attempts under %d ids, want %d", len(w.store.calls), len(ids), tt.attempts)
+				}
+				if err != nil {
+					if es := w.kinds(); len(es) != 0 {
+						t.Errorf("events %v", es)
+					}
+					return
+				}
+				if id := w.claims(tok.Access).Grant; id != w.store.calls[tt.attempts-1].id {
+					t.Error("the token is not of the last attempt's grant")
+				}
+				if c := w.inspect(tok.Access); c != "" {
+					t.Errorf("the token is %q", c)
+				}
+				if es := w.kinds(); !slices.Equal(es, []EventKind{EventIssued}) {
+					t.Errorf("events %v, want one", es)
+				}
+			})
+		})
+	}
+}
+
+func TestIssueGivesUpWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		w.store.fail("create", failBefore)
+		cancel()
+		_, err := w.m.Issue(ctx, w.as(keyA), "", "")
+		outOfReach(t, "issue", err, time.Second, 3*time.Second)
+		if ops := w.store.ops(); len(ops) != 1 {
+			t.Errorf("calls %v after the caller had gone", ops)
+		}
+	})
+}
+
+func TestASwapNeverLandsAfterItsCallerHasGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // a context's deadline is by the process clock
+		w := newWorld(t)
+		p := w.issue(keyA)
+
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if _, err := w.m.Refresh(ctx, w.as(keyA), p.refresh, "", ""); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := w.store.lastNotAfter, w.clock.Now().Add(300*time.Millisecond); !got.Equal(want) {
+			t.Errorf("not after %v, want the deadline by the store's clock, %v", got, want)
+		}
+
+		if err := w.m.Revoke(ctx, w.as(keyA), p.access); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := w.store.lastNotAfter, w.clock.Now().Add(300*time.Millisecond); !got.Equal(want) {
+			t.Errorf("revoking: not after %v, want %v", got, want)
+		}
+
+		p = w.issue(keyA)
+		if _, err := w.m.Refresh(context.WithoutCancel(ctx), w.as(keyA), p.refresh, "", ""); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := w.store.lastNotAfter, w.clock.Now().Add(swapPatience); !got.Equal(want) {
+			t.Errorf("without a deadline: not after %v, want %v", got, want)
+		}
+
+		// The store is reached only when the deadline has passed by its clock.
+		p = w.issue(keyA)
+		w.store.onSwap = func() { w.clock.Advance(time.Second) }
+		_, err := w.m.Refresh(ctx, w.as(keyA), p.refresh, "", "")
+		outOfReach(t, "refresh", err, time.Second, 3*time.Second)
+		if g := w.grant(p.refresh); g.Serial != 1 {
+			t.Error("a swap landed late")
+		}
+	})
+}
+
+func TestALostReplyIsMadeUpForByTheRetry(t *testing.T) {
+	w := newWorld(t)
+	p := w.issue(keyA)
+	w.kinds()
+	w.store.fail("swap", failAfter)
+	_, err := w.refresh(keyA, p.refresh, "", "")
+	outOfReach(t, "refresh", err, time.Second, 3*time.Second)
+	if es := w.kinds(); len(es) != 0 {
+		t.Errorf("events %v of a refresh that may not have happened", es)
+	}
+	w.clock.Advance(DefaultGrace - time.Millisecond)
+	got := w.mustRefresh(p.refresh)
+	if c := w.claims(got.refresh); c.Serial != 2 {
+		t.Errorf("serial %d, want 2", c.Serial)
+	}
+	if w.mustRefresh(p.refresh) != got {
+		t.Error("a second retry gets another pair")
+	}
+	if es := w.kinds(); !slices.Equal(es, []EventKind{EventRefreshRepeated, EventRefreshRepeated}) {
+		t.Errorf("events %v", es)
+	}
+}
+
+func TestALostSwapLooksAgain(t *testing.T) {
+	w := newWorld(t)
+	p := w.issue(keyA)
+	w.kinds()
+	w.store.ops()
+	w.store.fail("swap", spuriousClash, spuriousClash, spuriousClash)
+	w.mustRefresh(p.refresh)
+	want := []string{"get", "swap", "get", "swap", "get", "swap", "get", "swap"}
+	if ops := w.store.ops(); !slices.Equal(ops, want) {
+		t.Errorf("calls %v, want %v", ops, want)
+	}
+	if es := w.kinds(); !slices.Equal(es, []EventKind{EventRefreshed}) {
+		t.Errorf("events %v, want one", es)
+	}
+
+	w.store.fail("swap", spuriousClash)
+	if err := w.m.Revoke(t.Context(), w.as(keyA), p.access); err != nil {
+		t.Fatal(err)
+	}
+	if ops := w.store.ops(); !slices.Equal(ops, want[:4]) {
+		t.Errorf("revoking: calls %v, want %v", ops, want[:4])
+	}
+	if es := w.kinds(); !slices.Equal(es, []EventKind{EventRevoked}) {
+		t.Errorf("revoking: events %v, want one", es)
+	}
+}
+
+// A storm of conflicts ends with the context, not before it and not after it.
+func TestAConflictStormEndsWithTheContext(t *testing.T) {
+	w := newWorld(t)
+	p := w.issue(keyA)
+	w.kinds()
+	w.store.ops()
+	w.store.fail("swap", slices.Repeat([]fault{spuriousClash}, 1000)...)
+	ctx, cancel := context.WithCancel(t.Context())
+	lost := 0
+	var again func()
+	again = func() {
+		if lost++; lost == 50 {
+			cancel()
+			return
+		}
+		w.store.onSwap = again
+	}
+	w.store.onSwap = again
+	_, err := w.m.Refresh(ctx, w.as(keyA), p.refresh, "", "")
+	outOfReach(t, "refresh", err, time.Second, 3*time.Second)
+	if n := len(w.store.ops()); n != 100 {
+		t.Errorf("%d calls, want 50 looks and 50 swaps", n)
+	}
+	if es := w.kinds(); len(es) != 0 {
+		t.Errorf("events %v", es)
+	}
+}
+
+func TestAReplayWhoseDeleteFailsIs0613AndNoEvent(t *testing.T) {
+	w := newWorld(t)
+	first := w.issue(keyA)
+	second := w.mustRefresh(first.refresh)
+	w.clock.Advance(DefaultGrace)
+	w.kinds()
+	for _, f := range []fault{failBefore, failAfter} {
+		w.store.fail("delete", f)
+		_, err := w.refresh(keyA, first.refresh, "", "")
+		outOfReach(t, "replay", err, time.Second, 3*time.Second)
+		if es := w.kinds(); len(es) != 0 {
+			t.Errorf("events %v", es)
+		}
+		if gone := w.grant(second.refresh) == nil; gone != (f == failAfter) {
+			t.Errorf("fault %d: the grant is gone: %v", f, gone)
+		}
+	}
+}
+
+func TestEventsAreToldOnceAndInOrder(t *testing.T) {
+	w := newWorld(t)
+	type told struct {
+		kind EventKind
+		app  string
+		of   string // the token whose jti it carries
+	}
+	check := func(what string, want ...told) {
+		t.Helper()
+		var ws []Event
+		for _, e := range want {
+			c := w.claims(e.of)
+			ws = append(ws, Event{e.kind, e.app, c.JTI()})
+		}
+		if !slices.Equal(w.events, ws) {
+			t.Errorf("%s: events %v, want %v", what, w.events, ws)
+		}
+		w.events = nil
+	}
+	first := w.issue(keyA)
+	check("issue", told{EventIssued, keyA, first.access})
+	old := w.store.peek(w.claims(first.access).Grant)
+	second := w.mustRefresh(first.refresh)
+	check("refresh", told{EventRefreshed, keyA, first.refresh})
+	w.mustRefresh(first.refresh)
+	check("repeat", told{EventRefreshRepeated, keyA, first.refresh})
+	w.inspect(second.access)
+	check("inspect")
+	_, _ = w.refresh(keyA, second.refresh, "admin", "")
+	check("refused")
+	_, _ = w.refresh(keyB, second.refresh, "", "")
+	check("another app")
+
+	w.store.restore(w.claims(first.access).Grant, old) // failover
+	third := w.mustRefresh(second.refresh)
+	check("heal", told{EventGrantHealed, keyA, second.refresh}, told{EventRefreshed, keyA, second.refresh})
+
+	if err := w.m.Revoke(t.Context(), w.as(keyA), third.access); err != nil {
+		t.Fatal(err)
+	}
+	check("revoke access", told{EventRevoked, keyA, third.access})
+	_ = w.m.Revoke(t.Context(), w.as(keyA), third.access)
+	check("revoke what is revoked")
+
+	w.clock.Advance(DefaultGrace)
+	_, _ = w.refresh(keyA, first.refresh, "", "")
+	check("replay", told{EventRefreshReplayed, keyA, first.refresh})
+	_, _ = w.refresh(keyA, first.refresh, "", "")
+	check("replay of what is gone")
+
+	last := w.issue(keyA)
+	w.events = nil
+	if err := w.m.Revoke(t.Context(), w.as(keyA), last.refresh); err != nil {
+		t.Fatal(err)
+	}
+	check("revoke refresh", told{EventRevoked, keyA, last.refresh})
+	_ = w.m.Revoke(t.Context(), w.as(keyA), last.refresh)
+	check("revoke what is gone")
+}
+
+// Two keys can share a tag, so the grant's own app decides, and nothing happens.
+func TestTheGrantsAppDecidesWhereTagsCollide(t *testing.T) {
+	w := newWorld(t)
+	p := w.issue(keyA)
+	w.kinds()
+	w.store.ops()
+	if _, err := w.refresh(keyB, p.refresh, "", ""); code(err) != "1003" {
+		t.Errorf("refresh: %v, want 1003", err)
+	}
+	if err := w.m.Revoke(t.Context(), w.as(keyB), p.refresh); code(err) != "1003" {
+		t.Errorf("revoking the refresh token: %v, want 1003", err)
+	}
+	if err := w.m.Revoke(t.Context(), w.as(keyB), p.access); code(err) != "2203" {
+		t.Errorf("revoking the access token: %v, want 2203", err)
+	}
+	if ops := w.store.ops(); !slices.Equal(ops, []string{"get", "get", "get"}) {
+		t.Errorf("calls %v, want three looks and no change", ops)
+	}
+	if w.inspect(p.access) != "" || len(w.kinds()) != 0 {
+		t.Error("something happened")
+	}
+}
+
+// A grant of a newer generation tells that the list of apps is old.
+func TestAnOldListOfAppsIsReadAgain(t *testing.T) {
+	w := newWorld(t)
+	old := w.changed(keyA, func(*app.App) {})
+	w.change(keyA, func(a *app.App) { a.Generation = 3 })
+	newer := w.changed(keyA, func(*app.App) {})
+	p := w.issue(keyA)
+
+	refresh := func(want string, rereads int) {
+		t.Helper()
+		w.rereads = 0
+		if _, err := w.refresh(keyA, p.refresh, "", ""); code(err) != want || w.rereads != rereads {
+			t.Errorf("refresh: %v after %d rereads, want %q after %d", err, w.rereads, want, rereads)
+		}
+	}
+	inspect := func(want string, rereads int) {
+		t.Helper()
+		w.rereads = 0
+		if got := w.inspect(p.access); got != want || w.rereads != rereads {
+			t.Errorf("inspect: %q after %d rereads, want %q after %d", got, w.rereads, want, rereads)
+		}
+	}
+	finds := func(list []app.App) {
+		w.registry.OnReread = func() {
+			w.rereads++
+			if err := w.registry.Replace(list); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	inspect("", 0)
+	refresh("", 0)
+
+	for name, list := range map[string][]app.App{"the newer list is found": newer, "none is found": old} {
+		t.Log(name)
+		finds(list)
+		_ = w.registry.Replace(old)
+		inspect("", 1)
+		_ = w.registry.Replace(old)
+		refresh("", 1)
+	}
+
+	_ = w.registry.Replace(old)
+	finds(slices.DeleteFunc(slices.Clone(newer), func(a app.App) bool { return a.Key == keyA }))
+	inspect("1004", 1)
+	_ = w.registry.Replace(old)
+	refresh("2202", 1)
+
+	// The newer list decides: there the app's tokens have been revoked.
+	_ = w.registry.Replace(newer)
+	w.change(keyA, func(a *app.App) { a.Generation = 4 })
+	revoked := w.changed(keyA, func(*app.App) {})
+	_ = w.registry.Replace(old)
+	finds(revoked)
+	refresh("2202", 1)
+	_ = w.registry.Replace(old)
+	inspect("2203", 1)
+
+	inspect("2203", 0)
+	refresh("2202", 0)
+}
+
+func TestARepeatWithoutTheKeyOfThePairIs0613(t *testing.T) {
+	w := newWorld(t)
+	p := w.issue(keyA)
+	// Another process has rotated with a key that this one has yet to hear of.
+	newer := ringOf(w.keys.Ring().keys[0], fixedKey(2, 2, epoch))
+	here := w.keys
+	w.m.cfg.Keys = NewKeys(newer, nil)
+	w.clock.Advance(time.Second)
+	want := w.mustRefresh(p.refresh)
+
+	w.m.cfg.Keys = here
+	w.kinds()
+	_, err := w.refresh(keyA, p.refresh, "", "")
+	outOfReach(t, "repeat", err, time.Second, 3*time.Second)
+	if es := w.kinds(); len(es) != 0 {
+		t.Errorf("events %v", es)
+	}
+
+	rereads := 0
+	var keys *Keys
+	keys = NewKeys(here.Ring(), func() { rereads++; _ = keys.Replace(newer, w.clock.Now()) })
+	w.m.cfg.Keys = keys
+	if got := w.mustRefresh(p.refresh); got != want || rereads != 1 {
+		t.Errorf("pair %v after %d rereads, want %v after 1", got, rereads, want)
+	}
+}
+
+func TestAKeyringThatDropsAKeyEndsItsTokens(t *testing.T) {
+	w := newWorld(t)
+	p := w.issue(keyA)
+	next := ringOf(fixedKey(2, 2, epoch))
+	next.dropped = []byte{1}
+	if err := w.keys.Replace(next, w.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.refresh(keyA, p.refresh, "", ""); code(err) != "2202" || w.inspect(p.access) != "2203" {
+		t.Errorf("refresh %v, inspect %q; want 2202, 2203", err, w.inspect(p.access))
+	}
+}
+
+func TestAppsHaveLifetimesOfTheirOwn(t *testing.T) {
+	w := newWorld(t)
+	w.change(keyA, func(a *app.App) { a.AccessTTL, a.RefreshTTL = 10*time.Second, 20*time.Second })
+	w.change(keyB, func(a *app.App) { a.RefreshTTL = 30 * time.Second })
+	for _, tt := range []struct {
+		key             string
+		access, refresh time.Duration
+	}{
+		{keyA, 10 * time.Second, 20 * time.Second},
+		{keyB, DefaultAccessTTL, 30 * time.Second},
+		{keyC, DefaultAccessTTL, DefaultRefreshTTL},
+	} {
+		tok, err := w.m.Issue(t.Context(), w.as(tt.key), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tok.AccessExpiresIn != tt.access || tok.RefreshExpiresIn != tt.refresh {
+			t.Errorf("%s: %v and %v, want %v and %v", tt.key, tok.AccessExpiresIn, tok.RefreshExpiresIn, tt.access, tt.refresh)
+		}
+		if g := w.grant(tok.Access); g.KeepUntil != epoch.Unix()+int64(max(tt.access, tt.refresh)/time.Second) {
+			t.Errorf("%s: keep-until %d", tt.key, g.KeepUntil)
+		}
+	}
+}
+
+// A repeat is the same pair with less time left.
+func TestExpiresInOfARepeatIsWhatRemains(t *testing.T) {
+	w := newWorld(t)
+	p := w.issue(keyA)
+	want := w.mustRefresh(p.refresh)
+	w.clock.Advance(59 * time.Second)
+	tok, err := w.m.Refresh(t.Context(), w.as(keyA), p.refresh, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if (pair{tok.Access, tok.Refresh}) != want {
+		t.Error("the pair is another")
+	}
+	if tok.AccessExpiresIn != 3541*time.Second || tok.RefreshExpiresIn != 7141*time.Second {
+		t.Errorf("%v and %v are left, want 3541 s and 7141 s", tok.AccessExpiresIn, tok.RefreshExpiresIn)
+	}
+}
+
+func TestInspectionOfAnActiveToken(t *testing.T) {
+	w := newWorld(t)
+	tok, err := w.m.Issue(t.Context(), w.as(keyA), "orders.write", "td")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.clock.Advance(time.Hour - time.Second)
+	got, err := w.m.Inspect(t.Context(), tok.Access)
+	c := w.claims(tok.Access)
+	want := Inspection{
+		AppKey: keyA, Scope: "orders.write", ThroughData: "td",
+		IssuedAt: epoch.Unix(), ExpiresAt: epoch.Unix() + 3600, JTI: c.JTI(),
+	}
+	if err != nil || got != want {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
+	}
+}

@@ -1,0 +1,403 @@
+package token
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"authsvc/internal/app"
+)
+
+// aRefreshCase is a refresh with the refresh token of serial n by the grant's
+// own app. The grant is at serial 5, which it reached 10 s ago; it reached serial
+// 4 another 10 s earlier. Nothing of it has expired.
+func aRefreshCase(n uint32) refreshCase {
+	now := epoch.Unix()
+	a := anApp(keyA)
+	g := &Grant{
+		AppKey: keyA, Scope: "orders.read orders.write", ThroughData: "td", IssuedAt: now - 1000,
+		Serial: 5, KeyID: 1, AccessExpires: now - 10 + 3600, RefreshExpires: now - 10 + 7200,
+		Rotated: epoch.UnixMilli() - 10_000, Rotated1: epoch.UnixMilli() - 20_000,
+		LowestValid: 2, KeepUntil: now - 10 + 7200,
+	}
+	return refreshCase{
+		token: Claims{Kind: Refresh, KeyID: 1, ExpiresAt: g.RefreshExpires - 10*(5-int64(n)), Lifetime: 7200, AppTag: TagOf(keyA), Serial: n},
+		app:   &a, grant: g, now: epoch, grace: 60 * time.Second,
+		key: fixedKey(9, 9, epoch), ttl: lifetimes{access: 3600 * time.Second, refresh: 7200 * time.Second},
+	}
+}
+
+// ago is a time before the case's now, as the grant has it.
+func ago(d time.Duration) int64 { return epoch.UnixMilli() - d.Milliseconds() }
+
+func TestRefreshTable(t *testing.T) {
+	type change = func(*refreshCase)
+	grace := 60 * time.Second
+	tests := []struct {
+		name   string
+		serial uint32
+		change change
+		do     action
+		code   string
+		hint   string // part of it, where one code stands for several cases
+		heal   bool
+	}{
+		// No grant.
+		{"no grant", 5, func(c *refreshCase) { c.grant = nil }, refuse, "2202", "unknown", false},
+
+		// Another app's grant; nothing is written, whatever the serial is.
+		{"another app's", 5, func(c *refreshCase) { c.grant.AppKey = keyB }, refuse, "1003", "", false},
+		{"another app's, expired", 5, func(c *refreshCase) { c.grant.AppKey = keyB; c.token.ExpiresAt = epoch.Unix() }, refuse, "1003", "", false},
+		{"another app's, used long ago: no replay", 1, func(c *refreshCase) { c.grant.AppKey = keyB }, refuse, "1003", "", false},
+		{"another app's, a repeat: not handed out", 4, func(c *refreshCase) { c.grant.AppKey = keyB }, refuse, "1003", "", false},
+		{"another app's, from a lost rotation", 9, func(c *refreshCase) { c.grant.AppKey = keyB }, refuse, "1003", "", false},
+		{"another app's, of another generation", 5, func(c *refreshCase) { c.grant.AppKey = keyB; c.grant.Generation = 9 }, refuse, "1003", "", false},
+
+		// The app's generation.
+		{"generation older", 5, func(c *refreshCase) { c.app.Generation = 1 }, refuse, "2202", "before its revocation", false},
+		{"generation older, a repeat", 4, func(c *refreshCase) { c.app.Generation = 1 }, refuse, "2202", "before its revocation", false},
+		{"generation older, a replay: nothing to delete", 1, func(c *refreshCase) { c.app.Generation = 1 }, refuse, "2202", "before its revocation", false},
+		{"generation older, app just read again", 5, func(c *refreshCase) { c.app.Generation = 1; c.appReread = true }, refuse, "2202", "before its revocation", false},
+		{"generation equal", 5, func(c *refreshCase) { c.app.Generation, c.grant.Generation = 7, 7 }, rotate, "", "", false},
+		{"generation newer", 5, func(c *refreshCase) { c.grant.Generation = 1 }, staleApp, "", "", false},
+		{"generation newer, expired", 5, func(c *refreshCase) { c.grant.Generation = 1; c.token.ExpiresAt = epoch.Unix() }, staleApp, "", "", false},
+		{"generation newer, a replay", 1, func(c *refreshCase) { c.grant.Generation = 1 }, staleApp, "", "", false},
+		{"generation newer, app just read again", 5, func(c *refreshCase) { c.grant.Generation = 1; c.appReread = true }, rotate, "", "", false},
+
+		// A token that outlives its grant's keep-until is forged.
+		{"outlives keep-until", 5, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, refuse, "2202", "not a refresh token of this service", false},
+		{"outlives keep-until, old serial: no replay", 1, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, refuse, "2202", "not a refresh token of this service", false},
+		{"ends with keep-until", 5, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil }, rotate, "", "", false},
+		{"outlives the keep-until of a store that lost a rotation", 6, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, rotate, "", "", true},
+
+		// n = s, expired: now >= expiry.
+		{"a second before its expiry", 5, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() + 1 }, rotate, "", "", false},
+		{"in the second of its expiry", 5, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() }, refuse, "1001", "", false},
+		{"a second after its expiry", 5, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() - 1 }, refuse, "1001", "", false},
+		{"expired, and asks for a wider scope", 5, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix(); c.scope = "admin" }, refuse, "1001", "", false},
+		{"expired, no grant", 5, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix(); c.grant = nil }, refuse, "1001", "", false},
+		{"expired, from a lost rotation", 6, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() }, refuse, "1001", "", false},
+
+		// n = s.
+		{"the current token", 5, nil, rotate, "", "", false},
+		{"the current token, after a lost swap", 5, func(c *refreshCase) { c.lostSwap = true }, rotate, "", "", false},
+
+		// n = s-1, within the grace of its rotation.
+		{"repeat", 4, nil, repeat, "", "", false},
+		{"repeat, after a lost swap", 4, func(c *refreshCase) { c.lostSwap = true }, repeat, "", "", false},
+		{"repeat, in the millisecond of the rotation", 4, func(c *refreshCase) { c.grant.Rotated = ago(0) }, repeat, "", "", false},
+		{"repeat, by a clock behind the rotation", 4, func(c *refreshCase) { c.grant.Rotated = ago(-time.Second) }, repeat, "", "", false},
+		{"repeat, a millisecond before the grace ends", 4, func(c *refreshCase) { c.grant.Rotated = ago(grace - time.Millisecond) }, repeat, "", "", false},
+		{"repeat, exactly at the grace", 4, func(c *refreshCase) { c.grant.Rotated = ago(grace) }, kill, "2202", "too long ago", false},
+		{"repeat, exactly at the grace, after a lost swap", 4, func(c *refreshCase) { c.grant.Rotated = ago(grace); c.lostSwap = true }, refuse, "2202", "nothing was revoked", false},
+		{"repeat, expired since: its reply was lost", 4, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() - 5 }, repeat, "", "", false},
+		{"repeat, scope default", 4, func(c *refreshCase) { c.scope = "default" }, repeat, "", "", false},
+		{"repeat, the same scope", 4, func(c *refreshCase) { c.scope = "orders.read orders.write" }, repeat, "", "", false},
+		{"repeat, the same scope in another order", 4, func(c *refreshCase) { c.scope = "orders.write  orders.read" }, repeat, "", "", false},
+		{"repeat, narrower", 4, func(c *refreshCase) { c.scope = "orders.read" }, refuse, "2205", "another scope", false},
+		{"repeat, wider", 4, func(c *refreshCase) { c.scope = "orders.read orders.write admin" }, refuse, "2205", "another scope", false},
+		{"repeat, empty scope", 4, func(c *refreshCase) { c.scope = " " }, refuse, "2205", "another scope", false},
+		{"repeat, what it was given is still had", 4, func(c *refreshCase) { c.app.Scopes = nil }, repeat, "", "", false},
+		{"repeat, the same through_data", 4, func(c *refreshCase) { c.throughData = "td" }, repeat, "", "", false},
+		{"repeat, another through_data", 4, func(c *refreshCase) { c.throughData = "other" }, refuse, "2205", "another through_data", false},
+		{"repeat, another scope, expired", 4, func(c *refreshCase) { c.scope = "orders.read"; c.token.ExpiresAt = epoch.Unix() }, refuse, "1001", "", false},
+
+		// n = s-2 within the grace of its rotation; or this very request once read n = s.
+		{"two back", 3, nil, refuse, "2202", "nothing was revoked", false},
+		{"two back, a millisecond before its grace ends", 3, func(c *refreshCase) { c.grant.Rotated1 = ago(grace - time.Millisecond) }, refuse, "2202", "nothing was revoked", false},
+		{"two back, exactly at the grace", 3, func(c *refreshCase) { c.grant.Rotated1 = ago(grace) }, kill, "2202", "too long ago", false},
+		{"two back, exactly at the grace, after a lost swap", 3, func(c *refreshCase) { c.grant.Rotated1 = ago(grace); c.lostSwap = true }, refuse, "2202", "nothing was revoked", false},
+		{"two back, expired", 3, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() }, refuse, "1001", "", false},
+		{"far back, after a lost swap", 1, func(c *refreshCase) { c.lostSwap = true }, refuse, "2202", "nothing was revoked", false},
+
+		// n < s: replay.
+		{"three back, however fast", 2, nil, kill, "2202", "too long ago", false},
+		{"the first one", 1, nil, kill, "2202", "too long ago", false},
+		{"replay with a wider scope is a replay", 2, func(c *refreshCase) { c.scope = "admin" }, kill, "2202", "too long ago", false},
+		{"replay, expired: changes nothing", 2, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() }, refuse, "1001", "", false},
+
+		// n > s: the store lost a rotation.
+		{"one ahead", 6, nil, rotate, "", "", true},
+		{"far ahead", 50, nil, rotate, "", "", true},
+		{"ahead, wider scope", 6, func(c *refreshCase) { c.scope = "admin" }, refuse, "2205", "does not have", false},
+		{"the last serial there is", ^uint32(0), nil, refuse, "2202", "", false},
+
+		// Scope.
+		{"scope default", 5, func(c *refreshCase) { c.scope = "default" }, rotate, "", "", false},
+		{"scope a subset", 5, func(c *refreshCase) { c.scope = "orders.write" }, rotate, "", "", false},
+		{"scope wider than the grant's", 5, func(c *refreshCase) { c.grant.Scope = "orders.read"; c.scope = "orders.read orders.write" }, refuse, "2205", "does not have", false},
+		{"scope that nobody has", 5, func(c *refreshCase) { c.scope = "admin" }, refuse, "2205", "does not have", false},
+		{"scope default and another", 5, func(c *refreshCase) { c.scope = "default orders.read" }, refuse, "2205", "does not have", false},
+		{"scope in capitals", 5, func(c *refreshCase) { c.scope = "Orders.read" }, refuse, "2205", "does not have", false},
+		{"scope empty", 5, func(c *refreshCase) { c.scope = "   " }, refuse, "2205", "names no scope", false},
+		{"scope with a tab", 5, func(c *refreshCase) { c.scope = "orders.read\torders.write" }, refuse, "2205", "does not have", false},
+		{"scope of 4096 bytes", 5, func(c *refreshCase) { c.scope = "orders.read" + strings.Repeat(" ", 4096-11) }, rotate, "", "", false},
+		{"scope of 4097 bytes", 5, func(c *refreshCase) { c.scope = "orders.read" + strings.Repeat(" ", 4097-11) }, refuse, "2205", "longer than 4096", false},
+		{"scope that the app has lost", 5, func(c *refreshCase) { c.app.Scopes = []string{"orders.read"}; c.scope = "orders.write" }, refuse, "2205", "does not have", false},
+		{"the app has lost all its scopes", 5, func(c *refreshCase) { c.app.Scopes = []string{"new"} }, refuse, "2205", "no longer has any", false},
+		{"a grant without scopes", 5, func(c *refreshCase) { c.grant.Scope = "" }, rotate, "", "", false},
+		{"a grant without scopes gets none", 5, func(c *refreshCase) { c.grant.Scope = ""; c.scope = "orders.read" }, refuse, "2205", "does not have", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := aRefreshCase(tt.serial)
+			if tt.change != nil {
+				tt.change(&c)
+			}
+			var before Grant
+			if c.grant != nil {
+				before = *c.grant
+			}
+			d := decideRefresh(c)
+			if d.do != tt.do || code(d.err) != tt.code || d.heal != tt.heal {
+				t.Errorf("do %d, code %q, heal %v; want %d, %q, %v", d.do, code(d.err), d.heal, tt.do, tt.code, tt.heal)
+			}
+			if !strings.Contains(hint(d.err), tt.hint) {
+				t.Errorf("hint %q has no %q", hint(d.err), tt.hint)
+			}
+			if (d.do == refuse || d.do == kill) != (d.err != nil) {
+				t.Errorf("do %d with error %v", d.do, d.err)
+			}
+			if d.do != rotate && d.next != (Grant{}) {
+				t.Errorf("do %d with a next grant", d.do)
+			}
+			if c.grant != nil && *c.grant != before {
+				t.Error("the decision changed the grant it was shown")
+			}
+			if d.do == rotate && d.next.Serial != tt.serial+1 {
+				t.Errorf("serial %d, want %d", d.next.Serial, tt.serial+1)
+			}
+		})
+	}
+}
+
+// rotation is the grant that a refresh leads to.
+func rotation(t *testing.T, n uint32, change func(*refreshCase)) (before, after Grant) {
+	t.Helper()
+	c := aRefreshCase(n)
+	if change != nil {
+		change(&c)
+	}
+	d := decideRefresh(c)
+	if d.do != rotate {
+		t.Fatalf("do %d, %v; want a rotation", d.do, d.err)
+	}
+	return *c.grant, d.next
+}
+
+func TestARotationChangesThisAndNothingElse(t *testing.T) {
+	before, after := rotation(t, 5, nil)
+	want := before
+	want.Serial = 6
+	want.KeyID = 9
+	want.AccessExpires = epoch.Unix() + 3600
+	want.RefreshExpires = epoch.Unix() + 7200
+	want.KeepUntil = epoch.Unix() + 7200
+	want.Rotated = epoch.UnixMilli()
+	want.Rotated1 = before.Rotated
+	if d := cmp.Diff(want, after); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestAHealedGrantGoesOnFromTheToken(t *testing.T) {
+	before, after := rotation(t, 9, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() + 9000 })
+	want := before
+	want.Serial = 10
+	want.KeyID = 9
+	want.AccessExpires = epoch.Unix() + 3600
+	want.RefreshExpires = epoch.Unix() + 7200
+	want.KeepUntil = epoch.Unix() + 9000 // the token itself proves that it was minted
+	want.Rotated = epoch.UnixMilli()
+	want.Rotated1 = epoch.UnixMilli() // unknown: the benefit of the doubt
+	if d := cmp.Diff(want, after); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestScopeAndThroughDataAfterARotation(t *testing.T) {
+	tests := []struct {
+		name      string
+		change    func(*refreshCase)
+		scope, td string
+		olderDie  bool // the access tokens before this rotation
+	}{
+		{"nothing given", func(*refreshCase) {}, "orders.read orders.write", "td", false},
+		{"default", func(c *refreshCase) { c.scope = "default" }, "orders.read orders.write", "td", false},
+		{"the same scope", func(c *refreshCase) { c.scope = "orders.read orders.write" }, "orders.read orders.write", "td", false},
+		{"the same scope in another order", func(c *refreshCase) { c.scope = "orders.write orders.read" }, "orders.read orders.write", "td", false},
+		{"the same scope with names twice", func(c *refreshCase) { c.scope = " orders.write orders.read orders.write " }, "orders.read orders.write", "td", false},
+		{"a subset", func(c *refreshCase) { c.scope = "orders.write" }, "orders.write", "td", true},
+		{"absent: narrowed is narrowed for good", func(c *refreshCase) { c.grant.Scope = "orders.read" }, "orders.read", "td", false},
+		{"default: narrowed is narrowed for good", func(c *refreshCase) { c.grant.Scope = "orders.read"; c.scope = "default" }, "orders.read", "td", false},
+		{"the app has more now", func(c *refreshCase) { c.app.Scopes = append(c.app.Scopes, "admin") }, "orders.read orders.write", "td", false},
+		{"the app has them in another order now", func(c *refreshCase) { c.app.Scopes = []string{"orders.write", "orders.read"} }, "orders.read orders.write", "td", false},
+		{"cut to what the app has", func(c *refreshCase) { c.app.Scopes = []string{"orders.write"} }, "orders.write", "td", true},
+		{"default, cut to what the app has", func(c *refreshCase) { c.app.Scopes = []string{"orders.write"}; c.scope = "default" }, "orders.write", "td", true},
+		{"no scopes at all", func(c *refreshCase) { c.app.Scopes, c.grant.Scope = nil, "" }, "", "td", false},
+		{"through_data replaced", func(c *refreshCase) { c.throughData = "new" }, "orders.read orders.write", "new", true},
+		{"through_data the same", func(c *refreshCase) { c.throughData = "td" }, "orders.read orders.write", "td", false},
+		{"through_data given for the first time", func(c *refreshCase) { c.grant.ThroughData = ""; c.throughData = "td" }, "orders.read orders.write", "td", true},
+		{"both", func(c *refreshCase) { c.scope = "orders.read"; c.throughData = "new" }, "orders.read", "new", true},
+	}
+	for _, serial := range []uint32{5, 9} { // a healing rotation is one like any other
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				before, after := rotation(t, serial, tt.change)
+				if after.Scope != tt.scope || after.ThroughData != tt.td {
+					t.Errorf("scope %q, through_data %q; want %q, %q", after.Scope, after.ThroughData, tt.scope, tt.td)
+				}
+				want := before.LowestValid
+				if tt.olderDie {
+					want = serial + 1
+				}
+				if after.LowestValid != want {
+					t.Errorf("lowest valid serial %d, want %d", after.LowestValid, want)
+				}
+			})
+		}
+	}
+}
+
+func TestNoTokenOutlivesItsGrant(t *testing.T) {
+	end := epoch.Unix() - 1000 + 30*24*3600 // of the grant of aRefreshCase
+	tests := []struct {
+		name            string
+		left            time.Duration // of the grant
+		access, refresh int64
+	}{
+		{"long before the end", 100 * time.Hour, end - 360000 + 3600, end - 360000 + 7200},
+		{"both fit exactly", 7200 * time.Second, end - 3600, end},
+		{"the refresh token is cut", 7199 * time.Second, end - 3599, end},
+		{"the access token fits exactly", 3600 * time.Second, end, end},
+		{"both are cut", time.Second, end, end},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, after := rotation(t, 5, func(c *refreshCase) {
+				c.now = time.Unix(end, 0).Add(-tt.left)
+				c.token.ExpiresAt, c.grant.KeepUntil = end, end
+			})
+			if after.AccessExpires != tt.access || after.RefreshExpires != tt.refresh {
+				t.Errorf("they end %d and %d s before the grant, want %d and %d",
+					end-after.AccessExpires, end-after.RefreshExpires, end-tt.access, end-tt.refresh)
+			}
+			if after.KeepUntil != end {
+				t.Errorf("keep-until %d, want %d", after.KeepUntil, end)
+			}
+		})
+	}
+	// When the grant is over there is no token left to refresh it with.
+	c := aRefreshCase(5)
+	c.now, c.token.ExpiresAt, c.grant.KeepUntil = time.Unix(end, 0), end, end
+	if d := decideRefresh(c); d.do != refuse || code(d.err) != "1001" {
+		t.Errorf("at the end of the grant: do %d, %v", d.do, d.err)
+	}
+}
+
+func TestKeepUntilNeverFalls(t *testing.T) {
+	late := epoch.Unix() + 70000
+	for _, tt := range []struct {
+		name   string
+		change func(*refreshCase)
+		want   int64
+	}{
+		{"it was later: an older access token lives longer", func(c *refreshCase) { c.grant.KeepUntil = late }, late},
+		{"shorter lifetimes now", func(c *refreshCase) {
+			c.grant.KeepUntil = late
+			c.ttl = lifetimes{time.Second, time.Second}
+		}, late},
+		{"the access token is the longer one", func(c *refreshCase) { c.ttl.access = 72000 * time.Second }, epoch.Unix() + 72000},
+		{"the refresh token is the longer one", func(c *refreshCase) { c.ttl.refresh = 72000 * time.Second }, epoch.Unix() + 72000},
+	} {
+		if _, after := rotation(t, 5, tt.change); after.KeepUntil != tt.want {
+			t.Errorf("%s: keep-until %d, want %d", tt.name, after.KeepUntil, tt.want)
+		}
+	}
+}
+
+// A store's clock can step back, in a failover to a server that is behind. What is
+// decided then must still be a record that can be read.
+func TestARotationByAClockThatIsBehindCanBeRead(t *testing.T) {
+	for _, back := range []time.Duration{time.Second, time.Hour, 3 * time.Hour, 100 * time.Hour} {
+		_, after := rotation(t, 5, func(c *refreshCase) { c.now = epoch.Add(-back) })
+		got, err := decodeGrant(after.encode())
+		if err != nil || got != after {
+			t.Errorf("%v behind: %+v, %v; want %+v", back, got, err, after)
+		}
+		for _, kind := range []Kind{Access, Refresh} {
+			c := after.claims(kind, GrantID{})
+			if again, err := parse(mint(&c, fixedKey(9, 9, epoch)), kind, ringOf(fixedKey(9, 9, epoch))); err != nil || again != c {
+				t.Errorf("%v behind: %+v, %v; want %+v", back, again, err, c)
+			}
+		}
+	}
+}
+
+func TestAccessTable(t *testing.T) {
+	type change = func(*accessCase)
+	none := func(*accessCase) {}
+	tests := []struct {
+		name   string
+		change change
+		code   string
+	}{
+		{"good", none, ""},
+		{"good, older serial", func(c *accessCase) { c.token.Serial = 3 }, ""},
+		{"serial above the grant's: the store lost a rotation", func(c *accessCase) { c.token.Serial = 50 }, ""},
+		{"above the grant's, and outlives its keep-until", func(c *accessCase) { c.token.Serial = 6; c.token.ExpiresAt = c.grant.KeepUntil + 1 }, ""},
+		{"generation newer: our copy of the app is old", func(c *accessCase) { c.grant.Generation = 1 }, ""},
+		{"ends with keep-until", func(c *accessCase) { c.token.ExpiresAt = c.grant.KeepUntil }, ""},
+
+		{"grant gone", func(c *accessCase) { c.grant = nil }, "2203"},
+		{"serial below the lowest", func(c *accessCase) { c.token.Serial = 2 }, "2203"},
+		{"serial below the lowest, above the grant's", func(c *accessCase) { c.token.Serial = 7; c.grant.LowestValid = 8 }, "2203"},
+		{"another app's tag", func(c *accessCase) { c.token.AppTag = TagOf(keyC) }, "2203"},
+		{"outlives keep-until", func(c *accessCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, "2203"},
+		{"app gone", func(c *accessCase) { c.app = nil }, "1004"},
+		{"app frozen", func(c *accessCase) { c.app.Frozen = true }, "0502"},
+		{"generation older", func(c *accessCase) { c.app.Generation = 1 }, "2203"},
+
+		// The order: grant gone, serial too low, forged; app gone; frozen; generation.
+		{"grant gone before app gone", func(c *accessCase) { c.grant, c.app = nil, nil }, "2203"},
+		{"serial before app gone", func(c *accessCase) { c.token.Serial, c.app = 1, nil }, "2203"},
+		{"serial before frozen", func(c *accessCase) { c.token.Serial, c.app.Frozen = 1, true }, "2203"},
+		{"forged before app gone", func(c *accessCase) { c.token.AppTag, c.app = TagOf(keyC), nil }, "2203"},
+		{"forged before frozen", func(c *accessCase) { c.token.ExpiresAt, c.app.Frozen = c.grant.KeepUntil+1, true }, "2203"},
+		{"frozen before generation", func(c *accessCase) { c.app.Frozen, c.app.Generation = true, 1 }, "0502"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a := anApp(keyA)
+			g := aRefreshCase(5).grant
+			g.LowestValid = 3
+			c := accessCase{
+				token: Claims{Kind: Access, ExpiresAt: g.AccessExpires, AppTag: TagOf(keyA), Serial: 5},
+				grant: g, app: &a,
+			}
+			tt.change(&c)
+			var err error
+			if e := decideAccess(c); e != nil {
+				err = e
+			}
+			if code(err) != tt.code {
+				t.Errorf("code %q, want %q", code(err), tt.code)
+			}
+		})
+	}
+}
+
+func TestEveryAnswerIsMadeAnew(t *testing.T) {
+	c := aRefreshCase(1)
+	first, second := decideRefresh(c).err, decideRefresh(c).err
+	if first == second {
+		t.Error("two refusals are one value, so who changes one changes the other")
+	}
+	a := app.App{Frozen: true}
+	ac := accessCase{token: Claims{AppTag: TagOf(keyA), Serial: 1}, grant: &Grant{AppKey: keyA, Serial: 1}, app: &a}
+	if v1, v2 := decideAccess(ac), decideAccess(ac); v1 == v2 {
+		t.Error("two verdicts are one value, so who changes one changes the other")
+	}
+}
