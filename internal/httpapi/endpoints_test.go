@@ -313,6 +313,19 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// The headers are there even when they are empty: a gateway that copies them
+// overwrites what its caller made up.
+func TestVerifyHeadersAreAlwaysThere(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	a := s.get(s.url+"/oauth/verify", "Authorization", "Bearer "+s.issue(gateway).access)
+	for _, name := range []string{"X-App-Key", "X-App-Scope", "X-Token-Expires", "X-Through-Data"} {
+		if len(a.header[name]) != 1 {
+			t.Errorf("%s: %q", name, a.header[name])
+		}
+	}
+}
+
 func TestVerifyRefuses(t *testing.T) {
 	t.Parallel()
 	s := newService(t)

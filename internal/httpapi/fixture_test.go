@@ -140,8 +140,11 @@ func (a answer) text(name string) string {
 	return s
 }
 
+// do sends a request. What the service answers must be as openapi.yaml has it,
+// and so must be a request that it accepts.
 func (s *service) do(r *http.Request) answer {
 	s.t.Helper()
+	sent := peekBody(s.t, r)
 	res, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
 		s.t.Fatal(err)
@@ -151,7 +154,28 @@ func (s *service) do(r *http.Request) answer {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return answer{res.StatusCode, res.Header, body}
+	a := answer{res.StatusCode, res.Header, body}
+	if s.url == "http://"+r.URL.Host { // and not the admin listener
+		if err := described(s.t).check(r, sent, a); err != nil {
+			s.t.Errorf("%s %s, answered %d: not as openapi.yaml has it: %v", r.Method, r.URL.Path, a.status, err)
+		}
+	}
+	return a
+}
+
+// peekBody returns the first 64 KiB of a body, which is all of any that is not
+// refused.
+func peekBody(t *testing.T, r *http.Request) []byte {
+	t.Helper()
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	b, err := io.ReadAll(io.LimitReader(r.Body, 64<<10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(b), r.Body))
+	return b
 }
 
 // post sends a form with the client in the body.

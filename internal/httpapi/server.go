@@ -68,6 +68,10 @@ func New(cfg Config) (http.Handler, error) {
 	if err := g.SetTrustedProxies(proxies); err != nil {
 		return nil, fmt.Errorf("trusted proxies: %w", err)
 	}
+	description, err := newOpenAPI(cfg.Issuer)
+	if err != nil {
+		return nil, err
+	}
 	const get, head, post = http.MethodGet, http.MethodHead, http.MethodPost
 	for _, r := range []struct {
 		path     string
@@ -83,6 +87,8 @@ func New(cfg Config) (http.Handler, error) {
 		{"/.well-known/oauth-authorization-server", "metadata", []string{get, head}, (*exchange).metadata},
 		{"/errors", "errors", []string{get, head}, (*exchange).errorPages},
 		{"/errors/:code", "errors", []string{get, head}, (*exchange).errorPages},
+		{"/openapi.yaml", "openapi", []string{get, head}, description.yaml},
+		{"/openapi.json", "openapi", []string{get, head}, description.json},
 	} {
 		g.Match(r.methods, r.path, s.endpoint(r.endpoint, r.methods, r.handle))
 	}

@@ -93,10 +93,13 @@ func (x *exchange) verified(v verifyRequest) error {
 			}
 		}
 	}
-	x.Header("X-App-Key", i.AppKey)
-	x.Header("X-App-Scope", i.Scope)
-	x.Header("X-Token-Expires", strconv.FormatInt(i.ExpiresAt, 10))
-	x.Header("X-Through-Data", percentEncode(i.ThroughData))
+	// All four always, the empty ones too (gin would leave them out): a gateway
+	// that copies what is there must overwrite what its caller made up.
+	h := x.Writer.Header()
+	h.Set("X-App-Key", i.AppKey)
+	h.Set("X-App-Scope", i.Scope)
+	h.Set("X-Token-Expires", strconv.FormatInt(i.ExpiresAt, 10))
+	h.Set("X-Through-Data", percentEncode(i.ThroughData))
 	x.noStore()
 	x.Status(http.StatusOK)
 	return nil

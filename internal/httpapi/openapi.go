@@ -1,0 +1,63 @@
+package httpapi
+
+import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/goccy/go-yaml"
+)
+
+// openAPIIssuer stands in openapi.yaml for the issuer, always in double quotes:
+// what JSON makes of a string can then take its place in both forms.
+const openAPIIssuer = "https://auth.example.com"
+
+//go:embed openapi.yaml
+var openAPIYAML string
+
+// openAPIAsJSON is openapi.yaml as JSON, its keys in the same order. It is made
+// once for the process: reading YAML takes tens of milliseconds.
+var openAPIAsJSON = sync.OnceValues(func() (string, error) {
+	b, err := yaml.YAMLToJSON([]byte(openAPIYAML))
+	if err == nil && !json.Valid(b) {
+		err = errors.New("it does not convert to JSON")
+	}
+	return string(b), err
+})
+
+// openAPI is the description of the service, in both forms.
+type openAPI struct{ asYAML, asJSON []byte }
+
+// newOpenAPI returns the description of a service with an issuer.
+func newOpenAPI(issuer string) (*openAPI, error) {
+	asJSON, err := openAPIAsJSON()
+	if err != nil {
+		return nil, fmt.Errorf("openapi.yaml: %w", err)
+	}
+	quoted, err := json.Marshal(issuer)
+	if err != nil {
+		return nil, fmt.Errorf("issuer: %w", err)
+	}
+	r := strings.NewReplacer(openAPIIssuer, string(quoted[1:len(quoted)-1]))
+	return &openAPI{asYAML: []byte(r.Replace(openAPIYAML)), asJSON: []byte(r.Replace(asJSON))}, nil
+}
+
+// yaml is GET /openapi.yaml (RFC 9512).
+func (o *openAPI) yaml(x *exchange) error { return x.renderOpenAPI("application/yaml", o.asYAML) }
+
+// json is GET /openapi.json.
+func (o *openAPI) json(x *exchange) error { return x.renderOpenAPI("application/json", o.asJSON) }
+
+// renderOpenAPI is renderPublic for what is encoded already.
+func (x *exchange) renderOpenAPI(contentType string, b []byte) error {
+	x.Header("Cache-Control", "public, max-age=300")
+	x.Header("X-Content-Type-Options", "nosniff")
+	x.Header("Content-Length", strconv.Itoa(len(b)))
+	x.Data(http.StatusOK, contentType, b)
+	return nil
+}
