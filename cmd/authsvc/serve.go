@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -56,7 +58,9 @@ A flag wins over the environment, that over the file, and that over the default.
 		if err != nil {
 			return err
 		}
-		log := slog.New(slog.NewJSONHandler(p.stderr, &slog.HandlerOptions{Level: cfg.LogLevel}))
+		queue := newLogQueue(p.stderr)
+		defer queue.Close()
+		log := slog.New(slog.NewJSONHandler(queue, &slog.HandlerOptions{Level: cfg.LogLevel}))
 		for _, w := range warnings {
 			log.Warn(w)
 		}
@@ -84,24 +88,36 @@ type service struct {
 	draining atomic.Bool
 }
 
+// httpLog takes what net/http says of connections. What a client can bring about
+// as it likes is for debugging; the rest (no more file descriptors, for instance)
+// is for the operator.
+type httpLog struct{ log *slog.Logger }
+
+// Write logs one line.
+func (l httpLog) Write(line []byte) (int, error) {
+	level := slog.LevelError
+	if bytes.Contains(line, []byte("TLS handshake error")) || bytes.Contains(line, []byte("http2: ")) {
+		level = slog.LevelDebug
+	}
+	l.log.Log(context.Background(), level, "net/http", "cause", string(bytes.TrimSpace(line)))
+	return len(line), nil
+}
+
 // newService reads everything that must be there before a listener opens. The
 // store need not be: until it answers, the process is not ready.
 func newService(cfg config.Config, log *slog.Logger) (*service, error) {
 	s := &service{cfg: cfg, log: log, clock: token.NewClock(time.Now)}
 	s.metrics = httpapi.NewMetrics(s.clock)
-	var err error
+	var sourceErr, storeErr error
 	if cfg.Dev {
-		s.source, err = newDemo()
+		s.source, sourceErr = newDemo()
 	} else {
-		s.source, err = newSource(cfg, log, s.metrics, s.clock)
+		s.source, sourceErr = newSource(cfg, log, s.metrics, s.clock)
 	}
-	if err != nil {
-		return nil, err
-	}
-	s.store, err = store.Open(store.RedisOptions{
+	s.store, storeErr = store.Open(store.RedisOptions{
 		URL: cfg.Store, CAFile: cfg.StoreCA, CertFile: cfg.StoreCert, KeyFile: cfg.StoreKey, Timeout: cfg.StoreTimeout,
 	})
-	if err != nil {
+	if err := errors.Join(sourceErr, storeErr); err != nil {
 		return nil, err
 	}
 	s.measured = s.metrics.Store(s.store)
@@ -122,7 +138,8 @@ func (s *service) run(ctx context.Context, stdout io.Writer) (err error) {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	defer stop()
-	tasks.Go(func() { s.clock.Run(background, s.measured, s.cfg.StoreTimeout) })
+	tasks.Go(func() { s.clock.Run(background, s.measured, s.cfg.StoreTimeout, s.storeChanged) })
+	tasks.Go(func() { s.lookOnHangup(background) })
 	for _, w := range s.source.watched {
 		tasks.Go(func() { w.Run(background, time.Second) })
 	}
@@ -138,8 +155,8 @@ func (s *service) run(ctx context.Context, stdout io.Writer) (err error) {
 	}
 	defer admin.Close()
 	issuer := s.cfg.Issuer
-	if tls := s.cfg.TLSCert != ""; issuer == config.DefaultIssuer(s.cfg.Listen, tls) {
-		issuer = config.DefaultIssuer(public.Addr().String(), tls) // now the port is known
+	if s.cfg.IssuerDerived {
+		issuer = config.DefaultIssuer(public.Addr().String(), s.cfg.TLSCert != "") // now the port is known
 		if !s.cfg.Dev {
 			s.log.Warn("--issuer is not set, so the URLs in answers are those of this machine", "issuer", issuer)
 		}
@@ -194,16 +211,49 @@ func (s *service) linger() {
 	if s.cfg.Dev {
 		return
 	}
-	again, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	enough, cancel := context.WithTimeout(again, s.cfg.Drain/2)
+	enough, cancel := s.halfOfDrain()
 	defer cancel()
 	<-enough.Done()
 }
 
+// halfOfDrain ends with half of the drain time, or with one more signal.
+func (s *service) halfOfDrain() (context.Context, context.CancelFunc) {
+	again, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	ctx, cancel := context.WithTimeout(again, s.cfg.Drain/2)
+	return ctx, func() { cancel(); stop() }
+}
+
+// storeChanged logs that the store was lost, or found.
+func (s *service) storeChanged(err error) {
+	if err != nil {
+		s.log.Error("the token store is out of reach: requests that need it are answered with APIG.0613", "cause", err.Error())
+		return
+	}
+	offset, _ := s.clock.Offset()
+	s.log.Info("the token store answers", "clock_offset", offset.Seconds())
+}
+
+// lookOnHangup looks at the watched files on SIGHUP, which others reload on.
+func (s *service) lookOnHangup(ctx context.Context) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			s.log.Info("SIGHUP: looking for changed files, as every second anyway")
+			for _, w := range s.source.watched {
+				w.Check()
+			}
+		}
+	}
+}
+
 // shutdown ends the servers, each request within the other half of the drain time.
 func (s *service) shutdown(servers []*http.Server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Drain/2)
+	ctx, cancel := s.halfOfDrain()
 	defer cancel()
 	var errs []error
 	for _, srv := range servers {
@@ -222,7 +272,9 @@ func (s *service) server(h http.Handler, cert func(*tls.ClientHelloInfo) (*tls.C
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    httpapi.MaxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // clients that break off
+		ErrorLog:          log.New(httpLog{s.log}, "", 0),
+
+		DisableGeneralOptionsHandler: true, // OPTIONS * has a row, too
 	}
 	if cert != nil {
 		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert}

@@ -44,8 +44,10 @@ func newSource(cfg config.Config, log *slog.Logger, metrics *httpapi.Metrics, cl
 	}
 	keysErr := s.watchKeys(cfg, log, clock, watch)
 	var appsErr error
-	if keysErr == nil { // without the pepper the apps mean nothing
+	if keysErr == nil {
 		appsErr = s.watchApps(cfg, log, watch)
+	} else { // without the pepper the apps mean nothing, but their faults can be told
+		_, appsErr = app.ReadFile(cfg.Apps, app.Pepper{})
 	}
 	return s, errors.Join(keysErr, appsErr, s.watchCertificate(cfg, watch))
 }

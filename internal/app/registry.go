@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	apierr "authsvc/internal/errors"
@@ -18,6 +19,9 @@ type Registry struct {
 	decoy  App
 	apps   atomic.Pointer[map[string]*App]
 
+	mu   sync.Mutex        // of Replace
+	seen map[string]uint32 // the highest generation of every key there ever was
+
 	// OnReread, where it is set before first use, looks whether there is a
 	// newer list of apps and calls Replace. It limits its own rate.
 	OnReread func()
@@ -26,7 +30,7 @@ type Registry struct {
 // NewRegistry returns a registry of apps whose secrets were hashed under pepper.
 // It fails as Replace does.
 func NewRegistry(pepper Pepper, apps []App) (*Registry, error) {
-	r := &Registry{pepper: pepper}
+	r := &Registry{pepper: pepper, seen: map[string]uint32{}}
 	// An unknown app is checked against a hash that no secret has.
 	_, _ = rand.Read(r.decoy.SecretHash[:])
 	if err := r.Replace(apps); err != nil {
@@ -39,7 +43,13 @@ func NewRegistry(pepper Pepper, apps []App) (*Registry, error) {
 // empty list is refused, because a service that knows no app is more likely the
 // victim of a truncated file than of a wish; so are a key that stands twice and
 // an app without a secret.
+//
+// So is what would bring revoked tokens back: an app whose generation is lower
+// than it was, and a key that was removed and comes back without a higher one.
+// What a key had before the process started is not known here.
 func (r *Registry) Replace(apps []App) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if len(apps) == 0 {
 		return errors.New("the list of apps is empty")
 	}
@@ -52,9 +62,30 @@ func (r *Registry) Replace(apps []App) error {
 		if a.SecretHash == (SecretHash{}) {
 			return fmt.Errorf("app %s: no secret", a.Key)
 		}
+		if err := r.revives(&a); err != nil {
+			return err
+		}
 		next[a.Key] = &a
 	}
+	for key, a := range next {
+		r.seen[key] = a.Generation
+	}
 	r.apps.Store(&next)
+	return nil
+}
+
+// revives refuses an app whose revoked tokens would be good again.
+func (r *Registry) revives(a *App) error {
+	before, known := r.seen[a.Key]
+	if !known {
+		return nil
+	}
+	if a.Generation < before {
+		return fmt.Errorf("app %s: generation %d is lower than the %d it had, which would bring revoked tokens back; set it to %d or higher", a.Key, a.Generation, before, before)
+	}
+	if _, there := r.Lookup(a.Key); !there && a.Generation == before {
+		return fmt.Errorf("app %s: it was removed, and would come back with its old tokens; set generation: %d", a.Key, before+1)
+	}
 	return nil
 }
 

@@ -292,3 +292,38 @@ func TestParseSecretHashRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A list that would bring revoked tokens back is refused, and the old one stays.
+func TestReplaceNeverRevivesTokens(t *testing.T) {
+	t.Parallel()
+	var pepper Pepper
+	one := func(key string, generation uint32) App {
+		return App{Key: key, SecretHash: pepper.Hash("s3cret-0001"), Generation: generation}
+	}
+	r, err := NewRegistry(pepper, []App{one("app-one-1", 3), one("app-two-2", 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		apps []App
+		want string // part of the refusal
+	}{
+		{"lower generation", []App{one("app-one-1", 2), one("app-two-2", 0)}, "app-one-1: generation 2 is lower than the 3"},
+		{"higher generation", []App{one("app-one-1", 4), one("app-two-2", 0)}, ""},
+		{"removed", []App{one("app-one-1", 4)}, ""},
+		{"back with its old tokens", []App{one("app-one-1", 4), one("app-two-2", 0)}, "app-two-2: it was removed, and would come back with its old tokens; set generation: 1"},
+		{"back without", []App{one("app-one-1", 4), one("app-two-2", 1)}, ""},
+		{"unchanged", []App{one("app-one-1", 4), one("app-two-2", 1)}, ""},
+	} {
+		before, _ := r.Lookup("app-one-1")
+		err := r.Replace(tt.apps)
+		after, _ := r.Lookup("app-one-1")
+		switch {
+		case tt.want == "" && err != nil:
+			t.Errorf("%s: %v", tt.name, err)
+		case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || after != before):
+			t.Errorf("%s: %v; the list was replaced: %v", tt.name, err, after != before)
+		}
+	}
+}

@@ -39,6 +39,7 @@ type Config struct {
 	StoreTimeout time.Duration // of all calls for one request; 10 ms to 10 s
 
 	Issuer         string         // absolute URL without a trailing slash; never empty
+	IssuerDerived  bool           // Issuer was not set, and follows from Listen
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
 
 	TLSCert string // PEM file, with TLSKey: Listen speaks TLS
@@ -54,11 +55,13 @@ type Config struct {
 }
 
 // MinGrace and MaxGrace bound the refresh grace. Without any, each lost reply
-// would cost a login, and with less than a second every one over a slow network.
+// would cost a login, and with less than a second every one over a slow network;
+// half of it is the longest that a refresh is asked to wait for the store, and
+// Retry-After counts in seconds.
 // On the other side, a stolen refresh token that was used already raises no
 // alarm within the grace, and no client retries for longer than ten minutes.
 const (
-	MinGrace = time.Second
+	MinGrace = 2 * time.Second
 	MaxGrace = 10 * time.Minute
 )
 
@@ -165,6 +168,7 @@ func (s *Settings) derive() {
 		c.Store = memoryStore
 	}
 	if c.Issuer == "" {
+		c.IssuerDerived = true
 		c.Issuer = DefaultIssuer(c.Listen, c.TLSCert != "")
 		s.byName("issuer").values = []string{c.Issuer}
 	}

@@ -214,7 +214,7 @@ func TestOwnRowsNameParametersAndLimits(t *testing.T) {
 		{apierr.AccessTokenExpired, []string{"3600", "grant_type=refresh_token"}},
 		{apierr.AppMismatch, []string{"client_id"}},
 		{apierr.AppNotExist, []string{"client_credentials"}},
-		{apierr.CredentialsInvalid, []string{"client_id", "client_secret", "APIG.0308"}},
+		{apierr.CredentialsInvalid, []string{"client_id", "client_secret"}},
 	}
 	for _, tt := range tests {
 		for _, l := range langs {

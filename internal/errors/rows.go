@@ -918,8 +918,8 @@ var rows = [...]row{
 			zh: "访问令牌签名正确且未过期，但它所属的 App 后来已被删除。若由 /oauth/introspect 返回，则状态码为 200，active 为 false。",
 		},
 		fix: text{
-			en: "Ask ops whether the app was deleted on purpose. If it is created again, even with the same key, older tokens stay void: get a new pair with client_credentials.",
-			zh: "请向运维确认是否有意删除该 App。即使以同一 AppKey 重新创建，旧令牌仍然无效，须用 client_credentials 重新获取。",
+			en: "Ask ops whether the app was deleted on purpose. Once there is one with this key again, get a new pair with client_credentials; do not count on the old tokens.",
+			zh: "请向运维确认是否有意删除该 App。以同一 AppKey 重新创建后，请用 client_credentials 重新获取令牌，不要依赖旧令牌。",
 		},
 	},
 	CredentialsInvalid - 1: {
@@ -930,8 +930,8 @@ var rows = [...]row{
 			zh: "client_id 和 client_secret 的格式正确，但没有这个 App，或密钥不对。两种情况的响应相同，以免有人借此探知哪些 AppKey 存在。",
 		},
 		fix: text{
-			en: "Check that key and secret belong together and to this environment, and whether the secret has been changed; percent-encode special characters. Do not retry with the same values: too many wrong secrets lead to APIG.0308.",
-			zh: "请确认两者配对且属于当前环境，并查看密钥是否已更换；特殊字符须做百分号编码。不要用同样的值反复重试，错误次数过多会触发 APIG.0308。",
+			en: "Check that key and secret belong together and to this environment, and whether the secret has been changed; percent-encode special characters. Trying again with the same values does not help.",
+			zh: "请确认两者配对且属于当前环境，并查看密钥是否已更换；特殊字符须做百分号编码。用同样的值重试没有用。",
 		},
 	},
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"mime"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"unicode/utf8"
@@ -64,7 +63,7 @@ func isForm(contentType []string) bool {
 	}
 	media, p, err := mime.ParseMediaType(contentType[0])
 	charset, given := p["charset"]
-	return err == nil && media == form && (!given || strings.EqualFold(charset, "utf-8"))
+	return err == nil && media == form && (!given || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8"))
 }
 
 // useBasic takes the client from the Authorization headers of a request (RFC 6749
@@ -75,6 +74,10 @@ func (q *request) useBasic(headers []string) error {
 			"The request has more than one Authorization header. Send one.")
 	}
 	scheme, encoded, _ := strings.Cut(headers[0], " ")
+	if scheme == "" {
+		return apierr.New(apierr.AuthMethodInvalid,
+			"The Authorization header is empty. Fill it in, or leave it out and send client_id and client_secret in the body.")
+	}
 	if !strings.EqualFold(scheme, "Basic") {
 		return apierr.New(apierr.AuthMethodInvalid,
 			"The scheme of the Authorization header is not Basic. Use Basic, or send client_id and client_secret in the body.")
@@ -158,6 +161,5 @@ func (x *exchange) authenticate(q *request) (app.Authenticated, error) {
 		return who, err
 	}
 	// Rule 10, without the limits on token requests.
-	ip, _ := netip.ParseAddr(x.ClientIP()) // an address that is none is trusted by nobody
-	return who, who.Admit(ip)
+	return who, who.Admit(x.ip)
 }

@@ -446,7 +446,7 @@ func TestStoreOutOfReach(t *testing.T) {
 	for name, call := range calls {
 		a := call()
 		checkFailure(t, s, a, apierr.Unavailable, "")
-		if r := a.header.Get("Retry-After"); r != "1" && r != "2" {
+		if r := a.header.Get("Retry-After"); len(r) != 1 || r < "1" || r > "5" {
 			t.Errorf("%s: Retry-After %q", name, r)
 		}
 		e := s.log.event(t, "request", a.header.Get("X-Request-Id"))
@@ -541,6 +541,11 @@ func TestErrorPages(t *testing.T) {
 	if a = s.get(s.url + "/errors"); json.Unmarshal(a.body, &rows) != nil || len(rows) != 71 {
 		t.Errorf("%d rows in %s", len(rows), a.body)
 	}
+	for _, code := range []string{"2208", "apig.2208"} {
+		if a = s.get(s.url + "/errors/" + code); json.Unmarshal(a.body, &rows) != nil || rows[0]["error_code"] != "APIG.2208" {
+			t.Errorf("%s: %s", code, a.body)
+		}
+	}
 	checkFailure(t, s, s.get(s.url+"/errors/APIG.9999"), apierr.APINotFound, "")
 	checkFailure(t, s, s.get(s.url+"/errors/"), apierr.APINotFound, "")
 }
@@ -599,25 +604,50 @@ func TestRequestIDs(t *testing.T) {
 
 func TestForwardedAddress(t *testing.T) {
 	t.Parallel()
-	ask := func(s *service) apierr.Row {
+	proxies := func(c *httpapi.Config) {
+		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
+	}
+	// The app trusts 192.0.2.0/24.
+	for _, tt := range []struct {
+		forwarded []string
+		want      any // the client_ip in the log
+		admitted  bool
+	}{
+		{nil, "127.0.0.1", false},
+		{[]string{"192.0.2.7"}, "192.0.2.7", true},
+		{[]string{"192.0.2.7:5555"}, "192.0.2.7", true},
+		{[]string{"::ffff:192.0.2.7"}, "192.0.2.7", true},
+		{[]string{"192.0.2.7, 10.1.2.3"}, "192.0.2.7", true},
+		{[]string{"192.0.2.7", "10.1.2.3"}, "192.0.2.7", true},
+		{[]string{"192.0.2.7, 198.51.100.1"}, "198.51.100.1", false},
+		{[]string{"192.0.2.7", "198.51.100.1"}, "198.51.100.1", false},
+		{[]string{"192.0.2.7, unknown"}, "", false},
+		{[]string{"unknown"}, "", false},
+		{[]string{"192.0.2.7, [2001:db8::1]:443"}, "2001:db8::1", false},
+		{[]string{"10.1.2.3"}, "10.1.2.3", false},
+	} {
+		s := newService(t, proxies)
+		s.setApp(distant, func(a *app.App) {
+			a.TrustedIPs = append(a.TrustedIPs, netip.MustParsePrefix("127.0.0.0/8")) // the proxy's own
+		})
+		if tt.forwarded == nil {
+			tt.admitted = true
+		}
 		c := goodCall(s, "client_credentials")
 		c.form.Set("client_id", distant)
-		c.header.Add("X-Forwarded-For", "192.0.2.7")
-		c.header.Add("X-Real-Ip", "192.0.2.7")
-		if a := c.send(s); a.status == 200 {
-			return 0
+		c.header["X-Forwarded-For"] = tt.forwarded
+		c.header.Set("X-Real-Ip", "192.0.2.7")
+		a := c.send(s)
+		e := s.log.event(t, "request", a.header.Get("X-Request-Id"))
+		if (a.status == 200) != tt.admitted || e["client_ip"] != tt.want {
+			t.Errorf("%q: %d, client_ip %v, want %v and %v", tt.forwarded, a.status, e["client_ip"], tt.admitted, tt.want)
 		}
-		return apierr.IPNotTrusted
 	}
-	if ask(newService(t)) != apierr.IPNotTrusted {
-		t.Error("X-Forwarded-For is believed though no proxy is trusted")
-	}
-	if ask(newService(t, func(c *httpapi.Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })) != 0 {
-		t.Error("X-Forwarded-For of a trusted proxy is not believed")
-	}
-	if _, err := httpapi.New(httpapi.Config{TrustedProxies: []netip.Prefix{{}}}); err == nil {
-		t.Error("a trusted proxy that is no address is accepted")
-	}
+	s := newService(t)
+	c := goodCall(s, "client_credentials")
+	c.form.Set("client_id", distant)
+	c.header.Set("X-Forwarded-For", "192.0.2.7")
+	checkFailure(t, s, c.send(s), apierr.IPNotTrusted, "")
 }
 
 func TestDraining(t *testing.T) {

@@ -34,9 +34,9 @@ var errorPagesTemplate = template.Must(template.New("errors").Parse(errorPagesHT
 // Accept-Language or ?lang=zh. It fails with APIG.0101.
 func (x *exchange) errorPages() error {
 	code := x.Param("code")
-	rows := slices.Collect(apierr.All())
-	if code != "" {
-		rows = slices.DeleteFunc(rows, func(r apierr.Row) bool { return r.Code() != code })
+	rows := apierr.ByCode(code)
+	if code == "" {
+		rows = slices.Collect(apierr.All())
 	}
 	if len(rows) == 0 {
 		return apierr.New(apierr.APINotFound, "The table has no such code. All of them are at /errors.")

@@ -57,7 +57,7 @@ func newService(t *testing.T, change ...func(*httpapi.Config)) *service {
 func newServiceOn(t *testing.T, st token.Store, now *fakeNow, change ...func(*httpapi.Config)) *service {
 	t.Helper()
 	s := &service{t: t, now: now, log: &logBuffer{}}
-	ring := token.NewKeyring(s.now.Now())
+	ring := sharedRing()
 	pepper := ring.Pepper()
 	hash := pepper.Hash(secret)
 	s.list = []app.App{
@@ -108,6 +108,12 @@ func newServiceOn(t *testing.T, st token.Store, now *fakeNow, change ...func(*ht
 	s.url, s.admin = srv.URL, adm.URL
 	return s
 }
+
+// sharedRing is the keyring of all services of the tests, so that two of them can
+// share a store.
+var sharedRing = sync.OnceValue(func() *token.Keyring {
+	return token.NewKeyring(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+})
 
 // setApp changes one app of the registry.
 func (s *service) setApp(key string, change func(*app.App)) {

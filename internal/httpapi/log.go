@@ -9,12 +9,13 @@ import (
 	"authsvc/internal/token"
 )
 
-// finish counts and logs a request that has been answered: one event each.
+// finish counts and logs a request that has been answered: one event each, info
+// for a success, warn for a refusal, error for a fault of ours.
 func (x *exchange) finish() {
 	took := time.Since(x.start)
 	code, level := "ok", slog.LevelInfo
 	if e := x.failure; e != nil {
-		code = e.Row.Code()
+		code, level = e.Row.Code(), slog.LevelWarn
 		if e.Row.Status() >= 500 {
 			level = slog.LevelError
 		}
@@ -42,7 +43,7 @@ func (x *exchange) finish() {
 		slog.String("app", x.app),
 		slog.Float64("duration", took.Seconds()),
 		slog.Int("bytes", max(0, x.Writer.Size())),
-		slog.String("client_ip", x.ClientIP()),
+		slog.Any("client_ip", x.ip),
 	)
 	// A caller's own id helps to follow a call through several services; ours
 	// is never taken from it.

@@ -91,6 +91,9 @@ func (m *Metrics) Reloaded(file string, err error) {
 	m.reloads.WithLabelValues(file, result).Inc()
 }
 
+// Registry is where the metrics are registered, for who lists them.
+func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
+
 // handler is GET /metrics.
 func (m *Metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})

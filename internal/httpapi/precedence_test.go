@@ -18,6 +18,7 @@ import (
 // A tokenCall is a good token request that faults are put into.
 type tokenCall struct {
 	method, path string
+	host         string // "": the listener's
 	header       http.Header
 	form         url.Values
 	extra        string // raw pairs after the form
@@ -43,7 +44,7 @@ func (c *tokenCall) send(s *service) answer {
 	if !c.chunked {
 		r.ContentLength = int64(len(body)) + c.pad
 	}
-	r.Header = c.header.Clone()
+	r.Header, r.Host = c.header.Clone(), c.host
 	return s.do(r)
 }
 
@@ -379,7 +380,7 @@ func checkFailure(t *testing.T, s *service, a answer, row apierr.Row, oauth stri
 		t.Errorf("Allow %q with %d", a.header.Get("Allow"), a.status)
 	}
 	e := s.log.event(t, "request", id)
-	level := "INFO"
+	level := "WARN"
 	if row.Status() >= 500 {
 		level = "ERROR"
 	}

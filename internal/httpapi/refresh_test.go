@@ -39,6 +39,9 @@ func TestRefreshTable(t *testing.T) {
 					s.list = append([]app.App(nil), s.list...)
 					restore := append([]app.App(nil), s.list...)
 					defer func() {
+						for i := range restore { // a generation never falls
+							restore[i].Generation = s.list[i].Generation
+						}
 						s.list = restore
 						if err := s.apps.Replace(restore); err != nil {
 							t.Fatal(err)
@@ -90,18 +93,22 @@ var refreshRows = []struct {
 		checkFailure(t, s, s.refreshing(worker, p.refresh), apierr.RefreshTokenInvalid, "")
 	}},
 	{"generation newer than the app's: the app is read again", func(t *testing.T, s *service) {
-		s.setApp(worker, func(a *app.App) { a.Generation = 7 })
-		p := s.issue(worker)
-		s.setApp(worker, func(a *app.App) { a.Generation = 6 })
-		s.apps.OnReread = func() { s.setApp(worker, func(a *app.App) { a.Generation = 7 }) }
+		// Another process has read the newer list already.
+		ahead := newServiceOn(t, s.store.Store, s.now)
+		become := func(s *service, generation uint32) {
+			s.setApp(worker, func(a *app.App) { a.Generation = generation })
+		}
+		defer func() { s.apps.OnReread = nil }()
+		become(ahead, 7)
+		p := ahead.issue(worker)
+		s.apps.OnReread = func() { become(s, 7) }
 		if a := s.refreshing(worker, p.refresh); a.status != 200 {
 			t.Errorf("%d %s", a.status, a.body)
 		}
-		p = s.issue(worker)
-		s.setApp(worker, func(a *app.App) { a.Generation = 6 })
-		s.apps.OnReread = func() { s.setApp(worker, func(a *app.App) { a.Generation = 8 }) }
+		become(ahead, 8)
+		p = ahead.issue(worker)
+		s.apps.OnReread = func() { become(s, 9) }
 		checkFailure(t, s, s.refreshing(worker, p.refresh), apierr.RefreshTokenInvalid, "")
-		s.apps.OnReread = nil
 	}},
 	{"current, expired", func(t *testing.T, s *service) {
 		p := s.issue(worker)

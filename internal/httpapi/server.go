@@ -60,13 +60,9 @@ func New(cfg Config) (http.Handler, error) {
 	g := gin.New()
 	g.RedirectTrailingSlash = false
 	g.HandleMethodNotAllowed = true
-	g.RemoteIPHeaders = []string{"X-Forwarded-For"}
-	var proxies []string
-	for _, p := range cfg.TrustedProxies {
-		proxies = append(proxies, p.String())
-	}
-	if err := g.SetTrustedProxies(proxies); err != nil {
-		return nil, fmt.Errorf("trusted proxies: %w", err)
+	g.UseRawPath = true                              // a path that is encoded in another way is another path
+	if err := g.SetTrustedProxies(nil); err != nil { // the address is our own business
+		return nil, fmt.Errorf("setting up gin: %w", err)
 	}
 	description, err := newOpenAPI(cfg.Issuer)
 	if err != nil {
@@ -93,7 +89,7 @@ func New(cfg Config) (http.Handler, error) {
 		g.Match(r.methods, r.path, s.endpoint(r.endpoint, r.methods, r.handle))
 	}
 	g.NoRoute(s.endpoint("other", nil, func(*exchange) error {
-		return apierr.New(apierr.APINotFound, "There is nothing at this path. Tokens are at /oauth/token, without a slash at the end.")
+		return apierr.New(apierr.APINotFound, "There is nothing at this path. Paths are compared exactly, without a slash at the end: tokens are at /oauth/token, the error codes at /errors.")
 	}))
 	g.NoMethod(s.endpoint("other", nil, func(*exchange) error {
 		return apierr.New(apierr.APIMethodNotFound, "This path does not take the method. The Allow header lists those that it takes.")
@@ -114,6 +110,7 @@ type exchange struct {
 	// lets few through; the row then stands in headers. Usually nil.
 	statusFor func(apierr.Row) int
 
+	ip      netip.Addr    // of the client; not valid where it cannot be told
 	app     string        // of the request, once it is known; for the log
 	failure *apierr.Error // that was answered; nil for a success
 }
@@ -143,6 +140,10 @@ func (x *exchange) run(handle func(*exchange) error) (err error) {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
+	x.ip = clientIP(x.Request, x.server.cfg.TrustedProxies)
+	if x.endpoint == "verify" && x.Query("gateway") == "nginx" {
+		x.statusFor = nginxStatus
+	}
 	if err := checkHead(x.Request); err != nil {
 		return err
 	}
@@ -154,11 +155,14 @@ func checkHead(r *http.Request) error {
 		return apierr.New(apierr.RequestURITooLarge, "The request URI is longer than 32 KiB. Parameters belong in the body.")
 	}
 	all := len("Host: \r\n") + len(r.Host)
+	if all > maxHeader {
+		return errHeaderTooLarge()
+	}
 	for name, values := range r.Header {
 		for _, v := range values {
 			n := len(name) + len(": \r\n") + len(v)
 			if n > maxHeader {
-				return apierr.New(apierr.RequestHeadersTooLarge, "A request header is larger than 32 KiB. Leave it out or make it smaller.")
+				return errHeaderTooLarge()
 			}
 			all += n
 		}
@@ -167,6 +171,10 @@ func checkHead(r *http.Request) error {
 		return apierr.New(apierr.RequestHeadersTooLarge, "The request headers are larger than 128 KiB in all. Leave some out.")
 	}
 	return nil
+}
+
+func errHeaderTooLarge() error {
+	return apierr.New(apierr.RequestHeadersTooLarge, "A request header is larger than 32 KiB. Leave it out or make it smaller.")
 }
 
 func newRequestID() string {

@@ -14,9 +14,6 @@ import (
 // caller's own request. The body, if any, is the caller's and is left alone.
 func (x *exchange) verify() error {
 	v, err := parseVerify(x.Request)
-	if v.gateway == "nginx" {
-		x.statusFor = nginxStatus
-	}
 	if err != nil {
 		return err
 	}
@@ -25,9 +22,8 @@ func (x *exchange) verify() error {
 
 // verifyRequest is a request to verify, parsed.
 type verifyRequest struct {
-	token   string
-	scopes  []string // that the API needs
-	gateway string   // "", or nginx
+	token  string
+	scopes []string // that the API needs
 }
 
 // parseVerify reads a request to verify. A parameter that it does not know, or
@@ -35,9 +31,6 @@ type verifyRequest struct {
 // everybody in. A token that is not there, or twice, is APIG.0305 or 2206.
 func parseVerify(r *http.Request) (v verifyRequest, err error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
-	// The gateway is read even from a query with a fault, so that the fault is
-	// told in a way that the gateway lets through.
-	v.gateway = query.Get("gateway")
 	if err != nil {
 		return v, apierr.Wrap(apierr.AuthParameterInvalid, "The query of the URL is malformed. It takes scope and gateway.", err)
 	}
@@ -49,7 +42,7 @@ func parseVerify(r *http.Request) (v verifyRequest, err error) {
 			return v, apierr.New(apierr.AuthParameterInvalid, "The "+name+" parameter in the query of the URL is empty or given more than once.")
 		}
 	}
-	if v.gateway != "" && v.gateway != "nginx" {
+	if g := query.Get("gateway"); g != "" && g != "nginx" {
 		return v, apierr.New(apierr.AuthParameterInvalid, "The gateway parameter in the query of the URL is not nginx. Leave it out for any other gateway.")
 	}
 	v.scopes = strings.Fields(query.Get("scope"))

@@ -85,7 +85,7 @@ func (m *Memory) Swap(ctx context.Context, id token.GrantID, was, next []byte, e
 	case ok && record == string(next):
 		return nil
 	case now.After(notAfter):
-		return fmt.Errorf("%w: %w", token.ErrUnavailable, errLate)
+		return token.ErrLate
 	case !ok || record != string(was):
 		return token.ErrConflict
 	}

@@ -78,8 +78,6 @@ type Redis struct {
 
 var _ Opened = (*Redis)(nil)
 
-var errLate = errors.New("the swap came after its time, and did nothing")
-
 // OpenRedis returns a store in a Redis, without connecting to it.
 func OpenRedis(opts RedisOptions) (*Redis, error) {
 	o, err := clientOptions(opts)
@@ -220,7 +218,7 @@ func (r *Redis) Swap(ctx context.Context, id token.GrantID, was, next []byte, ex
 	case err == nil && reply == "conflict":
 		return token.ErrConflict
 	case err == nil && reply == "late":
-		err = errLate
+		return token.ErrLate
 	}
 	return unavailable(reply, err)
 }

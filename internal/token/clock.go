@@ -19,8 +19,8 @@ type Clock struct {
 
 type clockSample struct{ process, store time.Time }
 
-// The times between two measurements: of a known clock, and of one that is
-// still unknown.
+// The times between two measurements: after one that succeeded, and after one
+// that did not.
 const (
 	clockInterval = 10 * time.Second
 	clockRetry    = 250 * time.Millisecond
@@ -62,15 +62,24 @@ func (c *Clock) Offset() (time.Duration, bool) {
 	return now.Round(0).Sub(c.process().Round(0)), true
 }
 
-// Run measures at once, then every 10 s, and more often until the first
-// measurement succeeds. Each takes at most timeout. It returns when ctx ends.
-func (c *Clock) Run(ctx context.Context, s Store, timeout time.Duration) {
-	for {
+// Run measures at once, then every 10 s, and more often while the store does not
+// answer. Each measurement takes at most timeout. changed, which may be nil, is
+// told how the first ended, and each that ended otherwise than the one before. It
+// returns when ctx ends.
+func (c *Clock) Run(ctx context.Context, s Store, timeout time.Duration, changed func(error)) {
+	for first, failed := true, false; ; first = false {
 		m, cancel := context.WithTimeout(ctx, timeout)
-		_ = c.Measure(m, s) // readiness tells of a clock that is not known
+		err := c.Measure(m, s)
 		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		if now := err != nil; changed != nil && (first || now != failed) {
+			changed(err)
+		}
+		failed = err != nil
 		wait := clockInterval
-		if c.sample.Load() == nil {
+		if failed {
 			wait = clockRetry
 		}
 		t := time.NewTimer(wait)

@@ -110,7 +110,7 @@ func TestASteppedProcessClockIsMeasuredAgain(t *testing.T) {
 	}
 }
 
-func TestRunMeasuresOftenUntilItKnowsAndThenEveryTenSeconds(t *testing.T) {
+func TestRunMeasuresEveryTenSecondsAndMoreOftenAfterAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var gaps []time.Duration
@@ -131,11 +131,15 @@ func TestRunMeasuresOftenUntilItKnowsAndThenEveryTenSeconds(t *testing.T) {
 			return now.Add(time.Hour), nil
 		}}
 		c := NewClock(time.Now)
-		c.Run(ctx, s, 100*time.Millisecond)
+		var told []bool
+		c.Run(ctx, s, 100*time.Millisecond, func(err error) { told = append(told, err == nil) })
 
 		const soon, later = 250 * time.Millisecond, 10 * time.Second
-		if want := []time.Duration{0, soon, soon, soon, later, later, later, later}; !slices.Equal(gaps, want) {
+		if want := []time.Duration{0, soon, soon, soon, later, later, soon, later}; !slices.Equal(gaps, want) {
 			t.Errorf("measured after %v, want %v", gaps, want)
+		}
+		if want := []bool{false, true, false, true}; !slices.Equal(told, want) {
+			t.Errorf("told of %v, want %v", told, want)
 		}
 		for _, d := range deadlines {
 			if d != 100*time.Millisecond {
@@ -157,7 +161,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		NewClock(time.Now).Run(ctx, clockStore{now: func(context.Context) (time.Time, error) {
 			close(asked)
 			return time.Now(), nil
-		}}, time.Second)
+		}}, time.Second, nil)
 	}()
 	<-asked
 	cancel()

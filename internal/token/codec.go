@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"strings"
 	"time"
 )
 
@@ -110,34 +111,22 @@ func mint(c *Claims, key *Key) string {
 	return string(out[:])
 }
 
-// parse reads a token of one kind and checks its signature, cheapest first:
-// shape, key id, MAC, kind. What it returns is signed by us; whether it has
-// expired, and for whom it is, remains to be asked.
-func parse(s string, want Kind, keys *Keyring) (Claims, error) {
-	var c Claims
+// unpack checks the shape of a token, and fills raw with its bytes.
+func unpack(s string, raw *[rawLen]byte) (Kind, error) {
 	if len(s) != TokenLen || s[1] != 't' || s[2] != '_' || (s[0] != byte(Access) && s[0] != byte(Refresh)) {
-		return c, errMalformed
+		return 0, errMalformed
 	}
-	var raw [rawLen]byte
 	var text [TokenLen - 3]byte
 	copy(text[:], s[3:])
 	// The decoder skips line breaks, so what it wrote is counted.
 	if n, err := b64.Decode(raw[:], text[:]); err != nil || n != rawLen || raw[0] != tokenVersion {
-		return c, errMalformed
+		return 0, errMalformed
 	}
-	key := keys.byID(raw[1])
-	if key == nil {
-		return c, errUnknownKey
-	}
-	kind := Kind(s[0])
-	var mac [macLen]byte
-	key.sign(kind, raw[:bodyLen], mac[:])
-	if !hmac.Equal(mac[:], raw[bodyLen:]) {
-		return c, errForged
-	}
-	if kind != want {
-		return c, errKind
-	}
+	return Kind(s[0]), nil
+}
+
+// read is what the bytes of a token say.
+func read(kind Kind, raw *[rawLen]byte) Claims {
 	return Claims{
 		Kind:      kind,
 		KeyID:     raw[1],
@@ -146,5 +135,51 @@ func parse(s string, want Kind, keys *Keyring) (Claims, error) {
 		AppTag:    AppTag(raw[9:13]),
 		Grant:     GrantID(raw[13:29]),
 		Serial:    binary.BigEndian.Uint32(raw[29:]),
-	}, nil
+	}
+}
+
+// parse reads a token of one kind and checks its signature, cheapest first:
+// shape, key id, MAC, kind. What it returns is signed by us; whether it has
+// expired, and for whom it is, remains to be asked.
+func parse(s string, want Kind, keys *Keyring) (Claims, error) {
+	var raw [rawLen]byte
+	kind, err := unpack(s, &raw)
+	if err != nil {
+		return Claims{}, err
+	}
+	key := keys.byID(raw[1])
+	if key == nil {
+		return Claims{}, errUnknownKey
+	}
+	var mac [macLen]byte
+	key.sign(kind, raw[:bodyLen], mac[:])
+	if !hmac.Equal(mac[:], raw[bodyLen:]) {
+		return Claims{}, errForged
+	}
+	if kind != want {
+		return Claims{}, errKind
+	}
+	return read(kind, &raw), nil
+}
+
+// Decode reads what a token says of itself, for people to look at. Nothing of it
+// is proven: anyone can write such a token, and only Verify tells.
+func Decode(s string) (Claims, error) {
+	var raw [rawLen]byte
+	kind, err := unpack(s, &raw)
+	if err != nil {
+		return Claims{}, err
+	}
+	return read(kind, &raw), nil
+}
+
+// Verify tells whether a key of the keyring signed a token; the error says why
+// not. It does not ask whether the token has expired, or was revoked.
+func (r *Keyring) Verify(s string) error {
+	kind := Access
+	if strings.HasPrefix(s, string(Refresh)) {
+		kind = Refresh
+	}
+	_, err := parse(s, kind, r)
+	return err
 }

@@ -213,6 +213,11 @@ func errRefreshRevoked() *apierr.Error {
 		"All tokens of this app that were issued before its revocation are void. Get a new token with client_credentials.")
 }
 
+func errRefreshWithdrawn() *apierr.Error {
+	return apierr.New(apierr.RefreshTokenInvalid,
+		"The key that signed the successor of this refresh token was withdrawn. Get a new token with client_credentials.")
+}
+
 func errRefreshSuperseded() *apierr.Error {
 	return apierr.New(apierr.RefreshTokenInvalid,
 		"The refresh token was used before, and so was its successor. Use the newest refresh token; nothing was revoked.")

@@ -52,7 +52,7 @@ func TestAStoreOutOfReachIs0613(t *testing.T) {
 				for _, op := range []string{"create", "get", "swap", "delete"} {
 					w.store.fail(op, failBefore, failBefore, failBefore)
 				}
-				outOfReach(t, name, everything(w, p)[name](), time.Second, 3*time.Second)
+				outOfReach(t, name, everything(w, p)[name](), time.Second, 5*time.Second)
 				if es := w.kinds(); len(es) != 0 {
 					t.Errorf("%s: events %v of something that did not happen", name, es)
 				}
@@ -96,7 +96,7 @@ func TestAnUnreadableRecordIs0613(t *testing.T) {
 			w.store.restore(id, r)
 			w.store.ops()
 
-			outOfReach(t, name+", "+what, everything(w, p)[name](), time.Second, 3*time.Second)
+			outOfReach(t, name+", "+what, everything(w, p)[name](), time.Second, 5*time.Second)
 			if ops := w.store.ops(); !slices.Equal(ops, []string{"get"}) {
 				t.Errorf("%s, %s: calls %v, want the get alone", name, what, ops)
 			}
@@ -112,9 +112,6 @@ func TestAStoreThatBreaksItsContractIsNotCalledUnavailable(t *testing.T) {
 	strange := errors.New("strange")
 	if err := w.m.unavailable(strange); !errors.Is(err, strange) || code(err) == "0613" {
 		t.Errorf("%v; an error that no Store may return is unforeseen, not 0613", err)
-	}
-	if code(w.m.unavailable(context.DeadlineExceeded)) != "0613" {
-		t.Error("a deadline is not 0613")
 	}
 }
 
@@ -205,7 +202,7 @@ func TestNothingIsDecidedWithoutAClock(t *testing.T) {
 	w.m.cfg.Clock = NewClock(w.clock.Now)
 	w.store.ops()
 	for name, call := range everything(w, p) {
-		outOfReach(t, name, call(), time.Second, 3*time.Second)
+		outOfReach(t, name, call(), time.Second, 5*time.Second)
 		if ops := w.store.ops(); len(ops) != 0 {
 			t.Errorf("%s: calls %v", name, ops)
 		}
@@ -272,7 +269,7 @@ func TestIssueGivesUpWithItsContext(t *testing.T) {
 		w.store.fail("create", failBefore)
 		cancel()
 		_, err := w.m.Issue(ctx, w.as(keyA), "", "")
-		outOfReach(t, "issue", err, time.Second, 3*time.Second)
+		outOfReach(t, "issue", err, time.Second, 5*time.Second)
 		if ops := w.store.ops(); len(ops) != 1 {
 			t.Errorf("calls %v after the caller had gone", ops)
 		}
@@ -312,7 +309,7 @@ func TestASwapNeverLandsAfterItsCallerHasGone(t *testing.T) {
 		p = w.issue(keyA)
 		w.store.onSwap = func() { w.clock.Advance(time.Second) }
 		_, err := w.m.Refresh(ctx, w.as(keyA), p.refresh, "", "")
-		outOfReach(t, "refresh", err, time.Second, 3*time.Second)
+		outOfReach(t, "refresh", err, time.Second, 5*time.Second)
 		if g := w.grant(p.refresh); g.Serial != 1 {
 			t.Error("a swap landed late")
 		}
@@ -325,7 +322,7 @@ func TestALostReplyIsMadeUpForByTheRetry(t *testing.T) {
 	w.kinds()
 	w.store.fail("swap", failAfter)
 	_, err := w.refresh(keyA, p.refresh, "", "")
-	outOfReach(t, "refresh", err, time.Second, 3*time.Second)
+	outOfReach(t, "refresh", err, time.Second, 5*time.Second)
 	if es := w.kinds(); len(es) != 0 {
 		t.Errorf("events %v of a refresh that may not have happened", es)
 	}
@@ -388,7 +385,7 @@ func TestAConflictStormEndsWithTheContext(t *testing.T) {
 	}
 	w.store.onSwap = again
 	_, err := w.m.Refresh(ctx, w.as(keyA), p.refresh, "", "")
-	outOfReach(t, "refresh", err, time.Second, 3*time.Second)
+	outOfReach(t, "refresh", err, time.Second, 5*time.Second)
 	if n := len(w.store.ops()); n != 100 {
 		t.Errorf("%d calls, want 50 looks and 50 swaps", n)
 	}
@@ -406,7 +403,7 @@ func TestAReplayWhoseDeleteFailsIs0613AndNoEvent(t *testing.T) {
 	for _, f := range []fault{failBefore, failAfter} {
 		w.store.fail("delete", f)
 		_, err := w.refresh(keyA, first.refresh, "", "")
-		outOfReach(t, "replay", err, time.Second, 3*time.Second)
+		outOfReach(t, "replay", err, time.Second, 5*time.Second)
 		if es := w.kinds(); len(es) != 0 {
 			t.Errorf("events %v", es)
 		}
@@ -535,26 +532,26 @@ func TestAnOldListOfAppsIsReadAgain(t *testing.T) {
 	for name, list := range map[string][]app.App{"the newer list is found": newer, "none is found": old} {
 		t.Log(name)
 		finds(list)
-		_ = w.registry.Replace(old)
+		w.restart(old)
 		inspect("", 1)
-		_ = w.registry.Replace(old)
+		w.restart(old)
 		refresh("", 1)
 	}
 
-	_ = w.registry.Replace(old)
+	w.restart(old)
 	finds(slices.DeleteFunc(slices.Clone(newer), func(a app.App) bool { return a.Key == keyA }))
 	inspect("1004", 1)
-	_ = w.registry.Replace(old)
+	w.restart(old)
 	refresh("2202", 1)
 
 	// The newer list decides: there the app's tokens have been revoked.
-	_ = w.registry.Replace(newer)
+	w.restart(newer)
 	w.change(keyA, func(a *app.App) { a.Generation = 4 })
 	revoked := w.changed(keyA, func(*app.App) {})
-	_ = w.registry.Replace(old)
+	w.restart(old)
 	finds(revoked)
 	refresh("2202", 1)
-	_ = w.registry.Replace(old)
+	w.restart(old)
 	inspect("2203", 1)
 
 	inspect("2203", 0)
@@ -574,7 +571,7 @@ func TestARepeatWithoutTheKeyOfThePairIs0613(t *testing.T) {
 	w.m.cfg.Keys = here
 	w.kinds()
 	_, err := w.refresh(keyA, p.refresh, "", "")
-	outOfReach(t, "repeat", err, time.Second, 3*time.Second)
+	outOfReach(t, "repeat", err, time.Second, 5*time.Second)
 	if es := w.kinds(); len(es) != 0 {
 		t.Errorf("events %v", es)
 	}
@@ -660,4 +657,72 @@ func TestInspectionOfAnActiveToken(t *testing.T) {
 	if err != nil || got != want {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
+}
+
+// lateStore finds the first swaps late, and counts how often it is asked its time.
+type lateStore struct {
+	Store
+	late, asked int
+}
+
+func (s *lateStore) Swap(ctx context.Context, id GrantID, was, next []byte, expireAt, notAfter time.Time) error {
+	if s.late > 0 {
+		s.late--
+		return ErrLate
+	}
+	return s.Store.Swap(ctx, id, was, next, expireAt, notAfter)
+}
+
+func (s *lateStore) Now(ctx context.Context) (time.Time, error) {
+	s.asked++
+	return s.Store.Now(ctx)
+}
+
+// A swap that is late though its request has time left tells that the store's
+// clock has stepped, as in a failover: it is measured again, once, and the request
+// goes on.
+func TestALateSwapHasTheClockMeasured(t *testing.T) {
+	for late, want := range []string{"", "", "0613"} {
+		w := newWorld(t)
+		p := w.issue(keyA)
+		s := &lateStore{Store: w.store}
+		w.m.cfg.Store = s
+		measured := min(late, 1)
+		s.late = late
+		if _, err := w.refresh(keyA, p.refresh, "", ""); code(err) != want || s.asked != measured {
+			t.Errorf("refresh, %d swaps late: %v after %d measurements; want %q after %d", late, err, s.asked, want, measured)
+		}
+		s.late, s.asked = late, 0
+		if err := w.m.Revoke(t.Context(), w.as(keyA), p.access); code(err) != want || s.asked != measured {
+			t.Errorf("revoke, %d swaps late: %v after %d measurements; want %q after %d", late, err, s.asked, want, measured)
+		}
+	}
+}
+
+// slowStore takes its time to read.
+type slowStore struct {
+	Store
+	read func()
+}
+
+func (s slowStore) Get(ctx context.Context, id GrantID) ([]byte, error) {
+	s.read()
+	return s.Store.Get(ctx, id)
+}
+
+// The time that reading the grant took is not taken off the swap's twice.
+func TestASwapHasUntilTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := w.issue(keyA)
+		w.m.cfg.Store = slowStore{w.store, func() {
+			time.Sleep(200 * time.Millisecond) // of the bubble's clock
+			w.clock.Advance(200 * time.Millisecond)
+		}}
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if _, err := w.m.Refresh(ctx, w.as(keyA), p.refresh, "", ""); err != nil {
+			t.Error(err)
+		}
+	})
 }

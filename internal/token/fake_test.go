@@ -388,6 +388,18 @@ func (w *world) change(key string, change func(*app.App)) {
 	}
 }
 
+// restart makes a list the apps of the process, even an older one: it knows of no
+// other.
+func (w *world) restart(list []app.App) {
+	w.t.Helper()
+	r, err := app.NewRegistry(testPepper, list)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r.OnReread = w.registry.OnReread
+	w.registry, w.m.cfg.Apps = r, r
+}
+
 // changed is the list of apps with one of them changed.
 func (w *world) changed(key string, change func(*app.App)) []app.App {
 	var list []app.App

@@ -47,6 +47,13 @@ func newKey(id byte, secret []byte, created, signsFrom time.Time) *Key {
 	}
 }
 
+// freshKey makes a key with a secret that nobody has seen before.
+func freshKey(id byte, created, signsFrom time.Time) *Key {
+	secret := make([]byte, secretLen)
+	_, _ = rand.Read(secret) // never fails (crypto/rand)
+	return newKey(id, secret, created, signsFrom)
+}
+
 // sign puts the MAC of a token body into mac, cut to its length.
 func (k *Key) sign(kind Kind, body, mac []byte) {
 	h := k.macs.Get().(hash.Hash)
@@ -67,8 +74,9 @@ type Keyring struct {
 	keys   []*Key    // by SignsFrom, oldest first
 	index  [256]*Key // by id
 	// dropped are the ids of keys that an operator took out though their
-	// tokens may still be alive.
-	dropped []byte
+	// tokens may still be alive, and droppedAt is when, by id.
+	dropped   []byte
+	droppedAt [256]time.Time
 }
 
 // NewKeyring makes a keyring with a fresh pepper and one fresh key that signs
@@ -76,10 +84,8 @@ type Keyring struct {
 func NewKeyring(now time.Time) *Keyring {
 	var r Keyring
 	_, _ = rand.Read(r.pepper[:]) // never fails (crypto/rand)
-	secret := make([]byte, secretLen)
-	_, _ = rand.Read(secret)
 	now = now.UTC().Truncate(time.Second)
-	r.add(newKey(1, secret, now, now))
+	r.add(freshKey(1, now, now))
 	return &r
 }
 
@@ -93,6 +99,12 @@ func (r *Keyring) add(k *Key) {
 	r.keys = append(r.keys, k)
 	slices.SortStableFunc(r.keys, func(a, b *Key) int { return a.SignsFrom.Compare(b.SignsFrom) })
 	r.index[k.ID] = k
+}
+
+// drop notes that a key was taken out at a time.
+func (r *Keyring) drop(id byte, at time.Time) {
+	r.dropped = append(r.dropped, id)
+	r.droppedAt[id] = at
 }
 
 func (r *Keyring) byID(id byte) *Key { return r.index[id] }
@@ -109,8 +121,9 @@ func (r *Keyring) signer(now time.Time) *Key {
 }
 
 // successor checks that next may take the place of r at a time: it has the same
-// pepper, no id stands for another key, and every key whose tokens can still be
-// alive is in it, or was dropped on purpose.
+// pepper, no id stands for another key, every key whose tokens can still be
+// alive is in it, or was dropped on purpose, and no key that was dropped is back:
+// an old copy of the file must not bring a leaked key to life again.
 func (r *Keyring) successor(next *Keyring, now time.Time) error {
 	if next.pepper != r.pepper {
 		return errors.New("the pepper is another, so no app's secret would fit any more")
@@ -125,16 +138,21 @@ func (r *Keyring) successor(next *Keyring, now time.Time) error {
 			return fmt.Errorf("key %d is missing, and its tokens can still be alive", k.ID)
 		}
 	}
+	for _, id := range r.dropped {
+		if next.byID(id) != nil && now.Before(r.droppedAt[id].Add(MaxTokenLife)) {
+			return fmt.Errorf("key %d was dropped, and this would bring it back", id)
+		}
+	}
 	return nil
 }
 
 // The keyring file. Unknown fields are refused: a field that this version does
 // not know may change what the keys mean.
 type keyringFile struct {
-	Version int       `json:"version"`
-	Pepper  []byte    `json:"pepper"`
-	Keys    []keyFile `json:"keys"`
-	Dropped []int     `json:"dropped,omitempty"`
+	Version int           `json:"version"`
+	Pepper  []byte        `json:"pepper"`
+	Keys    []keyFile     `json:"keys"`
+	Dropped []droppedFile `json:"dropped,omitempty"`
 }
 
 type keyFile struct {
@@ -142,6 +160,13 @@ type keyFile struct {
 	Secret    []byte    `json:"secret"`
 	Created   time.Time `json:"created"`
 	SignsFrom time.Time `json:"signs_from"`
+}
+
+// A dropped key has no secret any more. When it was dropped tells until when its
+// tokens could have lived, and so for how long its id must be remembered.
+type droppedFile struct {
+	ID int       `json:"id"`
+	At time.Time `json:"at"`
 }
 
 const keyringVersion = 1
@@ -180,11 +205,16 @@ func ParseKeyring(data []byte) (*Keyring, error) {
 		}
 		r.add(newKey(byte(k.ID), k.Secret, k.Created, k.SignsFrom))
 	}
-	for _, id := range f.Dropped {
-		if id < 0 || id > 255 || r.byID(byte(id)) != nil {
-			return nil, fmt.Errorf("dropped key %d is in the keyring, or is no key id", id)
+	for _, d := range f.Dropped {
+		switch {
+		case d.ID < 0 || d.ID > 255 || r.byID(byte(d.ID)) != nil:
+			return nil, fmt.Errorf("dropped key %d is in the keyring, or is no key id", d.ID)
+		case slices.Contains(r.dropped, byte(d.ID)):
+			return nil, fmt.Errorf("dropped key %d stands twice", d.ID)
+		case d.At.IsZero():
+			return nil, fmt.Errorf("dropped key %d does not say when it was dropped", d.ID)
 		}
-		r.dropped = append(r.dropped, byte(id))
+		r.drop(byte(d.ID), d.At)
 	}
 	return r, nil
 }
@@ -196,7 +226,7 @@ func (r *Keyring) Marshal() []byte {
 		f.Keys = append(f.Keys, keyFile{ID: int(k.ID), Secret: k.secret, Created: k.Created, SignsFrom: k.SignsFrom})
 	}
 	for _, id := range r.dropped {
-		f.Dropped = append(f.Dropped, int(id))
+		f.Dropped = append(f.Dropped, droppedFile{ID: int(id), At: r.droppedAt[id]})
 	}
 	b, err := json.MarshalIndent(&f, "", "  ")
 	if err != nil {
@@ -213,7 +243,7 @@ func (r *Keyring) CreateFile(path string) (err error) {
 	if err != nil {
 		return fmt.Errorf("creating the keyring: %w", err)
 	}
-	defer os.Remove(tmp.Name())
+	defer func() { _ = os.Remove(tmp.Name()) }()
 	_, err = tmp.Write(r.Marshal())
 	err = errors.Join(err, tmp.Sync(), tmp.Close())
 	if err == nil {

@@ -46,7 +46,8 @@ func TestKeysCannotBeChangedThroughTheirList(t *testing.T) {
 
 func TestKeyringRoundTrip(t *testing.T) {
 	want := ringOf(fixedKey(9, 2, epoch.Add(time.Hour)), fixedKey(0, 1, epoch), fixedKey(255, 3, epoch.Add(2*time.Hour)))
-	want.dropped = []byte{4, 200}
+	want.drop(4, epoch)
+	want.drop(200, epoch.Add(time.Hour))
 	b := want.Marshal()
 	got, err := ParseKeyring(b)
 	if err != nil {
@@ -55,7 +56,7 @@ func TestKeyringRoundTrip(t *testing.T) {
 	if !bytes.Equal(got.Marshal(), b) {
 		t.Errorf("written again it is\n%s\nand was\n%s", got.Marshal(), b)
 	}
-	if got.Pepper() != want.Pepper() || !bytes.Equal(got.dropped, want.dropped) {
+	if got.Pepper() != want.Pepper() || !bytes.Equal(got.dropped, want.dropped) || got.droppedAt != want.droppedAt {
 		t.Error("the pepper or the dropped keys are others")
 	}
 	for i, k := range got.Keys() {
@@ -202,8 +203,10 @@ func TestBadKeyringsAreRefusedWithoutBeingQuoted(t *testing.T) {
 		{"secret not base64", ring(strings.Replace(key(1), secret, secret+"!", 1))},
 		{"signs_from missing", ring(strings.Replace(key(1), `,"signs_from":"2026-01-01T00:00:00Z"`, "", 1))},
 		{"signs_from no time", ring(strings.Replace(key(1), `"signs_from":"2026-01-01T00:00:00Z"`, `"signs_from":"`+secret+`"`, 1))},
-		{"a dropped key in it", strings.Replace(ring(key(1)), `"version":1`, `"version":1,"dropped":[1]`, 1)},
-		{"a dropped key that is no id", strings.Replace(ring(key(1)), `"version":1`, `"version":1,"dropped":[256]`, 1)},
+		{"a dropped key in it", strings.Replace(ring(key(1)), `"version":1`, `"version":1,"dropped":[{"id":1,"at":"2026-01-01T00:00:00Z"}]`, 1)},
+		{"a key dropped twice", strings.Replace(ring(key(1)), `"version":1`, `"version":1,"dropped":[{"id":2,"at":"2026-01-01T00:00:00Z"},{"id":2,"at":"2026-01-01T00:00:00Z"}]`, 1)},
+		{"a dropped key that does not say when", strings.Replace(ring(key(1)), `"version":1`, `"version":1,"dropped":[{"id":2}]`, 1)},
+		{"a dropped key that is no id", strings.Replace(ring(key(1)), `"version":1`, `"version":1,"dropped":[{"id":256,"at":"2026-01-01T00:00:00Z"}]`, 1)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -414,7 +417,7 @@ func TestKeysAreReplacedWhileTheyAreUsed(t *testing.T) {
 
 func FuzzParseKeyring(f *testing.F) {
 	good := ringOf(fixedKey(1, 1, epoch), fixedKey(2, 2, epoch.Add(time.Hour)))
-	good.dropped = []byte{3}
+	good.drop(3, epoch)
 	f.Add(good.Marshal())
 	f.Add(NewKeyring(epoch).Marshal())
 	f.Add([]byte(`{}`))

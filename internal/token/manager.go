@@ -143,7 +143,7 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 	c := refreshCase{
 		token: t, app: who.App(), grace: m.cfg.Grace, scope: scope, throughData: throughData,
 	}
-	for {
+	for measured := false; ; {
 		if c.now, err = m.cfg.Clock.Now(); err != nil {
 			return nil, m.unavailableRefresh(err)
 		}
@@ -166,12 +166,18 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 			c.app, c.appReread = a, true
 
 		case rotate:
-			err := m.swap(ctx, t.Grant, record, &d.next, c.now)
-			if errors.Is(err, ErrConflict) {
+			err := m.swap(ctx, t.Grant, record, &d.next)
+			switch {
+			case errors.Is(err, ErrConflict):
 				c.lostSwap = true // another caller was faster; look again
 				continue
-			}
-			if err != nil {
+			case errors.Is(err, ErrLate) && !measured:
+				if err := m.cfg.Clock.Measure(ctx, m.cfg.Store); err != nil {
+					return nil, m.unavailableRefresh(err)
+				}
+				c.lostSwap, measured = true, true // the store's clock has stepped; look again
+				continue
+			case err != nil:
 				return nil, m.unavailableRefresh(err)
 			}
 			if d.heal {
@@ -183,6 +189,9 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 		case repeat:
 			key := m.cfg.Keys.byID(c.grant.KeyID)
 			if key == nil {
+				if _, dropped := m.cfg.Keys.Ring().DroppedAt(c.grant.KeyID); dropped {
+					return nil, errRefreshWithdrawn()
+				}
 				return nil, m.unavailableRefresh(fmt.Errorf("%w: key %d signed the current pair and is not in the keyring",
 					ErrUnavailable, c.grant.KeyID))
 			}
@@ -277,7 +286,7 @@ func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, presented s
 	if t.AppTag != TagOf(who.App().Key) {
 		return foreign
 	}
-	for {
+	for measured := false; ; {
 		now, err := m.cfg.Clock.Now()
 		if err != nil {
 			return m.unavailable(err)
@@ -303,10 +312,16 @@ func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, presented s
 		} else {
 			next := *g
 			next.LowestValid = t.Serial + 1
-			err = m.swap(ctx, t.Grant, record, &next, now)
+			err = m.swap(ctx, t.Grant, record, &next)
 		}
 		switch {
 		case errors.Is(err, ErrConflict):
+			continue
+		case errors.Is(err, ErrLate) && !measured:
+			if err := m.cfg.Clock.Measure(ctx, m.cfg.Store); err != nil {
+				return m.unavailable(err)
+			}
+			measured = true
 			continue
 		case err != nil:
 			return m.unavailable(err)
@@ -334,7 +349,11 @@ func (m *Manager) read(ctx context.Context, id GrantID) (*Grant, []byte, error) 
 
 // swap puts next in the place of the grant whose record is was. It takes effect
 // before ctx ends, or never.
-func (m *Manager) swap(ctx context.Context, id GrantID, was []byte, next *Grant, now time.Time) error {
+func (m *Manager) swap(ctx context.Context, id GrantID, was []byte, next *Grant) error {
+	now, err := m.cfg.Clock.Now() // again: reading the grant took its time
+	if err != nil {
+		return err
+	}
 	notAfter := now.Add(swapPatience)
 	if end, ok := ctx.Deadline(); ok {
 		notAfter = now.Add(time.Until(end))
@@ -380,21 +399,25 @@ func (m *Manager) event(ctx context.Context, kind EventKind, g *Grant, t Claims)
 // could not be read: never a guess.
 func (m *Manager) unavailable(cause error) error {
 	var unreadable recordError
-	if !errors.Is(cause, ErrUnavailable) && !errors.As(cause, &unreadable) && !errors.Is(cause, context.DeadlineExceeded) {
+	if !errors.Is(cause, ErrUnavailable) && !errors.Is(cause, ErrLate) && !errors.As(cause, &unreadable) {
 		return cause // unforeseen: a Store that breaks its contract
 	}
 	e := apierr.Wrap(apierr.Unavailable,
 		"The token store is out of reach. Nothing is wrong with your request: send it again, unchanged, after the time in Retry-After.", cause)
-	e.RetryAfter = time.Second + mathrand.N(2*time.Second) // spread, so that the callers do not come back as one
+	e.RetryAfter = time.Duration(1+mathrand.N(maxRetryAfter)) * time.Second // spread, so that the callers do not come back as one
 	return e
 }
+
+// maxRetryAfter is the longest that a caller is asked to wait for the store, in
+// seconds.
+const maxRetryAfter = 5
 
 // unavailableRefresh is unavailable for a refresh that may have happened: its
 // retry must come within the grace, so the wait is at most half of it.
 func (m *Manager) unavailableRefresh(cause error) error {
 	err := m.unavailable(cause)
 	if e := (*apierr.Error)(nil); errors.As(err, &e) {
-		e.RetryAfter = min(e.RetryAfter, m.cfg.Grace/2)
+		e.RetryAfter = min(e.RetryAfter, (m.cfg.Grace / 2).Truncate(time.Second))
 	}
 	return err
 }

@@ -35,8 +35,9 @@ type Store interface {
 	// It is safe to repeat, and an implementation may repeat it: it succeeds
 	// when the store already holds next. It never takes effect when the
 	// store's clock has passed notAfter, so a swap that was given up never
-	// lands late. ErrConflict means the record is another, or gone;
-	// ErrUnavailable that it may or may not have been replaced.
+	// lands late. ErrConflict means the record is another, or gone; ErrLate
+	// that notAfter had passed; ErrUnavailable that it may or may not have
+	// been replaced.
 	Swap(ctx context.Context, id GrantID, was, next []byte, expireAt, notAfter time.Time) error
 
 	// Delete removes a record. Removing what is not there succeeds; it is
@@ -55,6 +56,7 @@ const (
 	ErrNotFound    StoreError = "no such grant"
 	ErrExists      StoreError = "the grant id is taken"
 	ErrConflict    StoreError = "the grant has changed"
+	ErrLate        StoreError = "the swap came after its time, and did nothing"
 	ErrUnavailable StoreError = "the token store is out of reach"
 )
 

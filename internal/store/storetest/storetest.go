@@ -293,7 +293,7 @@ func refusesLate(ctx context.Context, s token.Store) error {
 	var now time.Time
 	past := func() error {
 		return verdict("Swap with a not-after in the past",
-			s.Swap(ctx, r.id, one, two, later(), now.Add(-time.Millisecond)), token.ErrUnavailable)
+			s.Swap(ctx, r.id, one, two, later(), now.Add(-time.Millisecond)), token.ErrLate)
 	}
 	future := func() error {
 		return verdict("Swap with a not-after in the future", s.Swap(ctx, r.id, one, two, later(), now.Add(time.Minute)), nil)
@@ -302,8 +302,8 @@ func refusesLate(ctx context.Context, s token.Store) error {
 		r.create(one, nil),
 		func() (err error) { now, err = s.Now(ctx); return verdict("Now", err, nil) },
 		past, r.holds(one),
-		r.swapBy(one, two, later(), time.Unix(1, 0), token.ErrUnavailable), r.holds(one),
-		r.swapBy(one, two, later(), time.Time{}, token.ErrUnavailable), r.holds(one),
+		r.swapBy(one, two, later(), time.Unix(1, 0), token.ErrLate), r.holds(one),
+		r.swapBy(one, two, later(), time.Time{}, token.ErrLate), r.holds(one),
 		future, r.holds(two),
 		r.swapBy(two, three, later(), time.Now().AddDate(200, 0, 0), nil), r.holds(three),
 	)

@@ -1,0 +1,38 @@
+package httpapi
+
+import (
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// clientIP is the address that a request came from: that of the peer, or, where
+// that is a trusted proxy, the right-most address of X-Forwarded-For that is not
+// one, with or without a port.
+//
+// Where a trusted proxy says something that is no address, the result is not
+// valid, and no network contains it: guessing that the proxy itself is the client
+// would let everybody behind it into a network that the proxy is in.
+func clientIP(r *http.Request, proxies []netip.Prefix) netip.Addr {
+	trusted := func(ip netip.Addr) bool {
+		return slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(ip) })
+	}
+	ip := parseIP(r.RemoteAddr)
+	forwarded := strings.Join(r.Header.Values("X-Forwarded-For"), ",")
+	for forwarded != "" && trusted(ip) {
+		i := strings.LastIndexByte(forwarded, ',')
+		ip = parseIP(strings.TrimSpace(forwarded[i+1:]))
+		forwarded = forwarded[:max(i, 0)]
+	}
+	return ip
+}
+
+// parseIP reads an address with or without a port.
+func parseIP(s string) netip.Addr {
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr().Unmap().WithZone("")
+	}
+	ip, _ := netip.ParseAddr(strings.Trim(s, "[]"))
+	return ip.Unmap().WithZone("")
+}

@@ -1,0 +1,189 @@
+package token
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// RotateLead is how long a key is known before it signs, so that a keyring
+	// that is copied to several machines has reached all of them.
+	RotateLead = 5 * time.Minute
+	// HastyLead is the same for a rotation that can't wait. It is not nothing:
+	// servers look at the file each second, and wait a second for it to settle,
+	// and a token of a key that only some of them have read would be refused by
+	// the others.
+	HastyLead = 3 * time.Second
+	// spare is how much longer than MaxTokenLife a key is kept, and a dropped one
+	// remembered: for servers that heard of the change late, and for clocks that
+	// differ. Without it a server whose clock is behind refuses the keyring.
+	spare = time.Hour
+)
+
+// KeyState is what a key is good for at some time.
+type KeyState string
+
+// The states.
+const (
+	KeyWaiting   KeyState = "waiting"   // verifies, and will sign
+	KeySigning   KeyState = "signing"   // signs and verifies
+	KeyVerifying KeyState = "verifying" // verifies the tokens it signed
+	KeyPrunable  KeyState = "prunable"  // none of its tokens can be alive
+)
+
+// State is the state of one of the keyring's keys.
+func (r *Keyring) State(k *Key, now time.Time) KeyState {
+	switch i := slices.Index(r.keys, k); {
+	case k == r.signer(now):
+		return KeySigning
+	case k.SignsFrom.After(now):
+		return KeyWaiting
+	case i < len(r.keys)-1 && long(r.keys[i+1].SignsFrom, now):
+		return KeyPrunable
+	}
+	return KeyVerifying
+}
+
+// long tells whether every token of a key that ended then has expired by now.
+func long(ended, now time.Time) bool { return !now.Before(ended.Add(MaxTokenLife + spare)) }
+
+// Key is the key of an id.
+func (r *Keyring) Key(id byte) (*Key, bool) { return r.index[id], r.index[id] != nil }
+
+// Dropped are the ids of the keys that were dropped and are still remembered.
+func (r *Keyring) Dropped() []byte { return slices.Clone(r.dropped) }
+
+// DroppedAt is when a key was dropped, and whether it was.
+func (r *Keyring) DroppedAt(id byte) (time.Time, bool) {
+	return r.droppedAt[id], slices.Contains(r.dropped, id)
+}
+
+// Rotate returns a keyring whose next signing key is the one it returns: a new
+// one that signs after RotateLead.
+//
+// While a key waits to sign, another makes no sense: the first would sign for
+// minutes, and be verified for a day. So Rotate fails then; only with insist it
+// succeeds, and the key that waits signs after HastyLead, as a new one would.
+func (r *Keyring) Rotate(now time.Time, insist bool) (*Keyring, *Key, error) {
+	now = now.UTC().Truncate(time.Second)
+	lead := RotateLead
+	if insist {
+		lead = HastyLead
+	}
+	newest := r.keys[len(r.keys)-1]
+	if r.State(newest, now) != KeyWaiting {
+		return r.with(now, now.Add(lead))
+	}
+	if !insist {
+		return nil, nil, fmt.Errorf("key %d waits to sign already, from %s on: a rotation is under way. Wait for it, or let it sign at once with --now",
+			newest.ID, newest.SignsFrom.Format(time.RFC3339))
+	}
+	if soon := now.Add(lead); soon.Before(newest.SignsFrom) {
+		next := r.without(newest.ID)
+		newest = newKey(newest.ID, newest.secret, newest.Created, soon)
+		next.add(newest)
+		return next, newest, nil
+	}
+	return r, newest, nil
+}
+
+// Drop returns a keyring without a key, whose tokens end with that. With replace
+// it has a new key that signs after HastyLead, or at once where there is no
+// other; without, the only key can't be dropped.
+func (r *Keyring) Drop(id byte, now time.Time, replace bool) (next *Keyring, added *Key, err error) {
+	now = now.UTC().Truncate(time.Second)
+	if at, dropped := r.DroppedAt(id); dropped {
+		return nil, nil, fmt.Errorf("key %d was dropped already, at %s", id, at.Format(time.RFC3339))
+	}
+	if r.byID(id) == nil {
+		return nil, nil, fmt.Errorf("there is no key %d; there %s", id, r.listed())
+	}
+	if len(r.keys) == 1 && !replace {
+		return nil, nil, fmt.Errorf("key %d is the only key, and without one nothing can be signed. Drop it with --replace, which adds a new key at the same time; or run authsvc keys rotate --now first", id)
+	}
+	next = r.without(id)
+	next.drop(id, now)
+	if replace {
+		if next, added, err = next.withAfter(id, now, now.Add(HastyLead)); err != nil {
+			return nil, nil, err
+		}
+	}
+	return next, added, nil
+}
+
+// Prune returns a keyring without the keys whose tokens have all expired, and
+// that forgets the dropped keys of which the same is true. Forgetting is safe
+// only then: a server that has not read the keyring since misses the key, and
+// goes on with the old keyring unless the key is known as dropped.
+func (r *Keyring) Prune(now time.Time) (next *Keyring, pruned, forgotten []byte) {
+	next = r.copy()
+	next.keys, next.dropped = nil, nil
+	for _, k := range r.keys {
+		if r.State(k, now) == KeyPrunable {
+			pruned = append(pruned, k.ID)
+			next.index[k.ID] = nil
+			continue
+		}
+		next.keys = append(next.keys, k)
+	}
+	for _, id := range r.dropped {
+		if long(r.droppedAt[id], now) {
+			forgotten = append(forgotten, id)
+			next.droppedAt[id] = time.Time{}
+			continue
+		}
+		next.dropped = append(next.dropped, id)
+	}
+	return next, pruned, forgotten
+}
+
+func (r *Keyring) copy() *Keyring {
+	c := *r
+	c.keys, c.dropped = slices.Clone(r.keys), slices.Clone(r.dropped)
+	return &c
+}
+
+func (r *Keyring) without(id byte) *Keyring {
+	c := r.copy()
+	c.keys = slices.DeleteFunc(c.keys, func(k *Key) bool { return k.ID == id })
+	c.index[id] = nil
+	return c
+}
+
+// with returns a keyring with one key more.
+func (r *Keyring) with(now, signsFrom time.Time) (*Keyring, *Key, error) {
+	return r.withAfter(r.keys[len(r.keys)-1].ID, now, signsFrom)
+}
+
+// withAfter is with, and says where to begin to look for a free id: ids go round,
+// so that one that was used is not used again for as long as there are others.
+// An id that is dropped is not free: a server could take the new key for it.
+func (r *Keyring) withAfter(last byte, now, signsFrom time.Time) (*Keyring, *Key, error) {
+	id := last + 1 // 0 follows 255
+	for ; r.byID(id) != nil || slices.Contains(r.dropped, id); id++ {
+		if id == last {
+			return nil, nil, fmt.Errorf("all 256 key ids are taken. Run authsvc keys prune, which frees those whose tokens have expired")
+		}
+	}
+	// A key from a clock that was ahead must not sign in place of this one.
+	if n := len(r.keys); n > 0 && !signsFrom.After(r.keys[n-1].SignsFrom) {
+		signsFrom = r.keys[n-1].SignsFrom.Add(time.Second)
+	}
+	next, k := r.copy(), freshKey(id, now, signsFrom)
+	next.add(k)
+	return next, k, nil
+}
+
+// listed is "is key 1", or "are keys 1 and 2".
+func (r *Keyring) listed() string {
+	var ids []string
+	for _, k := range r.keys {
+		ids = append(ids, fmt.Sprint(k.ID))
+	}
+	if len(ids) == 1 {
+		return "is key " + ids[0]
+	}
+	return "are keys " + strings.Join(ids[:len(ids)-1], ", ") + " and " + ids[len(ids)-1]
+}
