@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// dir is where the pages are, from the root of the repository.
+const dir = "docs/reference"
+
+// regenerate is the command that writes the pages again.
+const regenerate = "make docs"
+
+func main() {
+	if err := write(dir); err != nil {
+		fmt.Fprintln(os.Stderr, "docsgen:", err)
+		os.Exit(1)
+	}
+}
+
+func write(dir string) error {
+	pages, err := pages()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for name, text := range pages {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pages is every generated page, by the name of its file.
+func pages() (map[string]string, error) {
+	settings, err := settingsPage()
+	if err != nil {
+		return nil, fmt.Errorf("the settings: %w", err)
+	}
+	metrics, err := metricsPage()
+	if err != nil {
+		return nil, fmt.Errorf("the metrics: %w", err)
+	}
+	return map[string]string{
+		"settings.md":  settings,
+		"metrics.md":   metrics,
+		"errors.md":    errorsPage(english),
+		"errors.zh.md": errorsPage(chinese),
+	}, nil
+}

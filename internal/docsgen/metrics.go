@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"authsvc/internal/app"
+	"authsvc/internal/httpapi"
+	"authsvc/internal/token"
+)
+
+const metricsText = `# Metrics
+
+` + "`GET /metrics`" + ` of the admin listener, in the format of Prometheus. Beside these there are
+the ` + "`go_*` and `process_*`" + ` metrics of the Go client. Which of them are worth an alert:
+[howto/watch.md](../howto/watch.md).
+
+`
+
+func metricsPage() (string, error) {
+	e, err := newExercise()
+	if err != nil {
+		return "", err
+	}
+	e.run()
+	families, err := e.metrics.Registry().Gather()
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	b.WriteString(header + metricsText)
+	head(&b, "name", "type", "labels", "what it is")
+	var seen []string
+	for _, f := range families {
+		if !ours(f.GetName()) {
+			continue
+		}
+		seen = append(seen, f.GetName())
+		values := map[string][]string{}
+		var labels []string
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if !slices.Contains(labels, l.GetName()) {
+					labels = append(labels, l.GetName())
+				}
+				if !slices.Contains(values[l.GetName()], l.GetValue()) {
+					values[l.GetName()] = append(values[l.GetName()], l.GetValue())
+				}
+			}
+		}
+		for i, l := range labels {
+			labels[i] = code(l) + ": " + list(l, values[l])
+		}
+		row(&b, code(f.GetName()), strings.ToLower(f.GetType().String()), strings.Join(labels, "; "), escape(f.GetHelp()))
+	}
+	for _, name := range e.registered() {
+		if !slices.Contains(seen, name) {
+			return "", fmt.Errorf("%s has no values yet: make exercise.run use it", name)
+		}
+	}
+	return b.String(), nil
+}
+
+func ours(name string) bool { return strings.HasPrefix(name, "authsvc_") }
+
+// list is the values of a label; the codes are those of the error table.
+func list(label string, values []string) string {
+	if label == "code" {
+		return code("ok") + ", or a code of the [table](errors.md)"
+	}
+	slices.Sort(values)
+	for i, v := range values {
+		values[i] = code(v)
+	}
+	return strings.Join(values, ", ")
+}
+
+// exercise is a service without listeners that uses every metric, because a
+// metric with labels shows its values only once they occur.
+type exercise struct {
+	metrics *httpapi.Metrics
+	api     http.Handler
+	routes  gin.RoutesInfo
+}
+
+func newExercise() (*exercise, error) {
+	now := time.Now()
+	clock := token.NewClock(time.Now)
+	metrics := httpapi.NewMetrics(clock)
+	ring := token.NewKeyring(now)
+	pepper := ring.Pepper()
+	apps, err := app.NewRegistry(pepper, []app.App{{Key: "exercise", SecretHash: pepper.Hash(app.NewSecret())}})
+	if err != nil {
+		return nil, err
+	}
+	api, err := httpapi.New(httpapi.Config{
+		Manager: token.NewManager(token.Config{
+			Store: verdict{token.ErrUnavailable}, Clock: clock, Keys: token.NewKeys(ring, nil), Apps: apps,
+			AccessTTL: token.DefaultAccessTTL, RefreshTTL: token.DefaultRefreshTTL, Grace: token.DefaultGrace,
+		}),
+		Apps: apps, Metrics: metrics, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Issuer: "http://127.0.0.1", StoreTimeout: time.Second, IntrospectReason: true, Draining: func() bool { return false },
+	})
+	if err != nil {
+		return nil, err
+	}
+	router, ok := api.(interface{ Routes() gin.RoutesInfo })
+	if !ok {
+		return nil, errors.New("the handler of httpapi does not tell its routes any more; list them here")
+	}
+	return &exercise{metrics: metrics, api: api, routes: router.Routes()}, nil
+}
+
+// run makes every label take every value.
+func (e *exercise) run() {
+	paths := []string{"/no-such-path"}
+	for _, r := range e.routes {
+		paths = append(paths, strings.ReplaceAll(r.Path, ":code", "APIG.2208"))
+	}
+	for _, p := range paths {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			e.api.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(method, p, http.NoBody))
+		}
+	}
+	for _, err := range []error{nil, token.ErrNotFound, token.ErrExists, token.ErrConflict, token.ErrUnavailable} {
+		s, ctx, id, t := e.metrics.Store(verdict{err}), context.Background(), token.GrantID{}, time.Time{}
+		_ = s.Create(ctx, id, nil, t)
+		_, _ = s.Get(ctx, id)
+		_ = s.Swap(ctx, id, nil, nil, t, t)
+		_ = s.Delete(ctx, id)
+		_, _ = s.Now(ctx)
+	}
+	for _, file := range []string{"apps", "keys", "tls"} { // those that cmd/authsvc watches
+		e.metrics.Reloaded(file, nil)
+		e.metrics.Reloaded(file, io.EOF)
+	}
+}
+
+var nameInDesc = regexp.MustCompile(`fqName: ("(?:[^"\\]|\\.)*")`)
+
+// registered is the names of all metrics of ours, used or not.
+func (e *exercise) registered() []string {
+	descs := make(chan *prometheus.Desc)
+	go func() {
+		e.metrics.Registry().Describe(descs)
+		close(descs)
+	}()
+	var names []string
+	for d := range descs {
+		if m := nameInDesc.FindStringSubmatch(d.String()); m != nil {
+			if name, err := strconv.Unquote(m[1]); err == nil && ours(name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// verdict is a store that answers everything with the same error, or none.
+type verdict struct{ err error }
+
+func (v verdict) Create(context.Context, token.GrantID, []byte, time.Time) error { return v.err }
+
+func (v verdict) Get(context.Context, token.GrantID) ([]byte, error) { return nil, v.err }
+
+func (v verdict) Swap(context.Context, token.GrantID, []byte, []byte, time.Time, time.Time) error {
+	return v.err
+}
+
+func (v verdict) Delete(context.Context, token.GrantID) error { return v.err }
+
+func (v verdict) Now(context.Context) (time.Time, error) { return time.Time{}, v.err }
