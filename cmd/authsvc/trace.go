@@ -1,0 +1,113 @@
+package main
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"slices"
+	"strings"
+	"time"
+)
+
+// trace shows an exchange as curl -v does: "*" is what happens, ">" is sent, "<"
+// comes back. What is to be hidden is masked in every line of it, wherever it
+// turns up: a server can echo what it was sent.
+type trace struct {
+	w      io.Writer
+	hidden []string // old and new, as strings.NewReplacer has them
+}
+
+// hide masks some texts from here on. The longest that fits in a place is masked.
+func (t *trace) hide(as string, secrets ...string) {
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
+	for _, s := range secrets {
+		if s != "" {
+			t.hidden = append(t.hidden, s, as)
+		}
+	}
+}
+
+// mask is a text without what is hidden.
+func (t *trace) mask(text string) string { return strings.NewReplacer(t.hidden...).Replace(text) }
+
+func (t *trace) line(mark, format string, args ...any) {
+	fmt.Fprintln(t.w, strings.TrimRight(mark+" "+printable(t.mask(fmt.Sprintf(format, args...))), " "))
+}
+
+// connection tells of what comes before a request, and then calls send: what is
+// shown as sent has a connection to go on.
+func (t *trace) connection(send func(proto string)) *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GotConn: func(c httptrace.GotConnInfo) {
+			t.line("*", "connected to %s", c.Conn.RemoteAddr())
+			proto := "HTTP/1.1"
+			if c, ok := c.Conn.(*tls.Conn); ok && c.ConnectionState().NegotiatedProtocol == "h2" {
+				proto = "HTTP/2.0"
+			}
+			send(proto)
+		},
+		TLSHandshakeDone: func(s tls.ConnectionState, err error) {
+			if err != nil || len(s.PeerCertificates) == 0 {
+				return // the error comes back from the request as well
+			}
+			cert := s.PeerCertificates[0]
+			t.line("*", "%s; certificate of %s by %s, good until %s", tls.VersionName(s.Version),
+				strings.Join(append(slices.Clone(cert.DNSNames), addresses(cert.IPAddresses)...), ", "), cert.Issuer, cert.NotAfter.UTC().Format(time.RFC3339))
+		},
+	}
+}
+
+func addresses(ips []net.IP) []string {
+	var all []string
+	for _, ip := range ips {
+		all = append(all, ip.String())
+	}
+	return all
+}
+
+// request shows what is about to be sent; form is its body, piece by piece.
+func (t *trace) request(r *http.Request, proto string, form []string) {
+	if host := r.URL.Hostname(); r.URL.Scheme == "http" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		t.line("*", "the secret goes over the network in the clear: use https:// wherever you can")
+	}
+	t.line(">", "%s %s %s", r.Method, r.URL.RequestURI(), proto)
+	t.line(">", "Host: %s", r.URL.Host)
+	t.headers(">", r.Header)
+	t.line(">", "")
+	for i, p := range form {
+		if i < len(form)-1 {
+			p += "&"
+		}
+		t.line(">", "%s", p)
+	}
+}
+
+// response shows what came back.
+func (t *trace) response(r *http.Response, body []byte) {
+	var m map[string]any
+	_ = json.Unmarshal(body, &m) // what is no JSON is shown as it is
+	for name, value := range m {
+		if s, ok := value.(string); ok && strings.HasSuffix(name, "_token") {
+			t.hide("("+strings.ReplaceAll(name, "_", " ")+")", s)
+		}
+	}
+	t.line("<", "%s %s", r.Proto, statusText(r.StatusCode))
+	t.headers("<", r.Header)
+	t.line("<", "")
+	for line := range strings.Lines(string(body)) {
+		t.line("<", "%s", strings.TrimRight(line, "\r\n"))
+	}
+}
+
+func (t *trace) headers(mark string, h http.Header) {
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		for _, value := range h[name] {
+			t.line(mark, "%s: %s", name, value)
+		}
+	}
+}
