@@ -179,7 +179,7 @@ func (s *Server) Ready() bool {
 	if err != nil {
 		return false
 	}
-	res.Body.Close()
+	_ = res.Body.Close()
 	return res.StatusCode == http.StatusOK
 }
 

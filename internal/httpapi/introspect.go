@@ -31,11 +31,7 @@ type inactiveBody struct {
 
 // introspect is POST /oauth/introspect (RFC 7662).
 func (x *exchange) introspect() error {
-	q, err := x.parse(tokenParam, tokenTypeHint, clientID, clientSecret)
-	if err != nil {
-		return err
-	}
-	who, err := x.caller(q)
+	q, who, err := x.caller()
 	if err != nil {
 		return err
 	}
@@ -71,13 +67,19 @@ func (x *exchange) introspect() error {
 	})
 }
 
-// caller is the app that calls /oauth/introspect or /oauth/revoke: rules 5 and 7
-// to 10 of the token endpoint, without the limits on token requests.
-func (x *exchange) caller(q *request) (app.Authenticated, error) {
-	if err := q.requireClient(); err != nil {
-		return app.Authenticated{}, err
+// caller is a request to /oauth/introspect or /oauth/revoke, and the app that it
+// comes from: rules 0 to 3, 5, and 7 to 10 of the token endpoint, without the
+// limits on token requests.
+func (x *exchange) caller() (*request, app.Authenticated, error) {
+	q, err := x.parse(tokenParam, tokenTypeHint, clientID, clientSecret)
+	if err != nil {
+		return nil, app.Authenticated{}, err
 	}
-	return x.authenticate(q)
+	if err := q.requireClient(); err != nil {
+		return nil, app.Authenticated{}, err
+	}
+	who, err := x.authenticate(q)
+	return q, who, err
 }
 
 // requireToken wants the token parameter: APIG.2205.

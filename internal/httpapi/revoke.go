@@ -5,11 +5,7 @@ import "net/http"
 // revoke is POST /oauth/revoke (RFC 7009). A token that is unknown, or dead
 // already, is a success: section 2.2.
 func (x *exchange) revoke() error {
-	q, err := x.parse(tokenParam, tokenTypeHint, clientID, clientSecret)
-	if err != nil {
-		return err
-	}
-	who, err := x.caller(q)
+	q, who, err := x.caller()
 	if err != nil {
 		return err
 	}
