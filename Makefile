@@ -6,9 +6,10 @@ BIN     := $(CURDIR)/.bin
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+CADDY         := github.com/caddyserver/caddy/v2/cmd/caddy@v2.11.9
 GOVULNCHECK   := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build test deps lint fuzz bench vuln clean
+.PHONY: build test deps docs lint fuzz bench vuln clean
 
 build: ## the binary, in .bin/
 	CGO_ENABLED=0 $(GO) build $(TAGS) -trimpath -o $(BIN)/authsvc ./cmd/authsvc
@@ -16,17 +17,29 @@ build: ## the binary, in .bin/
 test: deps ## all tests, with the race detector, against a real redis-server
 	CGO_ENABLED=1 $(GO) test -race $(TAGS) ./...
 
-# What the tests run: redis-server, curl, and a C compiler for the race detector.
-deps:
+# What the tests run: redis-server, curl, a C compiler for the race detector, and the
+# clients and gateways of test/. nginx comes with a service, which is turned off again.
+deps: $(BIN)/caddy
 	@missing=; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
 	command -v curl >/dev/null || missing="$$missing curl ca-certificates"; \
+	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	[ -x /usr/sbin/nginx ] || missing="$$missing nginx"; \
+	[ -e /usr/lib/apache2/modules/mod_auth_openidc.so ] || missing="$$missing apache2-bin libapache2-mod-auth-openidc"; \
+	/usr/bin/python3 -c 'import authlib, requests_oauthlib' 2>/dev/null || missing="$$missing python3-authlib python3-requests-oauthlib"; \
 	if [ -n "$$missing" ]; then \
 		echo "installing$$missing"; \
 		$(SUDO) apt-get update -q && \
-		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing; \
+		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing && \
+		case "$$missing" in *nginx*) $(SUDO) systemctl disable --now nginx 2>/dev/null || true;; esac; \
 	fi
+
+$(BIN)/caddy:
+	CGO_ENABLED=0 GOBIN=$(BIN) $(GO) install $(CADDY)
+
+docs: ## docs/reference, from the code; a test fails while it differs
+	$(GO) run $(TAGS) ./internal/docsgen
 
 lint: $(BIN)/golangci-lint
 	$(BIN)/golangci-lint run ./...

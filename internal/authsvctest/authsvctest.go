@@ -149,8 +149,7 @@ func Start(t *testing.T, binary string, args ...string) *Server {
 	}
 	go func() { _ = s.Cmd.Wait(); close(s.Ended) }()
 	t.Cleanup(func() {
-		_ = s.Cmd.Process.Signal(os.Interrupt)
-		_ = s.Cmd.Process.Signal(os.Interrupt) // the second does not wait for balancers
+		s.stop()
 		select {
 		case <-s.Ended:
 		case <-time.After(20 * time.Second):
@@ -171,6 +170,23 @@ func Start(t *testing.T, binary string, args ...string) *Server {
 	s.Client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
 	t.Cleanup(s.Client.CloseIdleConnections)
 	return s
+}
+
+// stop asks the process to end without waiting for balancers: that takes a second
+// signal, and one that comes too soon after the first is not a second.
+func (s *Server) stop() {
+	_ = s.Cmd.Process.Signal(os.Interrupt)
+	for range 1000 {
+		select {
+		case <-s.Ended:
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+		if s.Stderr.Count("stopping") > 0 {
+			_ = s.Cmd.Process.Signal(os.Interrupt)
+			return
+		}
+	}
 }
 
 // Ready tells what /readyz says.

@@ -1,0 +1,99 @@
+package gateways
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"authsvc/internal/authsvctest"
+	"authsvc/internal/redistest"
+)
+
+// startApache runs Apache httpd with the recipe, and the modules that it names.
+func startApache(t *testing.T) *setup {
+	t.Helper()
+	apache := need(t, "apache2", "/usr/sbin/apache2")
+	const modules = "/usr/lib/apache2/modules"
+	if _, err := os.Stat(modules + "/mod_auth_openidc.so"); err != nil {
+		t.Fatal("libapache2-mod-auth-openidc is not installed; 'make deps' installs it")
+	}
+	certs := redistest.NewCerts(t)
+	ca := worldReadable(t, certs.CAFile)
+	s := newSetup(t, certs)
+	s.run(func(addr string) *exec.Cmd {
+		dir := t.TempDir()
+		site := recipe(t, dir, "apache.conf", "",
+			"/etc/ssl/certs/ca-certificates.crt", ca, "127.0.0.1:8443", s.authsvc.addr(), "127.0.0.1:9000", s.backend.addr(), "127.0.0.1:8000", addr, "THE-SECRET", special)
+		text := fmt.Sprintf("ServerRoot %s\nServerName localhost\nPidFile %[1]s/pid\nDefaultRuntimeDir %[1]s\nErrorLog /dev/stderr\nListen %s\nStartServers 1\n", dir, addr)
+		for _, m := range []string{"mpm_event", "authn_core", "authz_core", "authz_user", "proxy", "proxy_http", "headers", "auth_openidc"} {
+			text += fmt.Sprintf("LoadModule %s_module %s/mod_%[1]s.so\n", m, modules)
+		}
+		if os.Getuid() == 0 {
+			text += "User www-data\nGroup www-data\n"
+		}
+		main := filepath.Join(dir, "main.conf")
+		if err := os.WriteFile(main, []byte(text+"Include "+site+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return exec.Command(apache, "-D", "FOREGROUND", "-f", main)
+	})
+	return s
+}
+
+// worldReadable is a copy that the user that Apache runs as can read: it never runs
+// as root, and the directories of a test are private.
+func worldReadable(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "gateways-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	to := filepath.Join(dir, filepath.Base(path))
+	if err := errors.Join(os.WriteFile(to, b, 0o600), os.Chmod(to, 0o644), os.Chmod(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+func TestApache(t *testing.T) {
+	t.Parallel()
+	s := startApache(t)
+	s.good(func(asked received, token string) bool {
+		return asked.method == http.MethodPost && asked.uri == "/oauth/introspect" && asked.body == "token="+token
+	})
+
+	s.sub("every call is checked", func(s *setup) { s.everyCall(401, "") })
+
+	s.sub("refusals", func(s *setup) {
+		for _, b := range s.badTokens() {
+			status := http.StatusUnauthorized
+			if b.code == "APIG.0304" {
+				status = http.StatusForbidden
+			}
+			a := s.do(call{token: b.token, method: http.MethodPost, body: strings.NewReader("x")})
+			s.refused(b.name, a, status, "") // no code: Apache can't tell
+			if b.token != "" && a.asked != 1 {
+				s.t.Errorf("%s: authsvc was asked %d times", b.name, a.asked)
+			}
+			if status == http.StatusUnauthorized && !strings.HasPrefix(a.Header.Get("Www-Authenticate"), "Bearer ") {
+				s.t.Errorf("%s: WWW-Authenticate %q", b.name, a.Header.Values("Www-Authenticate"))
+			}
+		}
+		a := s.do(call{header: http.Header{"Authorization": {"Bearer " + s.issue(authsvctest.Worker), "Bearer nonsense"}}})
+		s.refused("two tokens", a, 401, "")
+	})
+
+	s.sub("backend away", func(s *setup) { s.backendAway() })
+
+	s.sub("away", func(s *setup) { s.away(401, "", 401, "") })
+}

@@ -1,0 +1,64 @@
+package gateways
+
+import (
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"authsvc/internal/authsvctest"
+)
+
+// startCaddy runs Caddy with the recipe.
+func startCaddy(t *testing.T) *setup {
+	t.Helper()
+	caddy := need(t, filepath.Join("..", "..", ".bin", "caddy"))
+	s := newSetup(t, nil)
+	s.run(func(addr string) *exec.Cmd {
+		dir := t.TempDir()
+		file := recipe(t, dir, "Caddyfile", "",
+			"127.0.0.1:8080", s.authsvc.addr(), "127.0.0.1:9000", s.backend.addr(), "127.0.0.1:8000", addr)
+		cmd := exec.Command(caddy, "run", "--config", file, "--adapter", "caddyfile")
+		// Its admin endpoint is a port that all of them share; this is one's own.
+		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir, "CADDY_ADMIN=unix/"+dir+"/admin.sock")
+		return cmd
+	})
+	return s
+}
+
+func TestCaddy(t *testing.T) {
+	t.Parallel()
+	s := startCaddy(t)
+	s.good(verifies("scope=orders.read"))
+
+	s.sub("every call is checked", func(s *setup) { s.everyCall(400, "APIG.2203") })
+
+	s.sub("paths", func(s *setup) {
+		for _, path := range []string{"/", "/other", "/orders"} {
+			if a := s.do(call{token: s.issue(authsvctest.Worker), path: path}); a.Status != 404 || a.asked != 0 || a.reached != 0 {
+				s.t.Errorf("%s: %d, authsvc was asked %d times, the backend %d times", path, a.Status, a.asked, a.reached)
+			}
+		}
+	})
+
+	s.sub("refusals", func(s *setup) {
+		for _, b := range s.badTokens() {
+			a := s.do(call{token: b.token, method: http.MethodPost, body: strings.NewReader("x")})
+			s.refused(b.name, a, b.status, b.code)
+			if a.asked != 1 || a.Text("error_description") == "" {
+				s.t.Errorf("%s: authsvc was asked %d times; %s", b.name, a.asked, a.Body)
+			}
+			if b.status == http.StatusUnauthorized && !strings.HasPrefix(a.Header.Get("Www-Authenticate"), `Bearer realm="authsvc"`) {
+				s.t.Errorf("%s: WWW-Authenticate %q", b.name, a.Header.Values("Www-Authenticate"))
+			}
+		}
+		a := s.do(call{header: http.Header{"Authorization": {"Bearer " + s.issue(authsvctest.Worker), "Bearer nonsense"}}})
+		s.refused("two tokens", a, 400, "APIG.2206")
+	})
+
+	s.sub("backend away", func(s *setup) { s.backendAway() })
+
+	s.sub("away", func(s *setup) { s.away(503, "APIG.0613", 503, "APIG.0613") })
+}

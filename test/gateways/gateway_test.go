@@ -1,0 +1,144 @@
+package gateways
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"authsvc/internal/authsvctest"
+)
+
+// good checks what a backend gets of a good call: who called, from authsvc and
+// from nobody else; and that authsvc is asked once a call, with a request that
+// fits.
+func (s *setup) good(fits func(asked received, token string) bool) {
+	s.t.Helper()
+	const data = "tenant 7/é, 100%\r\nX-Evil: 1"
+	body := strings.Repeat("a body of the caller's ", 1000)
+	for _, c := range []struct {
+		name string
+		body io.Reader
+	}{
+		{"with a Content-Length", strings.NewReader(body)},
+		{"in chunks", struct{ io.Reader }{strings.NewReader(body)}},
+	} {
+		token := s.issue(authsvctest.Worker, "through_data", data)
+		header := forgedHeaders()
+		header.Set("Cookie", "session=1")
+		a := s.do(call{token: token, method: http.MethodPut, path: "/orders/7?scope=x&gateway=y", body: c.body, header: header})
+		s.passed(c.name, a)
+		got := s.backend.last(s.t)
+		if got.method != http.MethodPut || got.uri != "/orders/7?scope=x&gateway=y" || got.body != body {
+			s.t.Errorf("%s: the backend got %s %s and %d bytes", c.name, got.method, got.uri, len(got.body))
+		}
+		s.identity(c.name, got, authsvctest.Worker, "orders.read orders.write", data)
+		if a.asked != 1 {
+			s.t.Errorf("%s: authsvc was asked %d times", c.name, a.asked)
+		}
+		if asked := s.authsvc.last(s.t); !fits(asked, token) {
+			s.t.Errorf("%s: authsvc got %s %s %v, %d bytes of body, Content-Length %d", c.name, asked.method, asked.uri, asked.header, len(asked.body), asked.length)
+		}
+	}
+
+	// Nothing of the caller's is left where authsvc says nothing.
+	s.passed("without through_data", s.do(call{token: s.issue(authsvctest.Worker), header: forgedHeaders()}))
+	s.identity("without through_data", s.backend.last(s.t), authsvctest.Worker, "orders.read orders.write", "")
+
+	// The longest that there is: 300 characters of four bytes.
+	long := strings.Repeat("\U0001F600", 300)
+	s.passed("long through_data", s.do(call{token: s.issue(authsvctest.Worker, "through_data", long)}))
+	s.identity("long through_data", s.backend.last(s.t), authsvctest.Worker, "orders.read orders.write", long)
+}
+
+// identity checks what the backend was told of the caller.
+func (s *setup) identity(what string, got received, key, scope, data string) {
+	s.t.Helper()
+	for name, want := range map[string]string{"X-App-Key": key, "X-App-Scope": scope, "X-Through-Data": data} {
+		values := got.header.Values(name)
+		if want == "" && len(values) == 0 {
+			continue
+		}
+		text := strings.Join(values, " and ")
+		if name == "X-Through-Data" {
+			text, _ = url.PathUnescape(text)
+		}
+		if len(values) != 1 || text != want {
+			s.t.Errorf("%s: the backend got %s %q; want %q", what, name, values, want)
+		}
+	}
+	for name := range got.header {
+		if strings.Contains(name, "_") || name == "X-Evil" {
+			s.t.Errorf("%s: the backend got %s", what, name)
+		}
+	}
+	if v := got.header.Values("X-Token-Expires"); len(v) != 1 || v[0] == "9999999999" || len(v[0]) != 10 {
+		s.t.Errorf("%s: the backend got X-Token-Expires %q", what, v)
+	}
+	if v := got.header.Values("Authorization"); len(v) != 0 {
+		s.t.Errorf("%s: the backend got the token", what)
+	}
+}
+
+// everyCall checks that authsvc is asked for every call, and so a revocation is seen
+// by the next: it is refused with the row given.
+func (s *setup) everyCall(status int, code string) {
+	s.t.Helper()
+	token := s.issue(authsvctest.Worker)
+	for range 3 {
+		a := s.do(call{token: token})
+		s.passed("good", a)
+		if a.asked != 1 {
+			s.t.Errorf("authsvc was asked %d times", a.asked)
+		}
+	}
+	authsvctest.Want(s.t, "revoke", s.Revoke(authsvctest.Worker, token), 200, "")
+	s.refused("revoked", s.do(call{token: token}), status, code)
+}
+
+// away checks that nothing passes while the store is out of reach, authsvc does
+// not answer, or is not there. It ends with an authsvc that is gone for good.
+func (s *setup) away(storeStatus int, storeCode string, status int, code string) {
+	s.t.Helper()
+	token := func() string { return s.issue(authsvctest.Worker) }
+	fresh, hung, refused := token(), token(), token() // none of them kept anywhere
+
+	s.redis.Pause()
+	a := s.do(call{token: fresh})
+	s.refused("store away", a, storeStatus, storeCode)
+	if storeCode != "" && a.Header.Get("Retry-After") != retryAfter {
+		s.t.Errorf("store away: Retry-After %q", a.Header.Get("Retry-After"))
+	}
+	s.redis.Resume()
+
+	resume := s.authsvc.hang()
+	a = s.do(call{token: hung})
+	resume()
+	s.refused("no answer", a, status, code)
+
+	s.authsvc.CloseClientConnections()
+	s.authsvc.Close()
+	a = s.do(call{token: refused})
+	s.refused("authsvc away", a, status, code)
+	if code != "" && a.Header.Get("Retry-After") == "" {
+		s.t.Error("authsvc away: no Retry-After")
+	}
+}
+
+// backendAway checks that the backend's own trouble is not taken for authsvc's.
+func (s *setup) backendAway() {
+	s.t.Helper()
+	a := s.do(call{token: s.issue(authsvctest.Worker), path: "/orders/" + hangUp})
+	if a.Status != http.StatusBadGateway || a.Text("error_code") != "" || a.reached == 0 {
+		s.t.Errorf("backend away: %d %s, the backend was asked %d times", a.Status, a.Body, a.reached)
+	}
+}
+
+// verifies is whether a gateway asked /oauth/verify with a query, and with nothing
+// of the caller's body.
+func verifies(query string) func(received, string) bool {
+	return func(asked received, token string) bool {
+		return asked.method == http.MethodGet && asked.uri == "/oauth/verify?"+query && asked.body == "" && asked.length == 0 &&
+			strings.Join(asked.header["Authorization"], "+") == "Bearer "+token && asked.header["Cookie"] == nil
+	}
+}

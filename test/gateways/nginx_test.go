@@ -1,0 +1,139 @@
+package gateways
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"authsvc/internal/authsvctest"
+	"authsvc/internal/redistest"
+)
+
+// startNginx runs nginx with the recipe, but for the lines with a mark in them, as
+// /etc/nginx/nginx.conf of Debian would include it.
+func startNginx(t *testing.T, without string) *setup {
+	t.Helper()
+	nginx := need(t, "nginx", "/usr/sbin/nginx")
+	s := newSetup(t, nil)
+	s.run(func(addr string) *exec.Cmd {
+		dir := t.TempDir()
+		site := recipe(t, dir, "nginx.conf", without,
+			"127.0.0.1:8080", s.authsvc.addr(), "127.0.0.1:9000", s.backend.addr(),
+			"127.0.0.1:8000", addr, "/run/nginx-authsvc", filepath.Join(dir, "cache"))
+		user := ""
+		if os.Getuid() == 0 {
+			user = "user root;"
+		}
+		main := filepath.Join(dir, "main.conf")
+		text := fmt.Sprintf("daemon off; %s worker_processes 1; pid %[2]s/pid; error_log stderr;\nevents {}\nhttp {\naccess_log off;\n", user, dir)
+		for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+			text += fmt.Sprintf("%s_temp_path %s/%[1]s;\n", kind, dir)
+		}
+		if err := os.WriteFile(main, []byte(text+"include "+site+";\n}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return exec.Command(nginx, "-c", main, "-e", "stderr")
+	})
+	return s
+}
+
+func TestNginx(t *testing.T) {
+	t.Parallel()
+	s := startNginx(t, "")
+	s.good(verifies("gateway=nginx&scope=orders.read"))
+
+	s.sub("cache", func(s *setup) {
+		token := s.issue(authsvctest.Worker)
+		asked := 0
+		for range 5 {
+			a := s.do(call{token: token})
+			s.passed("good", a)
+			asked += a.asked
+		}
+		if asked != 1 {
+			s.t.Errorf("five calls with one token asked authsvc %d times", asked)
+		}
+		if got := s.backend.last(s.t).header.Get("X-App-Key"); got != authsvctest.Worker {
+			s.t.Errorf("from the cache comes X-App-Key %q", got)
+		}
+		other := s.issue(authsvctest.Batch)
+		if a := s.do(call{token: other}); a.asked != 1 {
+			s.t.Errorf("another token asked authsvc %d times", a.asked)
+		}
+		if got := s.backend.last(s.t).header.Get("X-App-Key"); got != authsvctest.Batch {
+			s.t.Errorf("another token is taken for that of %q", got)
+		}
+		for i := range 3 { // a refusal is never kept
+			if a := s.do(call{token: "nonsense"}); a.asked != 1 {
+				s.t.Errorf("refusal %d asked authsvc %d times", i, a.asked)
+			}
+		}
+		// Until the kept answer has had its time, authsvc is not asked and the
+		// call passes; the first time that it is asked, the call is refused.
+		authsvctest.Want(s.t, "revoke", s.Revoke(authsvctest.Worker, token), 200, "")
+		var a answer
+		redistest.Eventually(s.t, "the revocation to be seen", func() bool {
+			if a = s.do(call{token: token}); a.asked == 0 {
+				s.passed("kept", a)
+			}
+			return a.asked > 0
+		})
+		s.refused("revoked", a, 400, "APIG.2203")
+	})
+
+	// What is kept for one path does not open another.
+	s.sub("paths", func(s *setup) {
+		orders, invoices := s.issue(authsvctest.Worker), s.issue(unscoped)
+		s.passed("orders", s.do(call{token: orders}))
+		s.refused("orders for invoices", s.do(call{token: orders, path: "/invoices/7"}), 403, "APIG.0304")
+		s.passed("invoices", s.do(call{token: invoices, path: "/invoices/7"}))
+		s.identity("invoices", s.backend.last(s.t), unscoped, "invoices.read", "")
+		s.refused("invoices for orders", s.do(call{token: invoices}), 403, "APIG.0304")
+		s.passed("orders again", s.do(call{token: orders}))
+		for _, path := range []string{"/", "/other", "/_authsvc", "/orders/../other"} {
+			if a := s.do(call{token: orders, path: path}); a.Status != 404 || a.asked != 0 || a.reached != 0 {
+				s.t.Errorf("%s: %d, authsvc was asked %d times, the backend %d times", path, a.Status, a.asked, a.reached)
+			}
+		}
+	})
+
+	s.sub("refusals", func(s *setup) {
+		for _, b := range s.badTokens() {
+			a := s.do(call{token: b.token, method: http.MethodPost, body: strings.NewReader("x")})
+			s.refused(b.name, a, b.status, b.code)
+			if a.asked != 1 {
+				s.t.Errorf("%s: authsvc was asked %d times", b.name, a.asked)
+			}
+			if !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(a.Text("request_id")) || a.Header.Get("Cache-Control") != "no-store" {
+				s.t.Errorf("%s: %v %s", b.name, a.Header, a.Body)
+			}
+			if b.status == http.StatusUnauthorized && !strings.HasPrefix(strings.Join(a.Header.Values("Www-Authenticate"), "+"), `Bearer realm="authsvc"`) {
+				s.t.Errorf("%s: WWW-Authenticate %q", b.name, a.Header.Values("Www-Authenticate"))
+			}
+			if n := len(a.Header.Values("Www-Authenticate")); n > 1 {
+				s.t.Errorf("%s: %d WWW-Authenticate", b.name, n)
+			}
+		}
+		a := s.do(call{header: http.Header{"Authorization": {"Bearer " + s.issue(authsvctest.Worker), "Bearer nonsense"}}})
+		if a.reached != 0 || a.Status < 400 {
+			s.t.Errorf("two tokens: %d, the backend got %d requests", a.Status, a.reached)
+		}
+	})
+
+	s.sub("backend away", func(s *setup) { s.backendAway() })
+
+	s.sub("away", func(s *setup) { s.away(503, "APIG.0613", 503, "APIG.0613") })
+}
+
+// Without the lines that the recipe marks, every call is checked.
+func TestNginxWithoutCache(t *testing.T) {
+	t.Parallel()
+	s := startNginx(t, "[cache]")
+	s.good(verifies("gateway=nginx&scope=orders.read"))
+	s.everyCall(400, "APIG.2203")
+}
