@@ -86,7 +86,7 @@ func TestDefaults(t *testing.T) {
 		Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:8081",
 		Store: "redis://127.0.0.1/0", Apps: "apps.yaml", Keys: "keys.json",
 		AccessTTL: time.Hour, RefreshTTL: 2 * time.Hour, RefreshGrace: time.Minute,
-		StoreTimeout: 300 * time.Millisecond, Issuer: "http://127.0.0.1:8080",
+		StoreTimeout: 300 * time.Millisecond, Issuer: "http://127.0.0.1:8080", IssuerDerived: true,
 		Drain: 10 * time.Second, IntrospectReason: true, LogLevel: slog.LevelInfo,
 	}
 	if diff := cmp.Diff(want, got, netipEqual); diff != "" {
