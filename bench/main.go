@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -110,6 +111,11 @@ func (b *bench) run(binary string, ops []string, grants int) (err error) {
 	}
 	b.redis = redis.NewClient(&redis.Options{Addr: redisAddr, DisableIdentity: true})
 	defer b.redis.Close()
+	for deadline := time.Now().Add(10 * time.Second); b.redis.Ping(context.Background()).Err() != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return errors.New("redis-server does not answer")
+		}
+	}
 	redisURL := "redis://" + redisAddr + "/0"
 
 	apps, keys := filepath.Join(dir, "apps.yaml"), filepath.Join(dir, "keys.json")
