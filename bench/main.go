@@ -34,6 +34,7 @@ func main() {
 		duration = flag.Duration("duration", 3*time.Second, "of one measurement")
 		conns    = flag.Int("conns", 64, "connections of the load generator")
 		grants   = flag.Int("grants", 200_000, "grants to measure the memory of Redis with; 0: not measured")
+		logLevel = flag.String("log-level", "error", "of authsvc, whose log goes to standard error; the baselines log nothing")
 		only     = flag.String("only", "issue,refresh,introspect", "what to measure")
 		serve    = flag.String("serve", "", "run a baseline: bare or stock")
 		listen   = flag.String("listen", "", "of a baseline")
@@ -43,7 +44,7 @@ func main() {
 	var err error
 	switch *serve {
 	case "":
-		b := bench{rounds: *rounds, duration: *duration, conns: *conns}
+		b := bench{rounds: *rounds, duration: *duration, conns: *conns, logLevel: *logLevel}
 		err = b.run(*authsvc, strings.Split(*only, ","), *grants)
 	case "bare":
 		err = serveBare(*listen)
@@ -62,6 +63,7 @@ type bench struct {
 	rounds   int
 	duration time.Duration
 	conns    int
+	logLevel string
 
 	redis *redis.Client
 }
@@ -139,9 +141,8 @@ func (b *bench) run(binary string, ops []string, grants int) (err error) {
 		case 1:
 			t.pid, err = start(self, "-serve", "stock", "-listen", t.addr, "-redis", redisURL)
 		case 2:
-			// The baselines log nothing, so neither does authsvc.
 			t.pid, err = start(binary, "serve", "--listen", t.addr, "--admin-listen", freeAddr(), "--store", redisURL,
-				"--apps", apps, "--keys", keys, "--log-level", "error")
+				"--apps", apps, "--keys", keys, "--log-level", b.logLevel)
 		}
 		if err != nil {
 			return err
