@@ -18,7 +18,7 @@ test: deps ## all tests, with the race detector, against a real redis-server
 	CGO_ENABLED=1 $(GO) test -race $(TAGS) ./...
 
 # What the tests run: redis-server, curl, a C compiler for the race detector, and the
-# clients and gateways of test/. nginx comes with a service, which is turned off again.
+# clients and gateways of test/. Two of them come with a service, which is turned off again.
 deps: $(BIN)/caddy
 	@missing=; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
@@ -32,7 +32,9 @@ deps: $(BIN)/caddy
 		echo "installing$$missing"; \
 		$(SUDO) apt-get update -q && \
 		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing && \
-		case "$$missing" in *nginx*) $(SUDO) systemctl disable --now nginx 2>/dev/null || true;; esac; \
+		for s in nginx redis-server; do \
+			case "$$missing" in *$$s*) $(SUDO) systemctl disable --now $$s 2>/dev/null || true;; esac; \
+		done; \
 	fi
 
 $(BIN)/caddy:

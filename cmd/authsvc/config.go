@@ -22,13 +22,17 @@ func configCommand(p process) *cobra.Command {
 
 // loaded is the settings as serve would find them, and what it would say.
 func loaded(s *config.Settings, p process) (checked, error) {
-	_, warnings, err := s.Load(p.environ)
+	cfg, warnings, err := s.Load(p.environ)
 	wrong := (*config.Error)(nil)
 	if err != nil && !errors.As(err, &wrong) {
 		return checked{}, err
 	}
 	if wrong == nil {
-		return newChecked(nil, warnings), nil
+		st, err := openStore(cfg) // connects to nothing, but reads the URL and the certificates
+		if err != nil {
+			return newChecked([]string{err.Error()}, warnings), nil
+		}
+		return newChecked(nil, warnings), st.Close()
 	}
 	return newChecked(wrong.Faults, warnings), nil
 }

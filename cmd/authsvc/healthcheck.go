@@ -25,13 +25,13 @@ func healthcheckCommand(p process) *cobra.Command {
 		Short: "Ask a running server whether it is ready",
 		Long: `Asks the admin listener of a running server whether it can do its work, and prints
 the answer in one line. The exit status is 0 only where it says so: this is the
-health check of a container that has no shell.
+health check of a container that has no shell. In a Dockerfile:
+HEALTHCHECK CMD ["authsvc", "healthcheck"]
 
 Without --url it asks /readyz at the address of AUTHSVC_ADMIN_LISTEN, or of
 admin_listen in the file of AUTHSVC_CONFIG, on this machine.`,
 		Example: `  authsvc healthcheck
-  authsvc healthcheck --url http://127.0.0.1:8081/livez
-  HEALTHCHECK --interval=5s CMD ["authsvc", "healthcheck"]`,
+  authsvc healthcheck --url http://127.0.0.1:8081/livez`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if target == "" {

@@ -159,8 +159,10 @@ a server has read the file, within about two seconds where the file is shared. T
 tokens of other keys stay good. The id stays in the file as dropped for a day, so
 that servers know that the key is missing on purpose.
 
-Where the key that signs is dropped, the newest of the others signs. The only key
-can't be dropped; with --replace a new one takes its place.`,
+Where the key that signs is dropped, the newest of the others whose time has come
+signs. The only key can't be dropped; with --replace a new one takes its place, and
+signs at once: a server that has not read the file yet refuses its tokens. Where
+the leak allows it, rotate first, wait until the new key signs, and drop then.`,
 		Example: `  authsvc keys drop 2 --keys keys.json
   authsvc keys drop 1 --keys keys.json --replace`,
 		Args: func(_ *cobra.Command, args []string) error {

@@ -12,8 +12,10 @@ import (
 // has stalled must not hold up requests. Lines beyond the queue are dropped, and
 // their number is written once the reader goes on.
 type logQueue struct {
-	lines   chan []byte
+	w       io.Writer
+	lines   chan []byte // never closed: a request that outlives the drain may still log
 	dropped atomic.Int64
+	quit    chan struct{}
 	done    chan struct{}
 }
 
@@ -23,17 +25,34 @@ const (
 )
 
 func newLogQueue(w io.Writer) *logQueue {
-	q := &logQueue{lines: make(chan []byte, logQueueLines), done: make(chan struct{})}
-	go func() {
-		defer close(q.done)
-		for line := range q.lines {
-			_, _ = w.Write(line) // there is nowhere else to say it
-			if n := q.dropped.Swap(0); n > 0 {
-				_, _ = fmt.Fprintf(w, `{"level":"ERROR","msg":"log lines were dropped, because nobody read them","lines":%d}`+"\n", n)
-			}
-		}
-	}()
+	q := &logQueue{w: w, lines: make(chan []byte, logQueueLines), quit: make(chan struct{}), done: make(chan struct{})}
+	go q.run()
 	return q
+}
+
+func (q *logQueue) run() {
+	defer close(q.done)
+	for {
+		select {
+		case line := <-q.lines:
+			q.write(line)
+			continue
+		default:
+		}
+		select { // only when the queue is empty may it be over
+		case line := <-q.lines:
+			q.write(line)
+		case <-q.quit:
+			return
+		}
+	}
+}
+
+func (q *logQueue) write(line []byte) {
+	_, _ = q.w.Write(line) // there is nowhere else to say it
+	if n := q.dropped.Swap(0); n > 0 {
+		_, _ = fmt.Fprintf(q.w, `{"level":"ERROR","msg":"log lines were dropped, because nobody read them","lines":%d}`+"\n", n)
+	}
 }
 
 // Write queues a line, or drops it; it never fails, and never waits.
@@ -46,9 +65,9 @@ func (q *logQueue) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// Close writes what is queued, for a second at most. Nothing is written after it.
+// Close writes what is queued, for a second at most. What is logged after it is lost.
 func (q *logQueue) Close() {
-	close(q.lines)
+	close(q.quit)
 	select {
 	case <-q.done:
 	case <-time.After(logFlushTime):

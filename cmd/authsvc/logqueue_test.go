@@ -19,6 +19,11 @@ func TestLogQueue(t *testing.T) {
 			t.Fatal(n, err)
 		}
 	}
+	defer func() {
+		if _, err := fmt.Fprintln(q, "after the end"); err != nil {
+			t.Error(err)
+		}
+	}()
 	read := make(chan []byte)
 	go func() {
 		b, _ := io.ReadAll(r)

@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -28,13 +30,46 @@ func (p process) env(name string) string {
 // run runs the command that args name, and returns the exit status: 0 for
 // success, 1 for anything else, which has then been said on stderr.
 func run(args []string, p process) int {
+	out := &loudWriter{w: p.stdout}
+	p.stdout = out
 	root := rootCommand(p)
 	root.SetArgs(args)
-	if err := root.Execute(); err != nil {
-		fmt.Fprintln(p.stderr, "authsvc:", err)
-		return 1
+	err := root.Execute()
+	if err == nil {
+		err = out.err // what was not written was not done
 	}
-	return 0
+	if err == nil {
+		return 0
+	}
+	// A reader of standard error that has stalled must not keep a service from ending.
+	said := make(chan struct{})
+	go func() {
+		fmt.Fprintln(p.stderr, "authsvc:", aToken.ReplaceAllString(err.Error(), "${1}_..."))
+		close(said)
+	}()
+	select {
+	case <-said:
+	case <-time.After(logFlushTime):
+	}
+	return 1
+}
+
+// aToken is what no error shows: a token in the wrong place of a command line.
+var aToken = regexp.MustCompile(`\b(at|rt)_[A-Za-z0-9_-]{20,}`)
+
+// loudWriter is standard output, and the first error of writing to it.
+type loudWriter struct {
+	w   io.Writer
+	err error
+}
+
+// Write is io.Writer's.
+func (o *loudWriter) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	if o.err == nil && err != nil {
+		o.err = fmt.Errorf("writing to standard output: %w", err)
+	}
+	return n, err
 }
 
 // rootCommand is authsvc with everything it can do.

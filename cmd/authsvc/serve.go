@@ -52,7 +52,11 @@ keeps nothing.
 
 Each flag is also a variable in the environment (--access-ttl is
 AUTHSVC_ACCESS_TTL) and a key of the YAML file given with --config (access_ttl).
-A flag wins over the environment, that over the file, and that over the default.`,
+A flag wins over the environment, that over the file, and that over the default.
+
+SIGTERM drains: the process is no longer ready, but serves for half of --drain; in
+the other half, what is in flight finishes. One more signal ends each half at once.
+SIGHUP looks for changed files, as happens every second anyway.`,
 		Example: `  authsvc serve --dev
   authsvc serve --store redis://127.0.0.1:6379/0 --apps apps.yaml --keys keys.json
   AUTHSVC_STORE_FILE=/run/secrets/redis-url authsvc serve --config authsvc.yaml`,
@@ -95,6 +99,7 @@ type service struct {
 	clock    *token.Clock
 	manager  *token.Manager
 	draining atomic.Bool
+	inFlight atomic.Int64
 }
 
 // httpLog takes what net/http says of connections. What a client can bring about
@@ -112,6 +117,13 @@ func (l httpLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
+// openStore opens the store of the settings, without connecting to it.
+func openStore(cfg config.Config) (store.Opened, error) {
+	return store.Open(store.RedisOptions{
+		URL: cfg.Store, CAFile: cfg.StoreCA, CertFile: cfg.StoreCert, KeyFile: cfg.StoreKey, Timeout: cfg.StoreTimeout,
+	})
+}
+
 // newService reads everything that must be there before a listener opens. The
 // store need not be: until it answers, the process is not ready.
 func newService(cfg config.Config, log *slog.Logger) (*service, error) {
@@ -123,9 +135,7 @@ func newService(cfg config.Config, log *slog.Logger) (*service, error) {
 	} else {
 		s.source, sourceErr = newSource(cfg, log, s.metrics, s.clock)
 	}
-	s.store, storeErr = store.Open(store.RedisOptions{
-		URL: cfg.Store, CAFile: cfg.StoreCA, CertFile: cfg.StoreCert, KeyFile: cfg.StoreKey, Timeout: cfg.StoreTimeout,
-	})
+	s.store, storeErr = openStore(cfg)
 	if err := errors.Join(sourceErr, storeErr); err != nil {
 		return nil, err
 	}
@@ -148,7 +158,9 @@ func (s *service) run(ctx context.Context, stdout io.Writer) (err error) {
 	defer tasks.Wait()
 	defer stop()
 	tasks.Go(func() { s.clock.Run(background, s.measured, s.cfg.StoreTimeout, s.storeChanged) })
-	tasks.Go(func() { s.lookOnHangup(background) })
+	if len(s.source.watched) > 0 { // with --dev the terminal that goes takes the process with it
+		tasks.Go(func() { s.lookOnHangup(background) })
+	}
 	for _, w := range s.source.watched {
 		tasks.Go(func() { w.Run(background, time.Second) })
 	}
@@ -267,7 +279,10 @@ func (s *service) shutdown(servers []*http.Server) error {
 	var errs []error
 	for _, srv := range servers {
 		if err := srv.Shutdown(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("requests were cut off after the drain time: %w", err), srv.Close())
+			if n := s.inFlight.Load(); n > 0 { // else only connections on which nothing was asked
+				errs = append(errs, fmt.Errorf("%d requests were cut off after the drain time", n))
+			}
+			errs = append(errs, srv.Close())
 		}
 	}
 	return errors.Join(errs...)
@@ -275,7 +290,11 @@ func (s *service) shutdown(servers []*http.Server) error {
 
 func (s *service) server(h http.Handler, cert func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *http.Server {
 	srv := &http.Server{
-		Handler:           h,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.inFlight.Add(1)
+			defer s.inFlight.Add(-1)
+			h.ServeHTTP(w, r)
+		}),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,

@@ -100,14 +100,14 @@ status is 1 where a check fails.`,
 // header, its scheme may have come along.
 func tokenText(c *cobra.Command, args []string) (string, error) {
 	if len(args) == 1 {
-		return strings.TrimSpace(strings.TrimPrefix(args[0], "Bearer ")), nil
+		return withoutScheme(args[0]), nil
 	}
 	prompt(c, "the token")
 	line, err := firstLine(c.InOrStdin())
 	if err != nil {
 		return "", fmt.Errorf("reading the token: %w", err)
 	}
-	if line = strings.TrimSpace(strings.TrimPrefix(line, "Bearer ")); line == "" {
+	if line = withoutScheme(line); line == "" {
 		return "", errors.New("there is no token on standard input")
 	}
 	return line, nil
@@ -146,4 +146,11 @@ func (d decoded) write(w io.Writer, signature, appKey string, now time.Time) {
 	fmt.Fprintf(w, "jti\t%s\n", d.JTI)
 	fmt.Fprintf(w, "key\t%d\n", d.KeyID)
 	fmt.Fprintf(w, "signature\t%s\n", signature)
+}
+
+func withoutScheme(s string) string {
+	if scheme, rest, ok := strings.Cut(s, " "); ok && strings.EqualFold(scheme, "Bearer") {
+		s = rest
+	}
+	return strings.TrimSpace(s)
 }

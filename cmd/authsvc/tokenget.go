@@ -93,7 +93,7 @@ secret would go with them.`,
 		}
 		status, header, body, err := r.do(&tr)
 		if err != nil {
-			return err
+			return errors.New(tr.mask(err.Error()))
 		}
 		l, err := language("", p)
 		if err != nil {
@@ -250,7 +250,11 @@ func (g granted) write(w io.Writer) {
 func readGranted(status int, header http.Header, body []byte, l apierr.Lang) (granted, error) {
 	var g granted
 	if status == http.StatusOK {
-		if err := json.Unmarshal(body, &g); err != nil || g.AccessToken == "" {
+		err := json.Unmarshal(body, &g)
+		if odd := (*json.UnmarshalTypeError)(nil); errors.As(err, &odd) && g.AccessToken != "" {
+			return g, fmt.Errorf("the answer is 200 and has an access_token, but its %s is of another type than RFC 6749 section 5.1 has it: %s", odd.Field, odd.Value)
+		}
+		if err != nil || g.AccessToken == "" {
 			return g, errors.New("the answer is 200, but there is no access_token in it: --url is not that of a token endpoint")
 		}
 		return g, nil

@@ -162,6 +162,29 @@ func TestTokenGetFromAnotherServer(t *testing.T) {
 	}
 }
 
+// However a server spells its tokens, the trace does not show them.
+func TestTokenGetTraceShowsNoToken(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{
+		`{"access_token":"SECR\/ET1+abc","refresh_token":"SECR\u0045T2","token_type":"Bearer"}`,
+		`{"access_token":"SECRET1","access_token":"SECRET2"}`,
+		`{"data":{"access_token":"SECRET1"}}`,
+		`[{"refresh_token":"SECRET1"}]`,
+		`access_token=SECRET1&token_type=Bearer`,
+		`{"access_token":"SECRET1"} {}`,
+	} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Set-Cookie", "session=SECRET3")
+			_, _ = w.Write([]byte(body))
+		}))
+		_, _, stderr := authsvc(authsvctest.Secret, "token", "get", "--url", srv.URL, "--key", authsvctest.Worker)
+		srv.Close()
+		if strings.Contains(stderr, "SECR") || !strings.Contains(stderr, "< HTTP/1.1 200 OK") {
+			t.Errorf("%s:\n%s", body, stderr)
+		}
+	}
+}
+
 func TestTokenGetOverTLS(t *testing.T) {
 	t.Parallel()
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

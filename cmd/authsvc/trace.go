@@ -89,24 +89,48 @@ func (t *trace) request(r *http.Request, proto string, form []string) {
 
 // response shows what came back.
 func (t *trace) response(r *http.Response, body []byte) {
-	var m map[string]any
-	_ = json.Unmarshal(body, &m) // what is no JSON is shown as it is
-	for name, value := range m {
-		if s, ok := value.(string); ok && strings.HasSuffix(name, "_token") {
-			t.hide("("+strings.ReplaceAll(name, "_", " ")+")", s)
-		}
-	}
 	t.line("<", "%s %s", r.Proto, statusText(r.StatusCode))
 	t.headers("<", r.Header)
 	t.line("<", "")
-	for line := range strings.Lines(string(body)) {
-		t.line("<", "%s", strings.TrimRight(line, "\r\n"))
+	// What is shown is written anew from what was understood: a token can be
+	// spelt in many ways. What is not understood is not shown.
+	var v any
+	if err := json.Unmarshal(body, &v); err != nil {
+		t.line("<", "(%d bytes that are no JSON)", len(body))
+		return
 	}
+	shown, err := json.Marshal(withoutTokens(v))
+	if err != nil {
+		panic(err) // it was JSON a moment ago
+	}
+	t.line("<", "%s", shown)
+}
+
+// withoutTokens masks every member whose name ends in _token, at any depth.
+func withoutTokens(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, member := range v {
+			if strings.HasSuffix(name, "_token") {
+				v[name] = "(" + strings.ReplaceAll(name, "_", " ") + ")"
+			} else {
+				v[name] = withoutTokens(member)
+			}
+		}
+	case []any:
+		for i := range v {
+			v[i] = withoutTokens(v[i])
+		}
+	}
+	return v
 }
 
 func (t *trace) headers(mark string, h http.Header) {
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		for _, value := range h[name] {
+			if name == "Set-Cookie" {
+				value = "(cookie)"
+			}
 			t.line(mark, "%s: %s", name, value)
 		}
 	}
