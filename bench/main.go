@@ -35,7 +35,7 @@ func main() {
 		conns    = flag.Int("conns", 64, "connections of the load generator")
 		grants   = flag.Int("grants", 200_000, "grants to measure the memory of Redis with; 0: not measured")
 		logLevel = flag.String("log-level", "error", "of authsvc, whose log goes to standard error; the baselines log nothing")
-		gogc     = flag.String("gogc", "400", "GOGC of every server")
+		gogc     = flag.String("gogc", "100", "GOGC of every server")
 		only     = flag.String("only", "issue,refresh,introspect", "what to measure")
 		serve    = flag.String("serve", "", "run a baseline: bare or stock")
 		listen   = flag.String("listen", "", "of a baseline")
@@ -101,7 +101,7 @@ func (b *bench) run(binary string, ops []string, grants int) (err error) {
 	start := func(name string, args ...string) (int, error) {
 		cmd := exec.Command(name, args...)
 		cmd.Stderr = os.Stderr
-		cmd.Env = append(os.Environ(), "GOGC="+b.gogc) // authsvc sets 400 itself; all have the same
+		cmd.Env = append(os.Environ(), "GOGC="+b.gogc)
 		if err := cmd.Start(); err != nil {
 			return 0, err
 		}

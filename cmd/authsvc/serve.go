@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -35,11 +34,6 @@ const (
 	writeTimeout      = 90 * time.Second // from the end of the head, so it includes reading the body
 	idleTimeout       = 2 * time.Minute
 )
-
-// gcPercent is the collector's GOGC where the environment has none. What lives is
-// a few MB, and at Go's default of 100 the collector would run dozens of times a
-// second under load: a quarter of the CPU of an introspection, measured.
-const gcPercent = 400
 
 // serveCommand is authsvc serve.
 func serveCommand(p process) *cobra.Command {
@@ -67,9 +61,6 @@ SIGHUP looks for changed files, as happens every second anyway.`,
 		cfg, warnings, err := settings.Load(p.environ)
 		if err != nil {
 			return err
-		}
-		if os.Getenv("GOGC") == "" {
-			debug.SetGCPercent(gcPercent)
 		}
 		queue := newLogQueue(p.stderr)
 		defer queue.Close()
