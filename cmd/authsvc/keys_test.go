@@ -33,7 +33,7 @@ func startReplicas(t *testing.T) *replicas {
 	r := &replicas{t: t, site: authsvctest.NewSite(t)}
 	redis := redistest.Start(t)
 	for i := range r.servers {
-		r.servers[i] = r.site.Serve(redis.URL())
+		r.servers[i] = r.site.Serve(redis.URL(), patient...)
 	}
 	return r
 }

@@ -61,7 +61,7 @@ func TestRound(t *testing.T) {
 			if store == "redis" {
 				url = redistest.Start(t).URL()
 			}
-			s := authsvctest.NewSite(t).Serve(url)
+			s := authsvctest.NewSite(t).Serve(url, patient...)
 			p := s.Issue(authsvctest.Worker, "through_data", "tenant 7").Pair()
 			if a := s.Introspect(p.Access); !a.Active() || a.Text("through_data") != "tenant 7" {
 				t.Fatalf("introspect: %s", a.Body)
@@ -91,7 +91,7 @@ func TestThreeProcesses(t *testing.T) {
 	site := authsvctest.NewSite(t)
 	var servers [3]*authsvctest.Server
 	for i := range servers {
-		servers[i] = site.Serve(r.URL())
+		servers[i] = site.Serve(r.URL(), patient...)
 	}
 	p := servers[0].Issue(authsvctest.Worker).Pair()
 	for round := range 10 {
@@ -140,7 +140,7 @@ func TestReplyCutAfterTheWrite(t *testing.T) {
 	r := redistest.Start(t)
 	proxy := redistest.NewProxy(t, r.Addr())
 	site := authsvctest.NewSite(t)
-	cut, direct := site.Serve(proxy.URL(), "--store-timeout", "5s"), site.Serve(r.URL())
+	cut, direct := site.Serve(proxy.URL(), patient...), site.Serve(r.URL(), patient...)
 
 	p := cut.Issue(authsvctest.Worker).Pair()
 	proxy.CutReplies(1, isSwap)
@@ -257,7 +257,7 @@ func TestStoreAway(t *testing.T) {
 func TestLeaks(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
-	s := authsvctest.NewSite(t).Serve(r.URL(), "--log-level", "debug")
+	s := authsvctest.NewSite(t).Serve(r.URL(), append([]string{"--log-level", "debug"}, patient...)...)
 	var hidden []string // must stand nowhere
 	var shown bytes.Buffer
 	see := func(a authsvctest.Answer) authsvctest.Answer {
@@ -312,6 +312,8 @@ func TestLeaks(t *testing.T) {
 		}
 		live++
 	}
+	last := see(s.Verify("nonsense", "")).Header.Get("X-Request-Id")
+	redistest.Eventually(t, "the log of the last request", func() bool { return strings.Contains(s.Stderr.Text(), last) })
 	res, err := s.Client.Get(s.Admin + "/metrics")
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"authsvc/internal/authsvctest"
+	"authsvc/internal/redistest"
 )
 
 // authsvc runs a command in this process.
@@ -80,9 +81,10 @@ func TestTokenGet(t *testing.T) {
 			t.Errorf("%q is not there once:\n%s", part, stderr)
 		}
 	}
-	if _, id, _ := strings.Cut(stderr, "Request id: "); !strings.Contains(s.Stderr.Text(), strings.TrimSpace(id)) {
-		t.Errorf("the log does not know the request id %q", id)
-	}
+	_, id, _ := strings.Cut(stderr, "Request id: ")
+	redistest.Eventually(t, "the request id in the log", func() bool {
+		return strings.Contains(s.Stderr.Text(), strings.TrimSpace(id))
+	})
 }
 
 // What went wrong on the way is said in plain words, with what to do.
