@@ -31,8 +31,6 @@ func newLoad(addr string, conns int, requests ...[]byte) *load {
 	return &load{addr: addr, first: make([][]byte, conns), requests: requests}
 }
 
-func (l *load) close() {}
-
 type result struct {
 	requests, fail int
 	took           time.Duration

@@ -257,7 +257,6 @@ func (b *bench) measure(op string, t target) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	defer l.close()
 	cpu0, redis0 := b.cpu(t.pid), b.redisCPU()
 	r := l.run(1<<62, b.duration)
 	cpu1, redis1 := b.cpu(t.pid), b.redisCPU()

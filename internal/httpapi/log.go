@@ -53,8 +53,9 @@ func (x *exchange) finish() {
 	x.server.cfg.Log.LogAttrs(ctx, level, "request", attrs...)
 }
 
-// callerID is what is taken for a request id of a caller: shorter than a token.
-var callerID = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
+// callerID is what is taken for a request id of a caller: shorter than a token
+// without its kind (64), so that none comes into the log this way.
+var callerID = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,60}$`)
 
 // GrantEvents returns what a token.Manager tells its events to: all are counted,
 // and security events logged, under the id of the request that brought them.

@@ -81,7 +81,7 @@ func (g *Grant) expireAt() time.Time { return time.Unix(g.KeepUntil, 0).Add(stor
 // distance from issued-at. JSON would not fit 250 bytes a grant.
 const recordVersion = 1
 
-// errRecord is a record that this version cannot read. It is no verdict on a
+// recordError is a record that this version cannot read. It is no verdict on a
 // token: the caller is told that the store is unavailable.
 type recordError string
 
