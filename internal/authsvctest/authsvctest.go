@@ -60,23 +60,76 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "authsvc")
-	return path, build(path, raceDetector)
+	return path, build(path, raceDetector, "")
 })
 
 // BuildPlain builds authsvc as it is for use, whatever the test has.
 func BuildPlain(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "authsvc")
-	if err := build(path, false); err != nil {
+	if err := build(path, false, ""); err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
-func build(path string, race bool) error {
+// Patch is a change of one source file: Old, which must stand in it exactly once,
+// becomes New.
+type Patch struct {
+	File     string // from the root of the repository
+	Old, New string
+}
+
+// BuildPatched builds authsvc, without the race detector, from sources with these
+// changes. The sources themselves stay as they are. A test of a protection uses it
+// to show that it fails without, or to put a fault where no other test can.
+func BuildPatched(t testing.TB, patches ...Patch) string {
+	t.Helper()
+	mod, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, dir := filepath.Dir(strings.TrimSpace(string(mod))), t.TempDir()
+	replace := map[string]string{}
+	for i, p := range patches {
+		file := filepath.Join(root, p.File)
+		from := file
+		if earlier, ok := replace[file]; ok {
+			from = earlier
+		}
+		source, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := bytes.Count(source, []byte(p.Old)); n != 1 {
+			t.Fatalf("%s holds %q %d times; the patch is out of date", p.File, p.Old, n)
+		}
+		replace[file] = filepath.Join(dir, fmt.Sprintf("%d%s", i, filepath.Ext(file)))
+		if err := os.WriteFile(replace[file], bytes.Replace(source, []byte(p.Old), []byte(p.New), 1), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, path := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "authsvc")
+	if err := os.WriteFile(list, overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := build(path, false, list); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func build(path string, race bool, overlay string) error {
 	args := []string{"build", "-tags", "nomsgpack", "-o", path}
 	if race {
 		args = append(args, "-race")
+	}
+	if overlay != "" {
+		args = append(args, "-overlay", overlay)
 	}
 	if out, err := exec.Command("go", append(args, "authsvc/cmd/authsvc")...).CombinedOutput(); err != nil {
 		return fmt.Errorf("building authsvc: %w\n%s", err, out)
@@ -135,7 +188,13 @@ func (s *Site) Serve(store string, args ...string) *Server {
 // Start starts authsvc on a store.
 func (s *Site) Start(store string, args ...string) *Server {
 	s.t.Helper()
-	return Start(s.t, Binary(s.t), append([]string{"--store", store, "--apps", s.Apps, "--keys", s.Keys}, args...)...)
+	return s.StartBinary(Binary(s.t), store, args...)
+}
+
+// StartBinary is Start with another build of authsvc.
+func (s *Site) StartBinary(binary, store string, args ...string) *Server {
+	s.t.Helper()
+	return Start(s.t, binary, append([]string{"--store", store, "--apps", s.Apps, "--keys", s.Keys}, args...)...)
 }
 
 // Start starts authsvc serve, on free ports, and waits until it listens.
