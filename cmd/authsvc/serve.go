@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -108,11 +109,30 @@ func (l httpLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// openStore opens the store of the settings, without connecting to it.
-func openStore(cfg config.Config) (store.Opened, error) {
+// openStore opens the store of the settings, without connecting to it. onReach is
+// told of a Redis that is away, or back.
+func openStore(cfg config.Config, onReach func(node string, err error, since time.Time)) (store.Opened, error) {
 	return store.Open(store.RedisOptions{
-		URL: cfg.Store, CAFile: cfg.StoreCA, CertFile: cfg.StoreCert, KeyFile: cfg.StoreKey, Timeout: cfg.StoreTimeout,
+		URL: cfg.Store, Password: cfg.StorePassword, SentinelUser: cfg.StoreSentinelUser, SentinelPassword: cfg.StoreSentinelPassword,
+		Prefix: cfg.StorePrefix, ClientName: clientName(),
+		CAFile: cfg.StoreCA, CertFile: cfg.StoreCert, KeyFile: cfg.StoreKey,
+		Timeout: cfg.StoreTimeout, OnReach: onReach,
 	})
+}
+
+// clientName tells the replicas apart in Redis's CLIENT LIST. Redis takes no
+// spaces in it.
+func clientName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return "authsvc:" + strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '_'
+		}
+		return r
+	}, host)
 }
 
 // newService reads everything that must be there before a listener opens. The
@@ -126,7 +146,7 @@ func newService(cfg config.Config, log *slog.Logger) (*service, error) {
 	} else {
 		s.source, sourceErr = newSource(cfg, log, s.metrics, s.clock)
 	}
-	s.store, storeErr = openStore(cfg)
+	s.store, storeErr = openStore(cfg, s.redisReach)
 	if err := errors.Join(sourceErr, storeErr); err != nil {
 		return nil, err
 	}
@@ -233,6 +253,21 @@ func (s *service) halfOfDrain() (context.Context, context.CancelFunc) {
 	again, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	ctx, cancel := context.WithTimeout(again, s.cfg.Drain/2)
 	return ctx, func() { cancel(); stop() }
+}
+
+// redisReach logs and counts that a Redis is away, or no longer.
+func (s *service) redisReach(node string, err error, since time.Time) {
+	away := err != nil && !errors.Is(err, store.ErrReplaced)
+	s.metrics.RedisAway(away)
+	took := slog.Float64("away_seconds", time.Since(since).Seconds())
+	switch {
+	case away:
+		s.log.Error("a Redis is away: what needs it is answered with APIG.0613 until it is back", "redis", node, "cause", err.Error())
+	case err != nil:
+		s.log.Info("a Redis was away; another has taken its place", "redis", node, took)
+	default:
+		s.log.Info("a Redis is back", "redis", node, took)
+	}
 }
 
 // storeChanged logs that the store was lost, or found.

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"authsvc/internal/app"
+	"authsvc/internal/store"
 	"authsvc/internal/token"
 )
 
@@ -25,10 +26,16 @@ type Config struct {
 	Listen      string // host:port of the public endpoints
 	AdminListen string // host:port of health and metrics; never that of Listen
 
-	Store     string // memory://, redis:// or rediss:// URL; a secret, as it may hold a password
-	StoreCA   string // PEM file of who signs a rediss:// store's certificate
+	Store     string // URL, as store.RedisOptions and memory://; a secret, as it may hold a password
+	StoreCA   string // PEM file of who signs the certificate of a store with TLS
 	StoreCert string // PEM file of the client certificate, with StoreKey
 	StoreKey  string
+
+	StorePassword         string // where the URL holds none; a secret
+	StoreSentinelUser     string // of the Sentinels
+	StoreSentinelPassword string // the same; a secret
+	StorePrefix           string // of each key in Redis; never empty
+	AllowEviction         bool   // start although Redis may drop live tokens
 
 	Apps string // the apps file
 	Keys string // the keyring
@@ -86,10 +93,15 @@ func Register(fs *pflag.FlagSet) *Settings {
 	text("listen", "127.0.0.1:8080", "`HOST:PORT` of the public endpoints", addressOf(&c.Listen))
 	text("admin-listen", "127.0.0.1:8081", "`HOST:PORT` of health and metrics", addressOf(&c.AdminListen))
 
-	text("store", "", "`URL` of the token store: redis://, rediss:// or memory://", storeOf(&c.Store)).secret = true
-	text("store-ca", "", "PEM `FILE` of the certificate authority of a rediss:// store", textOf(&c.StoreCA))
-	text("store-cert", "", "PEM `FILE` of the client certificate for a rediss:// store", textOf(&c.StoreCert))
+	text("store", "", "`URL` of the token store, as in redis://127.0.0.1:6379/0", s.storeOf(&c.Store)).secret = true
+	text("store-password", "", "`PASSWORD` of Redis, where the URL holds none", textOf(&c.StorePassword)).secret = true
+	text("store-sentinel-user", "", "`USER` at the Sentinels of a redis+sentinel:// store", textOf(&c.StoreSentinelUser))
+	text("store-sentinel-password", "", "`PASSWORD` at the Sentinels", textOf(&c.StoreSentinelPassword)).secret = true
+	text("store-prefix", store.DefaultPrefix, "`PREFIX` of each key in Redis", checkedOf(&c.StorePrefix, store.CheckPrefix))
+	text("store-ca", "", "PEM `FILE` of the certificate authority of a store with TLS", textOf(&c.StoreCA))
+	text("store-cert", "", "PEM `FILE` of the client certificate for a store with TLS", textOf(&c.StoreCert))
 	text("store-key", "", "PEM `FILE` of its key", textOf(&c.StoreKey))
+	boolean("allow-eviction", false, "start although Redis is set to drop live tokens when it is full", &c.AllowEviction)
 	text("apps", "", "YAML `FILE` of the apps", textOf(&c.Apps))
 	text("keys", "", "keyring `FILE` that authsvc keys init writes", textOf(&c.Keys))
 
@@ -136,11 +148,19 @@ func (s *Settings) check() {
 
 	s.together("store-cert", "store-key")
 	s.together("tls-cert", "tls-key")
-	if s.good("store") && !strings.HasPrefix(c.Store, "rediss://") {
-		for _, name := range []string{"store-ca", "store-cert", "store-key"} {
-			if s.given(name) {
-				s.fault("%s: is of use with a rediss:// store only", s.label(name))
+	if s.good("store") {
+		useful := func(useful bool, with string, names ...string) {
+			for _, name := range names {
+				if !useful && s.given(name) {
+					s.fault("%s: is of use with %s only", s.label(name), with)
+				}
 			}
+		}
+		useful(s.store.TLS, "a rediss:// store (or rediss+sentinel, rediss+cluster)", "store-ca", "store-cert", "store-key")
+		useful(s.store.Sentinel, "a redis+sentinel:// store", "store-sentinel-user", "store-sentinel-password")
+		useful(!s.store.Memory && s.given("store"), "a store in Redis", "store-password", "store-prefix", "allow-eviction")
+		if s.store.Password && s.given("store-password") {
+			s.fault("%s: the URL of the store holds a password already; leave one of them out", s.label("store-password"))
 		}
 	}
 	if s.good("listen", "admin-listen") && c.Listen == c.AdminListen && !strings.HasSuffix(c.Listen, ":0") {
@@ -271,11 +291,19 @@ func addressOf(to *string) func(string) error {
 	}
 }
 
-func storeOf(to *string) func(string) error {
+// storeOf keeps the URL of the store, and what is to be known of it.
+func (s *Settings) storeOf(to *string) func(string) error {
+	return checkedOf(to, func(url string) (err error) {
+		s.store, err = store.CheckURL(url)
+		return err
+	})
+}
+
+// checkedOf keeps a text that passes a check, whose errors quote no part of it.
+func checkedOf(to *string, check func(string) error) func(string) error {
 	return func(s string) error {
-		scheme, rest, _ := strings.Cut(s, "://")
-		if s != memoryStore && (scheme != "redis" && scheme != "rediss" || rest == "") {
-			return errors.New("must be redis://HOST:PORT/DB, rediss://HOST:PORT/DB or memory://")
+		if err := check(s); err != nil {
+			return err
 		}
 		*to = s
 		return nil

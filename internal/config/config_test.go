@@ -84,7 +84,7 @@ func TestDefaults(t *testing.T) {
 	_, got, warnings, faults := load(t, input{flags: enough})
 	want := Config{
 		Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:8081",
-		Store: "redis://127.0.0.1/0", Apps: "apps.yaml", Keys: "keys.json",
+		Store: "redis://127.0.0.1/0", StorePrefix: "authsvc:", Apps: "apps.yaml", Keys: "keys.json",
 		AccessTTL: time.Hour, RefreshTTL: 2 * time.Hour, RefreshGrace: time.Minute,
 		StoreTimeout: 300 * time.Millisecond, Issuer: "http://127.0.0.1:8080", IssuerDerived: true,
 		Drain: 10 * time.Second, IntrospectReason: true, LogLevel: slog.LevelInfo,
@@ -125,6 +125,11 @@ func TestPrecedence(t *testing.T) {
 		{"access-ttl", "1s", "90s", "20h", enough, func(c Config) any { return c.AccessTTL }, time.Second, 90 * time.Second, 20 * time.Hour},
 		{"refresh-ttl", "1h", "2h30m", "72000s", enough, func(c Config) any { return c.RefreshTTL }, time.Hour, 150 * time.Minute, 20 * time.Hour},
 		{"refresh-grace", "2s", "2500ms", "10m", enough, func(c Config) any { return c.RefreshGrace }, 2 * time.Second, 2500 * time.Millisecond, 10 * time.Minute},
+		{"store-password", "a", "b", "c", enough, func(c Config) any { return c.StorePassword }, "a", "b", "c"},
+		{"store-sentinel-user", "a", "b", "c", append([]string{"--store=redis+sentinel://h/p"}, enough[1:]...), func(c Config) any { return c.StoreSentinelUser }, "a", "b", "c"},
+		{"store-sentinel-password", "a", "b", "c", append([]string{"--store=redis+sentinel://h/p"}, enough[1:]...), func(c Config) any { return c.StoreSentinelPassword }, "a", "b", "c"},
+		{"store-prefix", "'a:'", "b:", "c:", enough, func(c Config) any { return c.StorePrefix }, "a:", "b:", "c:"},
+		{"allow-eviction", "false", "true", "true", enough, func(c Config) any { return c.AllowEviction }, false, true, true},
 		{"store-timeout", "10ms", "1s", "10s", enough, func(c Config) any { return c.StoreTimeout }, 10 * time.Millisecond, time.Second, 10 * time.Second},
 		{"issuer", "http://a", "https://b/x/", "https://[::1]:8443", enough, func(c Config) any { return c.Issuer }, "http://a", "https://b/x", "https://[::1]:8443"},
 		{
@@ -287,7 +292,7 @@ func TestSecretFile(t *testing.T) {
 		"redis://:pw@h/0":     "redis://:pw@h/0",
 		"redis://:pw@h/0\n":   "redis://:pw@h/0",
 		"redis://:pw@h/0\r\n": "redis://:pw@h/0",
-		"redis://:pw@h/0\n\n": "redis://:pw@h/0\n",
+		"redis://:pw@h/0\n\n": "", // only the newline at the end of a text file is no part of it
 	} {
 		s, c, _, faults := load(t, input{flags: rest, env: []string{"AUTHSVC_STORE_FILE=SECRET"}, secret: text})
 		if c.Store != want {
@@ -305,12 +310,13 @@ func TestFaults(t *testing.T) {
 		duration = "must be a duration with a unit, as in 300ms, 90s or 1h"
 		ttl      = "must be whole seconds from 1s to 20h"
 		address  = "must be HOST:PORT with a port from 0 to 65535, as in 127.0.0.1:8080 or :8080"
-		store    = "must be redis://HOST:PORT/DB, rediss://HOST:PORT/DB or memory://"
+		store    = "must be memory://, or a Redis: redis://, rediss:// (TLS), unix://, redis+sentinel:// or redis+cluster://"
 		issuer   = "must be an http:// or https:// URL with a host, and without a user, a query and a fragment, as in https://auth.example.com"
 		network  = "must be an IP address, or a network such as 10.0.0.0/8 or 2001:db8::/32"
 		syntax   = "not valid YAML from here on: look at the indentation, the colons and the quotes"
 		dev      = "can't go with --dev, which keeps everything in memory; leave one of them out"
-		rediss   = "is of use with a rediss:// store only"
+		rediss   = "is of use with a rediss:// store (or rediss+sentinel, rediss+cluster) only"
+		form     = "must be of the form redis://user:password@host:port/db; in the user and the password, percent-encode what is not a letter or a digit"
 		noStore  = "--store is missing (--dev does without, to try authsvc out): say where tokens are kept, with --store redis://127.0.0.1:6379/0 or the like"
 		noApps   = `--apps is missing (--dev does without, to try authsvc out): name the YAML file of the apps, such as
     apps:
@@ -342,8 +348,8 @@ func TestFaults(t *testing.T) {
 
 		{"store scheme", flag("--store=http://127.0.0.1"), "--store: " + store},
 		{"store without a scheme", flag("--store=127.0.0.1:6379"), "--store: " + store},
-		{"store without a host", flag("--store=redis://"), "--store: " + store},
-		{"memory with a host", flag("--store=memory://x"), "--store: " + store},
+		{"store without a host", flag("--store=redis://"), "--store: " + form},
+		{"memory with a host", flag("--store=memory://x"), "--store: must be memory:// alone, which takes no address"},
 		{
 			"both store variables",
 			input{flags: enough[1:], env: []string{"AUTHSVC_STORE=redis://h", "AUTHSVC_STORE_FILE=SECRET"}, secret: "redis://h"},
@@ -361,6 +367,14 @@ func TestFaults(t *testing.T) {
 		},
 		{"store file bad", input{flags: enough[1:], env: []string{"AUTHSVC_STORE_FILE=SECRET"}, secret: "h"}, "AUTHSVC_STORE_FILE: " + store},
 		{"store-ca without TLS", flag("--store-ca=ca.pem"), "--store-ca: " + rediss},
+		{"store-ca with a Cluster without TLS", flag("--store=redis+cluster://h", "--store-ca=ca.pem"), "--store-ca: " + rediss},
+		{"two passwords", flag("--store=redis://:p@h", "--store-password=p"), "--store-password: the URL of the store holds a password already; leave one of them out"},
+		{"a password for memory", flag("--store=memory://", "--store-password=p"), "--store-password: is of use with a store in Redis only"},
+		{"a prefix for --dev", input{flags: []string{"--dev", "--store-prefix=p"}}, "--store-prefix: is of use with a store in Redis only"},
+		{"eviction in memory", flag("--store=memory://", "--allow-eviction"), "--allow-eviction: is of use with a store in Redis only"},
+		{"a Sentinel user without Sentinels", flag("--store-sentinel-user=u"), "--store-sentinel-user: is of use with a redis+sentinel:// store only"},
+		{"a Sentinel password without Sentinels", flag("--store-sentinel-password=p"), "--store-sentinel-password: is of use with a redis+sentinel:// store only"},
+		{"a prefix with a brace", flag("--store-prefix={a}"), "--store-prefix: must be up to 64 of A-Z a-z 0-9 . : _ - and begin with a letter or a digit"},
 		{"store-cert alone", flag("--store=rediss://h", "--store-cert=c"), "--store-cert: needs --store-key with it"},
 		{"store-key alone", input{flags: append([]string{"--store=rediss://h"}, enough[1:]...), env: []string{"AUTHSVC_STORE_KEY=k"}}, "AUTHSVC_STORE_KEY: needs --store-cert with it"},
 		{"tls-cert alone", flag("--tls-cert=c"), "--tls-cert: needs --tls-key with it"},
@@ -445,7 +459,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	if diff := cmp.Diff([]string{
 		"FILE: line 1: drain: must be a duration with a unit, as in 300ms, 90s or 1h",
 		"FILE: line 2: log_levl is not a setting; did you mean log_level?",
-		"AUTHSVC_STORE: must be redis://HOST:PORT/DB, rediss://HOST:PORT/DB or memory://",
+		"AUTHSVC_STORE: must be memory://, or a Redis: redis://, rediss:// (TLS), unix://, redis+sentinel:// or redis+cluster://",
 		"--access-ttl: must be a duration with a unit, as in 300ms, 90s or 1h",
 		"FILE: line 3: trusted_proxies: entry 1 must be an IP address, or a network such as 10.0.0.0/8 or 2001:db8::/32",
 		"AUTHSVC_LOG_LEVEL: must be debug, info, warn or error",
@@ -597,7 +611,8 @@ func TestOrigins(t *testing.T) {
 	}
 	want := map[string]string{
 		"listen": "file :1", "admin-listen": "default 127.0.0.1:8081", "store": "flag (secret)", "store-ca": "default ", "store-cert": "default ",
-		"store-key": "default ", "apps": "flag apps.yaml", "keys": "flag keys.json", "access-ttl": "default 1h", "refresh-ttl": "default 2h",
+		"store-key": "default ", "store-password": "default ", "store-sentinel-user": "default ", "store-sentinel-password": "default ",
+		"store-prefix": "default authsvc:", "allow-eviction": "default false", "apps": "flag apps.yaml", "keys": "flag keys.json", "access-ttl": "default 1h", "refresh-ttl": "default 2h",
 		"refresh-grace": "default 1m", "store-timeout": "default 300ms", "issuer": "default http://127.0.0.1:1",
 		"trusted-proxies": "file ::1,10.0.0.0/8", "tls-cert": "default ", "tls-key": "default ", "drain": "env 1m",
 		"introspect-reason": "default true", "log-level": "flag warn", "dev": "default false", "config": got["config"],

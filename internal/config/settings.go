@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"authsvc/internal/store"
 )
 
 // Origin is where the value of a setting came from. A higher one goes first.
@@ -51,6 +53,7 @@ func (e *Error) Error() string {
 type Settings struct {
 	all      []*setting
 	cfg      Config
+	store    store.URLFacts // of cfg.Store
 	faults   []string
 	warnings []string
 }

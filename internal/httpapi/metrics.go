@@ -24,6 +24,7 @@ type Metrics struct {
 	grants    *prometheus.CounterVec
 	store     *prometheus.HistogramVec
 	reloads   *prometheus.CounterVec
+	away      prometheus.Gauge
 }
 
 // buckets are in seconds: from what a request costs without the store to the
@@ -65,6 +66,10 @@ func NewMetrics(clock *token.Clock) *Metrics {
 			Name: "authsvc_reloads_total",
 			Help: "Times that a changed file was read again, by file and result (ok, refused).",
 		}, []string{"file", "result"}),
+		away: f.NewGauge(prometheus.GaugeOpts{
+			Name: "authsvc_redis_away",
+			Help: "How many Redis primaries have not answered for half a second or more, so that calls which need them are refused: at most 1 but for a Cluster.",
+		}),
 	}
 	for _, e := range []token.EventKind{
 		token.EventIssued, token.EventRefreshed, token.EventRefreshRepeated,
@@ -89,6 +94,15 @@ func (m *Metrics) Reloaded(file string, err error) {
 		result = "refused"
 	}
 	m.reloads.WithLabelValues(file, result).Inc()
+}
+
+// RedisAway counts a Redis that is away, or no longer.
+func (m *Metrics) RedisAway(away bool) {
+	if away {
+		m.away.Inc()
+	} else {
+		m.away.Dec()
+	}
 }
 
 // Registry is where the metrics are registered, for who lists them.

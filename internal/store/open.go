@@ -17,23 +17,21 @@ type Opened interface {
 	io.Closer
 }
 
-// Open opens the store that the scheme of opts.URL names: redis://, rediss:// or
-// memory://. It connects to nothing: a Redis that is away is no error here.
+const memoryURL = "memory://"
+
+// Open opens the store that opts.URL names: memory://, or a Redis, as in
+// RedisOptions. It connects to nothing: a Redis that is away is no error here.
 //
 // No error of Open, or of the store, holds the password of the URL.
 func Open(opts RedisOptions) (Opened, error) {
-	scheme, rest, _ := strings.Cut(opts.URL, "://")
-	switch scheme {
-	case "redis", "rediss":
+	if !strings.HasPrefix(opts.URL, memoryURL) {
 		return OpenRedis(opts)
-	case "memory":
-		if rest != "" || opts.hasFiles() {
-			return nil, errors.New("the store memory:// takes neither an address nor certificates")
-		}
-		return NewMemory(time.Now), nil
 	}
-	if !strings.Contains(opts.URL, "://") || strings.ContainsAny(scheme, "@:/") {
-		scheme = "" // it may be anything, even a password
+	if _, err := CheckURL(opts.URL); err != nil {
+		return nil, fmt.Errorf("the store's URL %w", err)
 	}
-	return nil, fmt.Errorf("the scheme %q of the store's URL is none of redis://, rediss:// and memory://", scheme)
+	if opts.hasFiles() {
+		return nil, errors.New("the store memory:// takes no certificates")
+	}
+	return NewMemory(time.Now), nil
 }

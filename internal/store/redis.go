@@ -9,10 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/url"
 	"os"
-	"strings"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -23,26 +23,45 @@ import (
 
 // RedisOptions say where Redis is.
 type RedisOptions struct {
-	// URL is redis:// or rediss://, with user:password@, host:port and /db as
-	// needed. What go-redis takes behind a ? is accepted, and has no effect:
-	// what it could change keeps a request within its deadline.
+	// URL is redis://, rediss:// or unix:// for one Redis; redis+sentinel:// for
+	// the primary that Sentinels name; redis+cluster:// for a Cluster, of which
+	// some nodes are named; rediss+sentinel:// and rediss+cluster:// with TLS. See
+	// parseURL for what comes after.
 	URL string
+	// Password is that of Redis, where the URL holds none.
+	Password string
+	// SentinelUser and SentinelPassword are for the Sentinels, which have their
+	// own; both empty: they want none.
+	SentinelUser, SentinelPassword string
+	// Prefix begins each key (see CheckPrefix); empty: DefaultPrefix.
+	Prefix string
+	// ClientName is what CLIENT LIST shows; empty: "authsvc".
+	ClientName string
 	// CAFile has the certificates (PEM) to check that of Redis with, instead
-	// of the system's; CertFile and KeyFile are what authsvc shows. rediss:// only.
+	// of the system's; CertFile and KeyFile are what authsvc shows. TLS only.
 	CAFile, CertFile, KeyFile string
 	// Timeout is the deadline of a request; no single read or write takes
 	// longer, nor longer than 100 ms.
 	Timeout time.Duration
+	// OnReach, which may be nil, is told that a Redis is away, by the error it
+	// failed with, that it is back, by nil, or that another has taken its place,
+	// by ErrReplaced; and since when it was away. It is called from goroutines of
+	// the store.
+	OnReach func(node string, err error, since time.Time)
 }
 
 func (o *RedisOptions) hasFiles() bool { return o.CAFile != "" || o.CertFile != "" || o.KeyFile != "" }
 
-const (
-	keyPrefix = "authsvc:g:"
+// DefaultPrefix begins each key that authsvc has in Redis.
+const DefaultPrefix = "authsvc:"
 
+const (
 	maxIO       = 100 * time.Millisecond // of one read or write, so that a request has time for another
 	dialTimeout = 500 * time.Millisecond
-	poolSize    = 10
+	// poolSize bounds the connections to one Redis, of which a few are in use at a
+	// time. go-redis also counts failed dials up to it, and then dials only once
+	// a second: it is large so that Redis is found as soon as it is back.
+	poolSize = 100
 	// queueLimit bounds the commands that wait for a Redis that is slow. A
 	// command in the queue does not heed its context; its caller does.
 	queueLimit = 10_000
@@ -64,61 +83,150 @@ type quiet struct{}
 // Printf writes nothing.
 func (quiet) Printf(context.Context, string, ...any) {}
 
-// Redis keeps each record under one key of a Redis, 7.0 or later. It is safe for
-// concurrent use.
+// Redis keeps each record under one key of a Redis, 7.0 or later: one server, the
+// primary that Sentinels name, or a Cluster. It is safe for concurrent use.
 //
-// Commands of concurrent callers are sent together (auto-pipelining). Such a
-// command cannot be taken back: a caller who gives up leaves it behind, and it may
-// still be done. So all but Create are safe to repeat, and Swap carries a time
-// after which it does nothing.
+// Commands of concurrent callers for one primary are sent together
+// (auto-pipelining). Such a command cannot be taken back: a caller who gives up
+// leaves it behind, and it may still be done. So all but Create are safe to
+// repeat, and Swap carries a time after which it does nothing.
 type Redis struct {
-	client *redis.Client
-	pipe   *redis.AutoPipeliner
+	client  redis.UniversalClient
+	cluster *redis.ClusterClient // client, if it is one; else nil
+	prefix  string
+	limit   int // of each queue
+	onReach func(node string, err error, since time.Time)
+
+	only  *node    // where there is no Cluster
+	nodes sync.Map // *redis.Client to *node, of a Cluster
+	// layout is whether it could be learnt which node of a Cluster has which
+	// slots.
+	layout *reach
+
+	mu    sync.Mutex // of starting tasks
+	life  context.Context
+	end   context.CancelFunc // of life
+	tasks sync.WaitGroup
 }
 
 var _ Opened = (*Redis)(nil)
 
+// node is one primary, or who stands for it.
+type node struct {
+	client *redis.Client
+	pipe   *redis.AutoPipeliner
+	reach  reach
+	missed atomic.Pointer[string] // of a Cluster: a key that a call failed for
+}
+
 // OpenRedis returns a store in a Redis, without connecting to it.
 func OpenRedis(opts RedisOptions) (*Redis, error) {
-	o, err := clientOptions(opts)
+	t, err := parseURL(opts.URL)
+	if err != nil {
+		return nil, fmt.Errorf("the store's URL %w", err)
+	}
+	o, err := clientOptions(t, opts)
 	if err != nil {
 		return nil, err
 	}
-	return newRedis(o, queueLimit)
+	return newRedis(t, o, opts, queueLimit)
 }
 
-func newRedis(o *redis.Options, limit int) (*Redis, error) {
+func newRedis(t target, o *redis.UniversalOptions, opts RedisOptions, limit int) (*Redis, error) {
 	silence()
-	client := redis.NewClient(o)
-	pipe, err := client.AsyncAutoPipelineWithOptions(&redis.AutoPipelineOptions{MaxQueuedCommands: limit})
+	r := &Redis{prefix: opts.Prefix, limit: limit, onReach: opts.OnReach}
+	if r.prefix == "" {
+		r.prefix = DefaultPrefix
+	}
+	if err := CheckPrefix(r.prefix); err != nil {
+		return nil, fmt.Errorf("the prefix of the store's keys %w", err)
+	}
+	r.life, r.end = context.WithCancel(context.Background())
+	var one *redis.Client
+	name := "the primary"
+	switch t.topology {
+	case cluster:
+		c := o.Cluster()
+		c.DisableRoutingPolicies = true // each command of ours is for the primary of its key
+		r.cluster = redis.NewClusterClient(c)
+		r.client = r.cluster
+		r.layout = &reach{run: r.run, changed: r.changed("the Cluster"), probe: func(ctx context.Context) error {
+			_, err := r.cluster.MasterForKey(ctx, r.prefix)
+			return err
+		}}
+		return r, nil
+	case sentinel:
+		one, name = redis.NewFailoverClient(o.Failover()), "the primary of "+t.primary
+	default:
+		one = redis.NewClient(o.Simple())
+	}
+	r.client = one
+	var err error
+	if r.only, err = r.newNode(one, name); err != nil {
+		_ = r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Redis) newNode(c *redis.Client, name string) (*node, error) {
+	pipe, err := c.AsyncAutoPipelineWithOptions(&redis.AutoPipelineOptions{MaxQueuedCommands: r.limit})
 	if err != nil {
-		_ = client.Close()
 		return nil, fmt.Errorf("setting up Redis: %w", err)
 	}
-	return &Redis{client: client, pipe: pipe}, nil
+	n := &node{client: c, pipe: pipe}
+	n.reach.run, n.reach.changed = r.run, r.changed(name)
+	n.reach.probe = func(ctx context.Context) error {
+		if key := n.missed.Load(); key != nil {
+			r.cluster.ReloadState(ctx)
+			if now, err := r.cluster.MasterForKey(ctx, *key); err == nil && now != c {
+				return ErrReplaced
+			}
+		}
+		// Any answer will do. It goes the way of all commands.
+		if err := pipe.Submit(ctx, redis.NewCmd(ctx, "TIME")).WaitContext(ctx); isConnectionError(err) {
+			return err
+		}
+		return nil
+	}
+	return n, nil
 }
 
-func clientOptions(opts RedisOptions) (*redis.Options, error) {
-	u, err := parseURL(opts.URL)
-	if err != nil {
-		return nil, err
+func (r *Redis) changed(node string) func(error, time.Time) {
+	return func(err error, since time.Time) {
+		if r.onReach != nil {
+			r.onReach(node, err, since)
+		}
 	}
-	if u.TLSConfig == nil && opts.hasFiles() {
-		return nil, errors.New("certificates are given for a store that is not asked for TLS: its URL is redis://, not rediss://")
+}
+
+func clientOptions(t target, opts RedisOptions) (*redis.UniversalOptions, error) {
+	if !t.tls && opts.hasFiles() {
+		return nil, errors.New("certificates are given for a store that is not asked for TLS: its URL begins with redis, not rediss")
 	}
-	if u.TLSConfig != nil {
-		if err := loadFiles(u.TLSConfig, opts); err != nil {
+	var secure *tls.Config
+	if t.tls {
+		secure = &tls.Config{MinVersion: tls.VersionTLS12}
+		if err := loadFiles(secure, opts); err != nil {
 			return nil, err
 		}
+	}
+	if t.password == "" {
+		t.password = opts.Password
 	}
 	each := maxIO
 	if opts.Timeout > 0 {
 		each = min(each, opts.Timeout)
 	}
-	return &redis.Options{
-		Network: u.Network, Addr: u.Addr, Username: u.Username, Password: u.Password, DB: u.DB, TLSConfig: u.TLSConfig,
+	name := opts.ClientName
+	if name == "" {
+		name = "authsvc"
+	}
+	o := &redis.UniversalOptions{
+		Addrs: t.addrs, MasterName: t.primary, DB: t.db, TLSConfig: secure,
+		Username: t.user, Password: t.password, SentinelUsername: opts.SentinelUser, SentinelPassword: opts.SentinelPassword,
 
-		ClientName:      "authsvc",
+		ClientName:      name,
 		DisableIdentity: true, // a round trip less on each connection
 		// A command whose reply was lost may have been done. Only its
 		// owner, below, knows whether it can be sent again.
@@ -130,30 +238,31 @@ func clientOptions(opts RedisOptions) (*redis.Options, error) {
 		WriteTimeout:          each,
 		PoolTimeout:           each,
 		PoolSize:              poolSize,
+		PipelinePoolSize:      poolSize,
 		// They would relax the timeouts while a managed Redis is upgraded.
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	}, nil
-}
-
-// parseURL takes what says where Redis is from a URL. Its errors hold no part of
-// the URL that could be a piece of a password in disguise: one with a / # or ?
-// that was not percent-encoded ends up in the port, the path or the query.
-func parseURL(raw string) (*redis.Options, error) {
-	const hint = "in the user and the password, percent-encode what is not a letter or a digit"
-	u, err := url.Parse(raw)
-	if err != nil || (u.Scheme != "redis" && u.Scheme != "rediss") || u.Opaque != "" || u.Fragment != "" ||
-		strings.Contains(u.EscapedPath()+u.RawQuery, "@") {
-		return nil, errors.New("the store's URL is not of the form redis://user:password@host:port/db, or rediss://; " + hint)
 	}
-	if u.Query().Has("skip_verify") {
-		return nil, errors.New("the store's URL asks for skip_verify, which makes TLS useless; give the CA of Redis instead")
-	}
-	o, err := redis.ParseURL(raw)
-	if err != nil {
-		return nil, fmt.Errorf("the store's URL: %w", err) // of the path or the query, which are no secrets
+	if t.topology != cluster { // a replica of a Cluster sends its callers on
+		o.OnConnect = refuseReplica
 	}
 	return o, nil
 }
+
+// refuseReplica lets no connection be used that leads to a replica: it would
+// answer reads with what was true a while ago, and a token that was revoked since
+// would pass. A connection can end up there in a failover.
+func refuseReplica(ctx context.Context, c *redis.Conn) error {
+	reply, err := c.Do(ctx, "ROLE").Slice()
+	if err != nil {
+		return fmt.Errorf("asking for the role of Redis: %w", err)
+	}
+	if len(reply) > 0 && (reply[0] == "master" || reply[0] == "sentinel") { // go-redis uses this for the Sentinels, too
+		return nil
+	}
+	return errReplica
+}
+
+var errReplica = errors.New("this Redis is a replica, which may lag behind; the store must be the primary")
 
 func loadFiles(c *tls.Config, opts RedisOptions) error {
 	if opts.CAFile != "" {
@@ -177,11 +286,28 @@ func loadFiles(c *tls.Config, opts RedisOptions) error {
 }
 
 // Close sends what is queued, if Redis is in reach, and ends the connections.
-func (r *Redis) Close() error { return r.client.Close() }
+func (r *Redis) Close() error {
+	r.mu.Lock()
+	r.end()
+	r.mu.Unlock()
+	err := r.client.Close()
+	r.tasks.Wait()
+	return err
+}
+
+// run runs a task until Close.
+func (r *Redis) run(task func(context.Context)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.life.Err() == nil {
+		r.tasks.Go(func() { task(r.life) })
+	}
+}
 
 // Create is token.Store's.
 func (r *Redis) Create(ctx context.Context, id token.GrantID, record []byte, expireAt time.Time) error {
-	reply, err := r.once(ctx, "SET", key(id), record, "NX", "PXAT", millis(expireAt))
+	key := r.key(id)
+	reply, err := r.once(ctx, key, "SET", key, record, "NX", "PXAT", millis(expireAt))
 	switch {
 	case errors.Is(err, redis.Nil):
 		return token.ErrExists
@@ -193,7 +319,8 @@ func (r *Redis) Create(ctx context.Context, id token.GrantID, record []byte, exp
 
 // Get is token.Store's.
 func (r *Redis) Get(ctx context.Context, id token.GrantID) ([]byte, error) {
-	reply, err := r.repeated(ctx, "GET", key(id))
+	key := r.key(id)
+	reply, err := r.repeated(ctx, key, "GET", key)
 	record, ok := reply.(string)
 	switch {
 	case errors.Is(err, redis.Nil):
@@ -206,11 +333,12 @@ func (r *Redis) Get(ctx context.Context, id token.GrantID) ([]byte, error) {
 
 // Swap is token.Store's.
 func (r *Redis) Swap(ctx context.Context, id token.GrantID, was, next []byte, expireAt, notAfter time.Time) error {
-	args := []any{"EVALSHA", swapSHA, 1, key(id), was, next, millis(expireAt), notAfter.UnixMicro()}
-	reply, err := r.repeated(ctx, args...)
+	key := r.key(id)
+	args := []any{"EVALSHA", swapSHA, 1, key, was, next, millis(expireAt), notAfter.UnixMicro()}
+	reply, err := r.repeated(ctx, key, args...)
 	if redis.HasErrorPrefix(err, "NOSCRIPT") { // a Redis that is new, or forgot; it did nothing
 		args[0], args[1] = "EVAL", swapSource
-		reply, err = r.repeated(ctx, args...)
+		reply, err = r.repeated(ctx, key, args...)
 	}
 	switch {
 	case err == nil && reply == "swapped":
@@ -225,54 +353,195 @@ func (r *Redis) Swap(ctx context.Context, id token.GrantID, was, next []byte, ex
 
 // Delete is token.Store's.
 func (r *Redis) Delete(ctx context.Context, id token.GrantID) error {
-	reply, err := r.repeated(ctx, "DEL", key(id))
+	key := r.key(id)
+	reply, err := r.repeated(ctx, key, "DEL", key)
 	if _, ok := reply.(int64); ok && err == nil {
 		return nil
 	}
 	return unavailable(reply, err)
 }
 
-// Now is token.Store's. It goes over a connection of its own, past the queue, and
-// is not repeated: its caller takes half of the round trip off.
+// timeSource asks for the time in a script, because Redis refuses scripts for as
+// long as it does not serve: while it loads its data, for instance.
+const timeSource = "return redis.call('TIME')"
+
+// Now is token.Store's. It goes over a connection of its own, past the queue and
+// the breaker, and is not repeated: its caller takes half of the round trip off.
+//
+// In a Cluster it is the time of the primary that has the slot of the prefix, so
+// that all processes ask the same one; while that is away, of any other.
 func (r *Redis) Now(ctx context.Context) (time.Time, error) {
 	if err := ctx.Err(); err != nil {
 		return time.Time{}, unavailable(nil, err)
 	}
-	now, err := r.client.Time(ctx).Result()
+	n, err := r.nodeOf(ctx, r.prefix)
 	if err != nil {
 		return time.Time{}, unavailable(nil, err)
 	}
-	return now, nil
+	var t time.Time
+	if err = errAway; r.cluster == nil || n.reach.allows() {
+		t, err = now(ctx, n.client)
+		r.note(n, r.prefix, err)
+	}
+	if err != nil && !isAnswer(err) && r.cluster != nil {
+		t, err = r.nowElsewhere(ctx, n.client)
+	}
+	if err != nil {
+		return time.Time{}, unavailable(nil, err)
+	}
+	return t, nil
 }
 
-// once queues a command and waits for its reply, or for ctx to end.
-func (r *Redis) once(ctx context.Context, args ...any) (any, error) {
+// nowElsewhere is the time of any primary but one.
+func (r *Redis) nowElsewhere(ctx context.Context, away *redis.Client) (found time.Time, err error) {
+	var mu sync.Mutex
+	err = r.eachPrimary(ctx, func(ctx context.Context, c *redis.Client) error {
+		if c == away {
+			return nil
+		}
+		t, err := now(ctx, c)
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil {
+			found = t
+		}
+		return err
+	})
+	if !found.IsZero() {
+		return found, nil
+	}
+	if err == nil {
+		err = errAway // there is no other
+	}
+	return found, err
+}
+
+func now(ctx context.Context, c *redis.Client) (time.Time, error) {
+	reply, err := c.Eval(ctx, timeSource, nil).StringSlice()
+	if err != nil {
+		return time.Time{}, err
+	}
+	if len(reply) == 2 {
+		seconds, err1 := strconv.ParseInt(reply[0], 10, 64)
+		micros, err2 := strconv.ParseInt(reply[1], 10, 64)
+		if err1 == nil && err2 == nil {
+			return time.Unix(seconds, micros*int64(time.Microsecond)), nil
+		}
+	}
+	return time.Time{}, errors.New("Redis answered TIME with something else")
+}
+
+// eachPrimary calls f for each primary, at the same time.
+func (r *Redis) eachPrimary(ctx context.Context, f func(context.Context, *redis.Client) error) error {
+	if r.cluster != nil {
+		return r.cluster.ForEachMaster(ctx, f)
+	}
+	return f(ctx, r.only.client)
+}
+
+// nodeOf is the primary that has a key, or whoever is thought to.
+func (r *Redis) nodeOf(ctx context.Context, key string) (*node, error) {
+	if r.cluster == nil {
+		return r.only, nil
+	}
+	if !r.layout.allows() {
+		return nil, errAway
+	}
+	c, err := r.cluster.MasterForKey(ctx, key)
+	if err != nil {
+		if isConnectionError(err) {
+			r.layout.failed(err)
+		}
+		return nil, err
+	}
+	r.layout.succeeded()
+	if n, ok := r.nodes.Load(c); ok {
+		return n.(*node), nil
+	}
+	n, err := r.newNode(c, c.Options().Addr)
+	if err != nil {
+		return nil, err
+	}
+	kept, _ := r.nodes.LoadOrStore(c, n) // the pipeline is the client's, and the same
+	return kept.(*node), nil
+}
+
+// once queues a command for the primary of a key and waits for its reply, or for
+// ctx to end.
+func (r *Redis) once(ctx context.Context, key string, args ...any) (any, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	cmd := redis.NewCmd(ctx, args...)
-	if err := r.pipe.Submit(ctx, cmd).WaitContext(ctx); err != nil {
-		return nil, err // and leave cmd alone: it may still be written to
+	n, err := r.nodeOf(ctx, key)
+	if err != nil {
+		return nil, err
 	}
-	return cmd.Val(), nil
+	if !n.reach.allows() {
+		return nil, errAway
+	}
+	cmd := redis.NewCmd(ctx, args...)
+	err = n.pipe.Submit(ctx, cmd).WaitContext(ctx)
+	r.note(n, key, err)
+	if err == nil {
+		return cmd.Val(), nil
+	}
+	if r.cluster != nil && isRedirection(err) { // the slot is elsewhere, or on its way
+		moved := sentOnce{redis.NewCmd(ctx, args...)}
+		if err = r.cluster.Process(ctx, moved); err == nil {
+			return moved.Val(), nil
+		}
+	}
+	return nil, err // and leave cmd alone: it may still be written to
+}
+
+// sentOnce is a command that go-redis follows to another node, but sends to no
+// node twice.
+type sentOnce struct{ *redis.Cmd }
+
+// NoRetry is redis.Cmder's.
+func (sentOnce) NoRetry() bool { return true }
+
+// note keeps what a call for a key says of the reach of its node.
+func (r *Redis) note(n *node, key string, err error) {
+	switch {
+	case err == nil || isAnswer(err):
+		n.reach.succeeded()
+	case isConnectionError(err):
+		if r.cluster != nil {
+			n.missed.Store(&key)
+		}
+		n.reach.failed(err)
+	}
 }
 
 // repeated is once, and again where the connection failed: the command may have
 // been done, or not, so it must be one that is safe to repeat.
-func (r *Redis) repeated(ctx context.Context, args ...any) (any, error) {
+func (r *Redis) repeated(ctx context.Context, key string, args ...any) (any, error) {
 	for n := 0; ; n++ {
-		reply, err := r.once(ctx, args...)
-		if err == nil || n == repeats || !isConnectionError(err) || !pause(ctx) {
+		reply, err := r.once(ctx, key, args...)
+		if n == repeats || !isConnectionError(err) || !pause(ctx) {
 			return reply, err
 		}
 	}
 }
 
-// isConnectionError tells an error on the way from an answer of Redis, and from
-// our own refusal to queue any more.
-func isConnectionError(err error) bool {
+// isAnswer tells an answer of Redis from an error on the way.
+func isAnswer(err error) bool {
 	var answer redis.Error
-	return !errors.As(err, &answer) && !errors.Is(err, redis.ErrAutoPipelineQueueFull) && !errors.Is(err, redis.ErrClosed)
+	return errors.As(err, &answer)
+}
+
+// isConnectionError tells an error on the way from an answer of Redis, and from
+// our own refusal to ask it.
+func isConnectionError(err error) bool {
+	return err != nil && !isAnswer(err) && !errors.Is(err, errAway) &&
+		!errors.Is(err, redis.ErrAutoPipelineQueueFull) && !errors.Is(err, redis.ErrClosed)
+}
+
+func isRedirection(err error) bool {
+	_, moved := redis.IsMovedError(err)
+	_, ask := redis.IsAskError(err)
+	return moved || ask
 }
 
 // pause waits a few milliseconds, not all callers the same, and tells whether ctx
@@ -295,7 +564,9 @@ func unavailable(reply any, err error) error {
 	return fmt.Errorf("%w: %w", token.ErrUnavailable, err)
 }
 
-func key(id token.GrantID) string { return keyPrefix + base64.RawURLEncoding.EncodeToString(id[:]) }
+func (r *Redis) key(id token.GrantID) string {
+	return r.prefix + "g:" + base64.RawURLEncoding.EncodeToString(id[:])
+}
 
 // millis is a time for PXAT, which takes none before 1970.
 func millis(t time.Time) int64 { return max(1, t.UnixMilli()) }
