@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -22,8 +24,8 @@ import (
 )
 
 // patience bounds every wait of this package. It is long because a wait that
-// succeeds does not use it.
-const patience = 20 * time.Second
+// succeeds does not use it, and a failover that goes wrong is tried again.
+const patience = time.Minute
 
 // Server is a redis-server process of the test's own, on a free loopback port.
 // It ends with the test.
@@ -34,10 +36,14 @@ type Server struct {
 	addr     string
 	tlsAddr  string
 	password string
+	proxy    *Proxy // whose address its topology gives out in place of its own
+	busPort  string // of a node of a cluster
+	ready    func() // is called each time that it has started
 
 	admin *redis.Client
 	cmd   *exec.Cmd
 	ended chan struct{} // closed once cmd was waited for
+	dead  atomic.Bool   // the same, for other goroutines than that of the test
 }
 
 // Start starts a redis-server that keeps nothing on disk, with these arguments
@@ -46,25 +52,67 @@ type Server struct {
 // It never skips: a test that is silently left out proves nothing.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	return start(t, nil, args)
+	return start(t, passwordIn(args), func(s *Server, port string) []string {
+		return append(s.settings(port), args...)
+	})
 }
 
 // StartTLS is Start with a second port that speaks TLS and asks for a client
 // certificate.
 func StartTLS(t testing.TB, c *Certs, args ...string) *Server {
 	t.Helper()
-	return start(t, c, args)
+	return start(t, passwordIn(args), func(s *Server, port string) []string {
+		tlsPort := freePort(t)
+		s.tlsAddr = net.JoinHostPort("127.0.0.1", tlsPort)
+		return append(append(s.settings(port), "--tls-port", tlsPort,
+			"--tls-cert-file", c.ServerCertFile, "--tls-key-file", c.ServerKeyFile, "--tls-ca-cert-file", c.CAFile), args...)
+	})
 }
 
-func start(t testing.TB, certs *Certs, args []string) *Server {
+func passwordIn(args []string) string {
+	if i := slices.Index(args, "--requirepass"); i >= 0 {
+		return args[i+1]
+	}
+	return ""
+}
+
+// settings are the arguments of every server that holds data. Without compression
+// a dump shows every secret that is in it.
+func (s *Server) settings(port string) []string {
+	return append(s.place(port), "--save", "", "--appendonly", "no", "--rdbcompression", "no")
+}
+
+// place are the arguments of every server.
+func (s *Server) place(port string) []string {
+	return []string{"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--logfile", "redis.log"}
+}
+
+// inFile writes arguments to a configuration file, for a server that itself writes
+// there what it must know when it starts again.
+func (s *Server) inFile(args []string) string {
+	s.t.Helper()
+	var lines strings.Builder
+	for _, arg := range args {
+		if name, ok := strings.CutPrefix(arg, "--"); ok {
+			lines.WriteString("\n" + name)
+		} else {
+			fmt.Fprintf(&lines, " %q", arg)
+		}
+	}
+	file := filepath.Join(s.dir, "redis.conf")
+	if err := os.WriteFile(file, []byte(lines.String()+"\n"), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return file
+}
+
+// start starts a server on a port that is free, with the arguments for that port.
+func start(t testing.TB, password string, args func(s *Server, port string) []string) *Server {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Fatal("redis-server is not installed; 'make test' installs it")
 	}
-	s := &Server{t: t, dir: t.TempDir()}
-	if i := slices.Index(args, "--requirepass"); i >= 0 {
-		s.password = args[i+1]
-	}
+	s := &Server{t: t, dir: t.TempDir(), password: password, ready: func() {}}
 	t.Cleanup(func() {
 		if s.admin != nil {
 			_ = s.admin.Close()
@@ -75,19 +123,13 @@ func start(t testing.TB, certs *Certs, args []string) *Server {
 	for range 5 {
 		port := freePort(t)
 		s.addr = net.JoinHostPort("127.0.0.1", port)
-		// Without compression a dump shows every secret that is in it.
-		s.args = []string{
-			"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--logfile", "redis.log",
-			"--save", "", "--appendonly", "no", "--rdbcompression", "no",
-		}
-		if certs != nil {
-			port := freePort(t)
-			s.tlsAddr = net.JoinHostPort("127.0.0.1", port)
-			s.args = append(s.args, "--tls-port", port,
-				"--tls-cert-file", certs.ServerCertFile, "--tls-key-file", certs.ServerKeyFile, "--tls-ca-cert-file", certs.CAFile)
-		}
-		s.args = append(s.args, args...)
+		s.args = args(s, port)
 		if s.launch() {
+			s.admin = redis.NewClient(&redis.Options{
+				Addr: s.addr, Password: password, DisableIdentity: true, ContextTimeoutEnabled: true,
+				MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+			})
+			s.ready()
 			return s
 		}
 	}
@@ -116,8 +158,10 @@ func (s *Server) launch() bool {
 	}
 	cmd, ended := s.cmd, make(chan struct{})
 	s.ended = ended
+	s.dead.Store(false)
 	go func() {
 		_ = cmd.Wait()
+		s.dead.Store(true)
 		close(ended)
 	}()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
@@ -203,7 +247,8 @@ func (s *Server) signal(sig syscall.Signal) {
 	}
 }
 
-// Kill ends the process at once, paused or not. Its data are gone.
+// Kill ends the process at once, paused or not. Its data are gone, but for what its
+// arguments have it keep on disk (--appendonly yes).
 func (s *Server) Kill() {
 	if s.cmd == nil || s.cmd.Process == nil {
 		return
@@ -218,25 +263,62 @@ func (s *Server) Kill() {
 	<-s.ended
 }
 
-// Restart starts the process again on the same port, ending it first if need be.
+// Restart starts the process again on the same port and in the same directory,
+// ending it first if need be. A server of a topology takes up where it ended, and
+// learns from the others what happened meanwhile.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Kill()
-	if !s.launch() {
-		s.t.Fatal("redis-server does not start again on the same port")
-	}
+	Eventually(s.t, "redis-server to start again on the same port", s.launch)
+	s.ready()
 }
 
 // Client is a client of the test's own, past every proxy. It is closed with the
 // server.
-func (s *Server) Client() *redis.Client {
-	if s.admin == nil {
-		s.admin = redis.NewClient(&redis.Options{
-			Addr: s.addr, Password: s.password, DisableIdentity: true,
-			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-		})
+func (s *Server) Client() *redis.Client { return s.admin }
+
+// do runs a command that must succeed.
+func (s *Server) do(args ...any) *redis.Cmd {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := s.Client().Do(ctx, args...)
+	if err := cmd.Err(); err != nil {
+		s.t.Fatalf("%v: %v", args, err)
 	}
-	return s.admin
+	return cmd
+}
+
+// ask is do for a server that may be dead or paused, and waits a second. A paused
+// one runs the command once it goes on.
+func (s *Server) ask(args ...any) *redis.Cmd {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if s.dead.Load() {
+		cmd := redis.NewCmd(ctx, args...)
+		cmd.SetErr(errors.New("the server is dead"))
+		return cmd
+	}
+	return s.Client().Do(ctx, args...)
+}
+
+// askAll asks all at once.
+func askAll(servers []*Server, args ...any) []*redis.Cmd {
+	cmds := make([]*redis.Cmd, len(servers))
+	var wg sync.WaitGroup
+	for i, s := range servers {
+		wg.Go(func() { cmds[i] = s.ask(args...) })
+	}
+	wg.Wait()
+	return cmds
+}
+
+// known is the address by which its topology knows the server.
+func (s *Server) known() string {
+	if s.proxy != nil {
+		return s.proxy.Addr()
+	}
+	return s.addr
 }
 
 // Calls tells how often the server has run a command since it started, by itself
@@ -268,19 +350,34 @@ type Record struct {
 	Value []byte // as DUMP has it, uncompressed: the bytes of every string are in it
 }
 
-// Dump reads every key of every database.
+// Dump reads every key of every database, of a node of a cluster also those of a
+// slot that is on its way to it.
 func (s *Server) Dump() []Record {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn := s.Client().Conn()
 	defer conn.Close()
-	var all []Record
-	for db := range 16 {
-		if err := conn.Select(ctx, db).Err(); err != nil {
-			s.t.Fatalf("SELECT %d: %v", db, err)
+	do := func(args ...any) {
+		s.t.Helper()
+		if err := conn.Do(ctx, args...).Err(); err != nil {
+			s.t.Fatalf("%v: %v", args, err)
 		}
-		for keys := conn.Scan(ctx, 0, "*", 1000).Iterator(); keys.Next(ctx); {
+	}
+	dbs := 16
+	if s.busPort != "" {
+		dbs = 1
+		do("READONLY") // so that a replica shows what it has
+		defer do("READWRITE")
+	}
+	var all []Record
+	for db := range dbs {
+		do("SELECT", db)
+		keys := conn.Scan(ctx, 0, "*", 1000).Iterator()
+		for keys.Next(ctx) {
+			if s.busPort != "" {
+				do("ASKING")
+			}
 			value, err := conn.Dump(ctx, keys.Val()).Bytes()
 			if errors.Is(err, redis.Nil) {
 				continue // expired meanwhile
@@ -290,17 +387,19 @@ func (s *Server) Dump() []Record {
 			}
 			all = append(all, Record{DB: db, Key: keys.Val(), Value: value})
 		}
+		if err := keys.Err(); err != nil {
+			s.t.Fatalf("SCAN: %v", err)
+		}
 	}
-	if err := conn.Select(ctx, 0).Err(); err != nil { // the connection goes back to its pool
-		s.t.Fatalf("SELECT 0: %v", err)
-	}
+	do("SELECT", 0) // the connection goes back to its pool
 	return all
 }
 
-// Eventually waits until a condition holds; what names it.
+// Eventually waits until a condition holds; what names it. The longer it waits, the
+// less often it looks.
 func Eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for start := time.Now(); time.Since(start) < patience; time.Sleep(min(2*time.Millisecond+time.Since(start)/50, 50*time.Millisecond)) {
 		if holds() {
 			return
 		}

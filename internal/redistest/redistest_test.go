@@ -7,7 +7,32 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// put writes a key on a server, and waits until some replicas have it.
+func put(t *testing.T, s *Server, key string, replicas int) {
+	t.Helper()
+	conn := s.Client().Conn()
+	defer conn.Close()
+	if err := conn.Set(t.Context(), key, "value", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	Eventually(t, "the replicas to have a key", func() bool {
+		n, err := conn.Wait(t.Context(), replicas, 0).Result()
+		return err == nil && int(n) >= replicas
+	})
+}
+
+// has tells whether a server has a key.
+func has(s *Server, key string) bool {
+	for _, r := range s.Dump() {
+		if r.Key == key && bytes.Contains(r.Value, []byte("value")) {
+			return true
+		}
+	}
+	return false
+}
+
 func TestServer(t *testing.T) {
+	t.Parallel()
 	s := Start(t, "--requirepass", "secret")
 	opts, err := redis.ParseURL(s.URL())
 	if err != nil {
@@ -45,7 +70,19 @@ func TestServer(t *testing.T) {
 	s.Pause() // and leaves it so to the cleanup
 }
 
+func TestServerKeepsWhatIsOnDisk(t *testing.T) {
+	t.Parallel()
+	s := Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	put(t, s, "key", 0)
+	s.Kill()
+	s.Restart()
+	if !has(s, "key") {
+		t.Error("the key is lost")
+	}
+}
+
 func TestProxy(t *testing.T) {
+	t.Parallel()
 	s := Start(t)
 	p := NewProxy(t, s.Addr())
 	opts, err := redis.ParseURL(p.URL() + "?max_retries=-1")
