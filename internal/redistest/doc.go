@@ -1,3 +1,4 @@
-// Package redistest owns a real redis-server for a test, and the faults between
-// it and a client. Only tests import it.
+// Package redistest owns real redis-servers for a test, and the faults of them and
+// between them and a client: one server, a primary with replicas and Sentinels, a
+// cluster. Only tests import it.
 package redistest
