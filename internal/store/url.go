@@ -59,17 +59,15 @@ func parseURL(raw string) (target, error) {
 	if !ok {
 		return target{}, errScheme
 	}
-	malformed := func(why string) (target, error) {
-		return target{}, errors.New("must be of the form " + s.form + why)
-	}
+	malformed := func(why string) error { return errors.New("must be of the form " + s.form + why) }
 	const encode = "; in the user and the password, percent-encode what is not a letter or a digit"
 	if strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r > '~' || r == '#' }) {
-		return malformed(encode)
+		return target{}, malformed(encode)
 	}
 	rest, query, _ := strings.Cut(rest, "?")
 	authority, path, _ := strings.Cut(rest, "/")
 	if strings.Contains(path+query, "@") {
-		return malformed(encode)
+		return target{}, malformed(encode)
 	}
 	t := target{topology: s.topology, tls: s.tls}
 	hosts := authority
@@ -79,7 +77,7 @@ func parseURL(raw string) (target, error) {
 		t.user, err1 = url.PathUnescape(user)
 		t.password, err2 = url.PathUnescape(password)
 		if err1 != nil || err2 != nil || strings.Contains(authority[:at], "@") {
-			return malformed(encode)
+			return target{}, malformed(encode)
 		}
 		hosts = authority[at+1:]
 	}
@@ -88,13 +86,13 @@ func parseURL(raw string) (target, error) {
 	switch {
 	case scheme == "unix":
 		if hosts != "" || path == "" {
-			return malformed("")
+			return target{}, malformed("")
 		}
 		t.addrs = []string{"/" + path}
 	case s.topology == sentinel:
 		t.primary, db, _ = strings.Cut(path, "/")
 		if t.primary == "" {
-			return malformed(": the name of the primary is missing")
+			return target{}, malformed(": the name of the primary is missing")
 		}
 	default:
 		db = path
@@ -103,30 +101,30 @@ func parseURL(raw string) (target, error) {
 		for host := range strings.SplitSeq(hosts, ",") {
 			addr, ok := address(host, s.port)
 			if !ok {
-				return malformed(encode)
+				return target{}, malformed(encode)
 			}
 			t.addrs = append(t.addrs, addr)
 		}
 		if s.topology == single && len(t.addrs) > 1 {
-			return malformed(": several hosts are for redis+sentinel:// and redis+cluster://")
+			return target{}, malformed(": several hosts are for redis+sentinel:// and redis+cluster://")
 		}
 	}
 	if query != "" {
 		value, ok := strings.CutPrefix(query, "db=")
 		if !ok || s.topology != single || db != "" {
-			return malformed(": it takes no settings behind a ?, but the database of unix:// (?db=0)")
+			return target{}, malformed(": it takes no settings behind a ?, but the database of unix:// (?db=0)")
 		}
 		db = value
 	}
 	if db != "" {
 		n, err := strconv.Atoi(db)
 		if err != nil || n < 0 {
-			return malformed(": the database is a number from 0")
+			return target{}, malformed(": the database is a number from 0")
 		}
 		t.db = n
 	}
 	if t.topology == cluster && t.db != 0 {
-		return malformed(": a Cluster has database 0 only")
+		return target{}, malformed(": a Cluster has database 0 only")
 	}
 	return t, nil
 }
