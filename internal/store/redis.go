@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,11 +92,12 @@ func (quiet) Printf(context.Context, string, ...any) {}
 // leaves it behind, and it may still be done. So all but Create are safe to
 // repeat, and Swap carries a time after which it does nothing.
 type Redis struct {
-	client  redis.UniversalClient
-	cluster *redis.ClusterClient // client, if it is one; else nil
-	prefix  string
-	limit   int // of each queue
-	onReach func(node string, err error, since time.Time)
+	client   redis.UniversalClient
+	cluster  *redis.ClusterClient // client, if it is one; else nil
+	sentinel bool                 // Sentinels name the primary
+	prefix   string
+	limit    int // of each queue
+	onReach  func(node string, err error, since time.Time)
 
 	only  *node    // where there is no Cluster
 	nodes sync.Map // *redis.Client to *node, of a Cluster
@@ -107,6 +109,8 @@ type Redis struct {
 	life  context.Context
 	end   context.CancelFunc // of life
 	tasks sync.WaitGroup
+
+	samples sampler // of Facts
 }
 
 var _ Opened = (*Redis)(nil)
@@ -134,7 +138,7 @@ func OpenRedis(opts RedisOptions) (*Redis, error) {
 
 func newRedis(t target, o *redis.UniversalOptions, opts RedisOptions, limit int) (*Redis, error) {
 	silence()
-	r := &Redis{prefix: opts.Prefix, limit: limit, onReach: opts.OnReach}
+	r := &Redis{sentinel: t.topology == sentinel, prefix: opts.Prefix, limit: limit, onReach: opts.OnReach}
 	if r.prefix == "" {
 		r.prefix = DefaultPrefix
 	}
@@ -395,17 +399,18 @@ func (r *Redis) Now(ctx context.Context) (time.Time, error) {
 // nowElsewhere is the time of any primary but one.
 func (r *Redis) nowElsewhere(ctx context.Context, away *redis.Client) (found time.Time, err error) {
 	var mu sync.Mutex
-	err = r.eachPrimary(ctx, func(ctx context.Context, c *redis.Client) error {
+	err = r.eachPrimary(ctx, func(ctx context.Context, _ string, c *redis.Client) error {
 		if c == away {
 			return nil
 		}
 		t, err := now(ctx, c)
+		if err != nil {
+			return unavailable(nil, err)
+		}
 		mu.Lock()
 		defer mu.Unlock()
-		if err == nil {
-			found = t
-		}
-		return err
+		found = t
+		return nil
 	})
 	if !found.IsZero() {
 		return found, nil
@@ -431,12 +436,29 @@ func now(ctx context.Context, c *redis.Client) (time.Time, error) {
 	return time.Time{}, errors.New("Redis answered TIME with something else")
 }
 
-// eachPrimary calls f for each primary, at the same time.
-func (r *Redis) eachPrimary(ctx context.Context, f func(context.Context, *redis.Client) error) error {
-	if r.cluster != nil {
-		return r.cluster.ForEachMaster(ctx, f)
+// eachPrimary calls f for each primary, with its address, at the same time; and
+// returns an error of f, if there was one.
+func (r *Redis) eachPrimary(ctx context.Context, f func(ctx context.Context, addr string, c *redis.Client) error) error {
+	switch {
+	case r.cluster != nil:
+		err := r.cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return f(ctx, c.Options().Addr, c) })
+		if err != nil && !errors.Is(err, token.ErrUnavailable) {
+			err = unavailable(nil, err) // it has no layout
+		}
+		return err
+	case r.sentinel:
+		return f(ctx, whereIs(ctx, r.only.client), r.only.client)
 	}
-	return f(ctx, r.only.client)
+	return f(ctx, r.only.client.Options().Addr, r.only.client)
+}
+
+// whereIs asks the primary that Sentinels name for its own address, which go-redis
+// keeps to itself.
+func whereIs(ctx context.Context, c *redis.Client) string {
+	info, _ := c.Do(ctx, "CLIENT", "INFO").Text() // it may not be permitted
+	_, rest, _ := strings.Cut(info, " laddr=")
+	addr, _, _ := strings.Cut(rest, " ")
+	return addr
 }
 
 // nodeOf is the primary that has a key, or whoever is thought to.
