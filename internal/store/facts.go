@@ -22,7 +22,8 @@ import (
 type NodeFacts struct {
 	Addr string // host:port
 	User string // whom the service is to this primary, as its ACL has it
-	Keys string // the pattern of the service's keys
+	DB   int    // the database of the service's keys
+	Keys string // their pattern
 
 	// Unreadable are the commands, as the ACL names them, that the primary did
 	// not let this user run. What they would have told is zero here: info is
@@ -71,7 +72,7 @@ func (r *Redis) Facts(ctx context.Context) ([]NodeFacts, error) {
 	var mu sync.Mutex
 	var all []NodeFacts
 	err := r.eachPrimary(ctx, func(ctx context.Context, addr string, c *redis.Client) error {
-		f := NodeFacts{Addr: addr, User: userOf(c), Keys: r.prefix + "*"}
+		f := NodeFacts{Addr: addr, User: userOf(c), DB: c.Options().DB, Keys: r.prefix + "*"}
 		if err := f.read(ctx, c, &r.samples); err != nil {
 			return unavailable(nil, fmt.Errorf("asking Redis at %s about itself: %w", addr, err))
 		}

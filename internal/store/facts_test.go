@@ -126,7 +126,7 @@ func TestFactsOfAUserWithFewerRights(t *testing.T) {
 	server := redistest.Start(t, "--maxmemory", "100mb")
 	created(t, rights(t, server), one)
 	all := without(factsOf(t, rights(t, server)))
-	if all.User != "app" || all.Unreadable != nil || all.Sampled != 1 || all.Endless != 0 || all.MaxMemory == 0 || all.Fsync == "" {
+	if all.User != "app" || all.DB != 2 || all.Unreadable != nil || all.Sampled != 1 || all.Endless != 0 || all.MaxMemory == 0 || all.Fsync == "" {
 		t.Fatalf("%+v", all)
 	}
 	for _, tt := range []struct {
