@@ -1,0 +1,204 @@
+package checkup
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"authsvc/internal/app"
+	"authsvc/internal/token"
+)
+
+const (
+	day = 24 * time.Hour
+
+	oldKey       = 90 * day // since it began to sign
+	soonToExpire = 30 * day // of a certificate that lives for three times that
+)
+
+// Keyring are the findings about a keyring file.
+func Keyring(path string, now time.Time) []Finding {
+	ring, err := token.ReadKeyring(path)
+	if err != nil {
+		f := Finding{
+			Check: KeyringFile, Subject: path, Severity: Error,
+			What: "The keyring is of no use: " + err.Error() + ".",
+			Why:  "The service does not start. One that runs goes on with the keys that it has read.",
+			Fix:  "Put the copy back that you keep in a safe place. A new keyring ends every token, and every secret_hash.",
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			f.Fix = shell("authsvc", "keys", "init", "--keys", path) + "  # unless there is a copy of an older one: put that back"
+		}
+		return []Finding{f}
+	}
+	var found []Finding
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+		found = append(found, Finding{
+			Check: KeyringPermissions, Subject: path, Severity: Warning,
+			What: fmt.Sprintf("Others than its owner have access to the keyring (mode %04o).", info.Mode().Perm()),
+			Why:  "Whoever has it and a copy of the store can forge tokens.",
+			Fix:  shell("chmod", "600", path),
+		})
+	}
+	return append(found, keyAge(ring, path, now)...)
+}
+
+func keyAge(ring *token.Keyring, path string, now time.Time) []Finding {
+	var signs *token.Key
+	for _, k := range ring.Keys() {
+		switch ring.State(k, now) {
+		case token.KeyWaiting:
+			return nil // a rotation is under way
+		case token.KeySigning:
+			signs = k
+		}
+	}
+	age := now.Sub(signs.SignsFrom)
+	if age <= oldKey {
+		return nil
+	}
+	return []Finding{{
+		Check: KeyringAge, Subject: path, Severity: Warning,
+		What: fmt.Sprintf("Key %d has signed for %d days.", signs.ID, age/day),
+		Why:  "The longer a key is in use, the more copies of it there are, and whoever has one and a copy of the store can forge tokens.",
+		Fix:  shell("authsvc", "keys", "rotate", "--keys", path) + "  # and copy the file to every replica within five minutes",
+	}}
+}
+
+// Apps are the findings about an apps file, and the secret files that it names.
+// Grace is that of a refresh.
+func Apps(path string, grace time.Duration) []Finding {
+	f, err := app.ReadFile(path, app.Pepper{}) // no secret is compared with anything
+	faults := []string{}
+	if wrong := (*app.FileError)(nil); errors.As(err, &wrong) {
+		faults = wrong.Faults
+	} else if err != nil {
+		faults = append(faults, err.Error())
+	}
+	var found []Finding
+	for _, fault := range faults {
+		what, _, _ := strings.Cut(fault, "\n") // an example may follow
+		found = append(found, Finding{
+			Check: AppsFile, Subject: path, Severity: Error, What: strings.TrimSuffix(what, ":") + ".",
+			Why: "The service does not start. One that runs goes on with the apps that it has read.",
+			Fix: "Mend the file, and then: " + shell("authsvc", "app", "check", "--apps", path),
+		})
+	}
+	for _, w := range f.Warnings {
+		what, fix, _ := strings.Cut(w, "; run: ")
+		found = append(found, Finding{
+			Check: AppsPermissions, Subject: path, Severity: Warning, What: what + ".",
+			Why: "Whoever has an app's secret gets tokens in its name.",
+			Fix: fix,
+		})
+	}
+	for _, w := range app.Warnings(f.Apps, grace) {
+		found = append(found, Finding{
+			Check: AppsTTL, Subject: path, Severity: Warning, What: w + ".",
+			Why: "The app takes the answer for a success, and its next call is refused.",
+			Fix: "Raise refresh_ttl of the app in " + path + ", or lower --refresh-grace.",
+		})
+	}
+	return found
+}
+
+// TLS are the findings about a certificate and its key, in PEM.
+func TLS(certFile, keyFile string, now time.Time) []Finding {
+	f := Finding{
+		Check: TLSCertificate, Subject: certFile, Severity: Error,
+		Why: "Whoever is shown it ends the connection.",
+		Fix: "Have it renewed, and put the new one in its place. Then: " + shell("openssl", "x509", "-in", certFile, "-noout", "-dates"),
+	}
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		f.What = "The certificate and its key are of no use: " + err.Error() + "."
+		f.Why = "The service does not start."
+		f.Fix = shell("openssl", "x509", "-in", certFile, "-noout", "-subject") + "; " +
+			shell("openssl", "pkey", "-in", keyFile, "-noout") + "  # both must succeed, and belong together"
+		return []Finding{f}
+	}
+	c := pair.Leaf
+	left := c.NotAfter.Sub(now)
+	switch {
+	case now.Before(c.NotBefore):
+		f.What = fmt.Sprintf("The certificate is not valid before %s.", c.NotBefore.Format(time.RFC3339))
+		f.Fix = "timedatectl  # is the clock of this machine right? If it is, put the certificate back that came before"
+	case left <= 0:
+		f.What = fmt.Sprintf("The certificate expired at %s.", c.NotAfter.Format(time.RFC3339))
+	case left <= min(soonToExpire, c.NotAfter.Sub(c.NotBefore)/3):
+		f.Severity = Warning
+		f.What = fmt.Sprintf("The certificate expires at %s, in %s.", c.NotAfter.Format(time.RFC3339), count(int(left/day), "day"))
+		f.Why = "From then on, whoever is shown it ends the connection."
+	default:
+		return nil
+	}
+	return []Finding{f}
+}
+
+// Networks of nobody's, or of whoever runs them: however wide, they hold no stranger.
+var private = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"),
+	netip.MustParsePrefix("127.0.0.0/8"),
+	netip.MustParsePrefix("fc00::/7"),
+	netip.MustParsePrefix("fe80::/10"),
+}
+
+// The prefix lengths of networks that are too wide to be one operator's.
+const (
+	wide4 = 8
+	wide6 = 16
+)
+
+// Proxies are the findings about the networks whose X-Forwarded-For is believed, of
+// a service that listens at an address.
+func Proxies(listen string, networks []netip.Prefix) []Finding {
+	if len(networks) == 0 && !loopback(listen) {
+		return []Finding{{
+			Check: TrustedProxies, Subject: "--trusted-proxies", Severity: Note,
+			What: "No proxy is trusted, so X-Forwarded-For is ignored.",
+			Why:  "Behind a proxy every call then comes from the proxy, for trusted_ips of the apps and in the log. Where clients connect by themselves, all is well.",
+			Fix:  "Name the proxies, if there are any, with --trusted-proxies.",
+		}}
+	}
+	var found []Finding
+	for _, p := range networks {
+		f := Finding{
+			Check: TrustedProxies, Subject: "--trusted-proxies " + p.String(), Severity: Error,
+			What: "Every address is trusted as a proxy.",
+			Why:  "A caller chooses its own address with X-Forwarded-For: trusted_ips of the apps protect nothing, and the log shows what the caller likes.",
+			Fix:  "Name the addresses of your proxies, and no more, with --trusted-proxies.",
+		}
+		if p.Bits() > 0 {
+			inside := func(q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Contains(p.Addr()) }
+			if p.Bits() > wide(p) || slices.ContainsFunc(private, inside) {
+				continue
+			}
+			f.Severity = Warning
+			f.What = "A network is trusted that is too wide to be all yours."
+			f.Why = "A caller from it chooses its own address with X-Forwarded-For, for trusted_ips of the apps and in the log."
+		}
+		found = append(found, f)
+	}
+	return found
+}
+
+func wide(p netip.Prefix) int {
+	if p.Addr().Is4() {
+		return wide4
+	}
+	return wide6
+}
+
+// loopback tells whether only this machine can connect.
+func loopback(listen string) bool {
+	host, _, _ := net.SplitHostPort(listen)
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback() || host == "localhost"
+}

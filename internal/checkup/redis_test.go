@@ -1,0 +1,352 @@
+package checkup
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"authsvc/internal/redistest"
+	"authsvc/internal/store"
+	"authsvc/internal/token"
+)
+
+const at = "10.0.0.1:6379"
+
+// healthy is a primary that nothing is wrong with.
+func healthy() store.NodeFacts {
+	return store.NodeFacts{
+		Addr: at, User: "app", Keys: "authsvc:g:*",
+		Version: "7.0.0", Role: "master", Memory: 1000, MaxMemory: 10_000, SystemMemory: 100_000, Eviction: "noeviction",
+		AOF: true, Fsync: "always", Replicas: 2, ReplicasOnline: 2, MinReplicas: 1, Sampled: 1000,
+	}
+}
+
+// another is a second primary, that nothing is wrong with either.
+func another(f store.NodeFacts) store.NodeFacts {
+	f.Addr = "10.0.0.2:6379"
+	return f
+}
+
+var redisTests = []struct {
+	name string
+	is   func(*store.NodeFacts)
+	opts RedisOptions
+	want []string
+	what string // of the first; in it
+	fix  string // of the first
+}{
+	{name: "healthy", is: func(*store.NodeFacts) {}},
+	{name: "healthy with insistence", is: func(*store.NodeFacts) {}, opts: RedisOptions{AllowEviction: true, TLS: true}},
+
+	{
+		name: "6.2", is: func(f *store.NodeFacts) { f.Version = "6.2.14" }, want: []string{"error redis_version " + at}, what: "Redis 6.2.14",
+		fix: "Upgrade it to Redis 7.0 or later: first its replicas, then the primary.",
+	},
+	{name: "8", is: func(f *store.NodeFacts) { f.Version = "8.0" }},
+	{name: "10", is: func(f *store.NodeFacts) { f.Version = "10.1.0" }},
+	{name: "no version", is: func(f *store.NodeFacts) { f.Version = "" }, want: []string{"error redis_version " + at}, what: "unknown version"},
+
+	{
+		name: "a replica", is: func(f *store.NodeFacts) {
+			f.Role, f.Primary, f.Eviction, f.AOF, f.Memory = "slave", "10.0.0.9:6379", "allkeys-lru", false, 9999
+		},
+		want: []string{"error redis_role " + at}, what: "a replica of 10.0.0.9:6379",
+		fix: "Give --store the host and the port of the primary: 10.0.0.9:6379",
+	},
+	{
+		name: "an old replica", is: func(f *store.NodeFacts) { f.Role, f.Version = "slave", "6.0.0" },
+		want: []string{"error redis_role " + at, "error redis_version " + at},
+	},
+	{name: "neither", is: func(f *store.NodeFacts) { f.Role = "" }, want: []string{"error redis_role " + at}, what: "no primary"},
+
+	{
+		name: "eviction", is: func(f *store.NodeFacts) { f.Eviction = "volatile-ttl" }, want: []string{"error redis_eviction " + at},
+		what: "volatile-ttl",
+		fix:  "redis-cli -h 10.0.0.1 -p 6379 CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction",
+	},
+	{
+		name: "eviction over TLS", is: func(f *store.NodeFacts) { f.Eviction, f.Addr, f.DB = "allkeys-lru", "[::1]:6380", 3 },
+		opts: RedisOptions{TLS: true}, want: []string{"error redis_eviction [::1]:6380"},
+		fix: "redis-cli -h ::1 -p 6380 --tls -n 3 CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction",
+	},
+	{
+		name: "eviction that is insisted on", is: func(f *store.NodeFacts) { f.Eviction = "allkeys-lru" },
+		opts: RedisOptions{AllowEviction: true}, want: []string{"warning redis_eviction " + at},
+	},
+	{
+		name: "eviction, and no CONFIG", is: func(f *store.NodeFacts) { f.Eviction, f.Unreadable = "allkeys-lru", []string{"config|get"} },
+		want: []string{"note redis_readable " + at, "error redis_eviction " + at},
+	},
+	{name: "unknown eviction", is: func(f *store.NodeFacts) { f.Eviction = "" }, want: []string{"error redis_eviction " + at}, what: "not known"},
+
+	{name: "90%", is: func(f *store.NodeFacts) { f.Memory = 9000 }},
+	{
+		name: "over 90%", is: func(f *store.NodeFacts) { f.Memory, f.MaxMemory, f.SystemMemory = 91<<20, 100<<20, 1<<30 },
+		want: []string{"warning redis_memory " + at}, what: "91% of maxmemory (100mb)",
+		fix: "redis-cli -h 10.0.0.1 -p 6379 CONFIG SET maxmemory 200mb  # and in redis.conf: maxmemory 200mb, if the machine has that much to spare",
+	},
+	{name: "full", is: func(f *store.NodeFacts) { f.Memory = 10_001 }, want: []string{"warning redis_memory " + at}, what: "100%"},
+	{
+		name: "no maxmemory", is: func(f *store.NodeFacts) { f.MaxMemory, f.SystemMemory = 0, 4<<30 }, want: []string{"note redis_memory " + at},
+		fix: "redis-cli -h 10.0.0.1 -p 6379 CONFIG SET maxmemory 3072mb  # and in redis.conf: maxmemory 3072mb",
+	},
+	{name: "maxmemory over the machine's", is: func(f *store.NodeFacts) { f.MaxMemory = 100_000 }, want: []string{"note redis_memory " + at}},
+	{name: "maxmemory under the machine's", is: func(f *store.NodeFacts) { f.MaxMemory = 99_999 }},
+	{name: "no maxmemory, 90% of the machine", is: func(f *store.NodeFacts) { f.MaxMemory, f.Memory = 0, 90_000 }, want: []string{"note redis_memory " + at}},
+	{
+		name: "no maxmemory, over 90% of the machine", is: func(f *store.NodeFacts) { f.MaxMemory, f.Memory = 0, 90_001 },
+		want: []string{"warning redis_memory " + at}, what: "of the memory of its machine",
+	},
+	{name: "no maxmemory, and no size", is: func(f *store.NodeFacts) { f.MaxMemory, f.SystemMemory = 0, 0 }, want: []string{"note redis_memory " + at}},
+	{name: "maxmemory, and no size", is: func(f *store.NodeFacts) { f.SystemMemory = 0 }},
+
+	{
+		name: "nothing on disk", is: func(f *store.NodeFacts) { f.AOF = false }, want: []string{"warning redis_persistence " + at},
+		what: "nothing on disk",
+		fix:  "redis-cli -h 10.0.0.1 -p 6379 CONFIG SET appendonly yes appendfsync always  # and in redis.conf: appendonly yes, appendfsync always",
+	},
+	{
+		name: "snapshots", is: func(f *store.NodeFacts) { f.AOF, f.Snapshots = false, "3600 1" }, want: []string{"warning redis_persistence " + at},
+		what: "snapshots at most",
+	},
+	{name: "everysec", is: func(f *store.NodeFacts) { f.Fsync = "everysec" }, want: []string{"warning redis_persistence " + at}, what: "everysec"},
+	{name: "no fsync", is: func(f *store.NodeFacts) { f.Fsync = "no" }, want: []string{"warning redis_persistence " + at}, what: "appendfsync no"},
+	{
+		name: "no file, and no CONFIG",
+		is: func(f *store.NodeFacts) {
+			f.AOF, f.Fsync, f.MinReplicas, f.Unreadable = false, "", 0, []string{"config|get"}
+		},
+		want: []string{"note redis_readable " + at, "warning redis_persistence " + at},
+	},
+	{
+		name: "a file, and no CONFIG", is: func(f *store.NodeFacts) { f.Fsync, f.MinReplicas, f.Unreadable = "", 0, []string{"config|get"} },
+		want: []string{"note redis_readable " + at}, what: "app may not run config|get",
+		fix: "redis-cli -h 10.0.0.1 -p 6379 ACL SETUSER app '+config|get'  # or look at it where this Redis is managed",
+	},
+
+	{
+		name: "a write failed", is: func(f *store.NodeFacts) { f.AOFFailed = true }, want: []string{"warning redis_disk " + at}, what: "append-only",
+		fix: "redis-cli -h 10.0.0.1 -p 6379 CONFIG GET dir  # make room there; its log has the cause",
+	},
+	{name: "a snapshot failed", is: func(f *store.NodeFacts) { f.SnapshotFailed, f.Snapshots = true, "60 1" }, want: []string{"warning redis_disk " + at}, what: "snapshot"},
+	{name: "a snapshot failed that nobody wants", is: func(f *store.NodeFacts) { f.SnapshotFailed = true }},
+	{
+		name: "a snapshot failed, and no CONFIG", is: func(f *store.NodeFacts) { f.SnapshotFailed, f.Unreadable = true, []string{"config|get"} },
+		want: []string{"note redis_readable " + at, "warning redis_disk " + at},
+	},
+	{name: "loading", is: func(f *store.NodeFacts) { f.Loading = true }, want: []string{"warning redis_loading " + at}},
+
+	{
+		name: "no replica", is: func(f *store.NodeFacts) { f.Replicas, f.ReplicasOnline, f.MinReplicas = 0, 0, 0 }, want: []string{"note redis_replicas " + at},
+		fix: "redis-server --replicaof '10.0.0.1 6379'  # on another machine",
+	},
+	{
+		name: "no replica in a Cluster", is: func(f *store.NodeFacts) { f.Replicas, f.ReplicasOnline, f.MinReplicas, f.Cluster = 0, 0, 0, true },
+		want: []string{"note redis_replicas " + at},
+		fix:  "redis-cli --cluster add-node REPLICA:6379 10.0.0.1:6379 --cluster-slave  # REPLICA: another machine",
+	},
+	{name: "a replica that does not follow", is: func(f *store.NodeFacts) { f.ReplicasOnline = 1 }, want: []string{"warning redis_replicas " + at}, what: "1 of 2 replicas"},
+	{
+		name: "no min-replicas", is: func(f *store.NodeFacts) { f.MinReplicas = 0 }, want: []string{"warning redis_min_replicas " + at},
+		fix: "redis-cli -h 10.0.0.1 -p 6379 CONFIG SET min-replicas-to-write 1  # and in redis.conf: min-replicas-to-write 1",
+	},
+	{name: "as many replicas as needed", is: func(f *store.NodeFacts) { f.MinReplicas = 2 }},
+	{
+		name: "too few replicas", is: func(f *store.NodeFacts) { f.MinReplicas = 3 }, want: []string{"warning redis_min_replicas " + at},
+		what: "min-replicas-to-write is 3, and 2 replicas follow it",
+	},
+	{
+		name: "none of the replicas needed", is: func(f *store.NodeFacts) { f.Replicas, f.ReplicasOnline = 0, 0 },
+		want: []string{"note redis_replicas " + at, "warning redis_min_replicas " + at},
+	},
+
+	{name: "a second ahead", is: func(f *store.NodeFacts) { f.ClockOffset = time.Second }},
+	{name: "over a second ahead", is: func(f *store.NodeFacts) { f.ClockOffset = time.Second + 1 }, want: []string{"warning redis_clock " + at}, what: "1s ahead of"},
+	{name: "over a second, within the error", is: func(f *store.NodeFacts) { f.ClockOffset, f.ClockError = time.Second+1, 1 }},
+	{name: "a second behind", is: func(f *store.NodeFacts) { f.ClockOffset = -time.Second }},
+	{
+		name: "over a second behind", is: func(f *store.NodeFacts) { f.ClockOffset = -3210 * time.Millisecond },
+		want: []string{"warning redis_clock " + at}, what: "3.2s behind", fix: "timedatectl set-ntp true  # on both machines",
+	},
+
+	{
+		name: "a key without an expiry", is: func(f *store.NodeFacts) { f.Endless = 1 }, want: []string{"warning redis_expiry " + at},
+		what: "1 of 1000 keys authsvc:g:* ",
+		fix: "redis-cli -h 10.0.0.1 -p 6379 --scan --pattern 'authsvc:g:*' | xargs -I KEY redis-cli -h 10.0.0.1 -p 6379 EXPIRE KEY 2592600 NX" +
+			"  # changes none that has an expiry",
+	},
+	{name: "no keys", is: func(f *store.NodeFacts) { f.Sampled = 0 }},
+
+	{
+		name: "no INFO", is: func(f *store.NodeFacts) {
+			*f = store.NodeFacts{Addr: at, User: "app", Unreadable: []string{"info", "scan"}, Fsync: "always", ClockOffset: time.Minute}
+		},
+		want: []string{"warning redis_readable " + at, "warning redis_clock " + at}, what: "info, scan",
+		fix: "redis-cli -h 10.0.0.1 -p 6379 ACL SETUSER app +info +scan  # or look at it where this Redis is managed",
+	},
+	{
+		name: "no TIME", is: func(f *store.NodeFacts) { f.Unreadable = []string{"time", "pttl"} },
+		want: []string{"note redis_readable " + at}, fix: "redis-cli -h 10.0.0.1 -p 6379 ACL SETUSER app +time +pttl  # or look at it where this Redis is managed",
+	},
+}
+
+func TestRedis(t *testing.T) {
+	t.Parallel()
+	for _, tt := range redisTests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := healthy()
+			tt.is(&f)
+			found := Redis([]store.NodeFacts{f}, tt.opts)
+			wantFindings(t, found, tt.want)
+			if len(found) == 0 || len(tt.want) == 0 {
+				return
+			}
+			if !strings.Contains(found[0].What, tt.what) {
+				t.Errorf("what: %s; want %q in it", found[0].What, tt.what)
+			}
+			if tt.fix != "" && found[0].Fix != tt.fix {
+				t.Errorf("fix: %s\nwant %s", found[0].Fix, tt.fix)
+			}
+		})
+	}
+}
+
+// Each thing that is wrong with a primary is found once at each, so that a change
+// can be told.
+func TestRedisHasOneFindingForACheckAndAPrimary(t *testing.T) {
+	t.Parallel()
+	f := healthy()
+	f.Version, f.Eviction, f.Memory, f.Fsync, f.AOFFailed, f.SnapshotFailed, f.Loading = "6", "", 9999, "everysec", true, true, true
+	f.Snapshots, f.ReplicasOnline, f.MinReplicas, f.ClockOffset, f.Endless = "1 1", 0, 1, time.Minute, 1
+	found := Redis([]store.NodeFacts{f, another(f)}, RedisOptions{})
+	seen := map[string]bool{}
+	for _, b := range brief(found) {
+		if seen[b] {
+			t.Errorf("%s: twice", b)
+		}
+		seen[b] = true
+	}
+	if len(found) != 20 {
+		t.Errorf("%d findings, want 10 for each: %q", len(found), brief(found))
+	}
+	if found := Redis(nil, RedisOptions{}); found != nil {
+		t.Errorf("without a primary: %v", found)
+	}
+}
+
+func TestClocksOfPrimaries(t *testing.T) {
+	t.Parallel()
+	const differ = "error redis_clock primaries"
+	for _, tt := range []struct {
+		name           string
+		offsets        []time.Duration
+		err            time.Duration // of each
+		unknown, found bool
+	}{
+		{"one", []time.Duration{900 * time.Millisecond}, 0, false, false},
+		{"the same", []time.Duration{900 * time.Millisecond, 900 * time.Millisecond}, 0, false, false},
+		{"100 ms", []time.Duration{0, 100 * time.Millisecond}, 0, false, false},
+		{"over 100 ms", []time.Duration{0, 100*time.Millisecond + 1}, 0, false, true},
+		{"over 100 ms behind", []time.Duration{0, -100*time.Millisecond - 1}, 0, false, true},
+		{"on both sides", []time.Duration{-51 * time.Millisecond, 0, 50 * time.Millisecond}, 0, false, true},
+		{"within the errors", []time.Duration{0, 120 * time.Millisecond}, 10 * time.Millisecond, false, false},
+		{"over the errors", []time.Duration{0, 121 * time.Millisecond}, 10 * time.Millisecond, false, true},
+		{"one is not known", []time.Duration{0, 500 * time.Millisecond}, 0, true, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var nodes []store.NodeFacts
+			for i, offset := range tt.offsets {
+				f := healthy()
+				f.Addr, f.ClockOffset, f.ClockError = fmt.Sprintf("10.0.0.%d:6379", i), offset, tt.err
+				if tt.unknown && i == 0 {
+					f.Unreadable = []string{"time"}
+				}
+				nodes = append(nodes, f)
+			}
+			var want []string
+			if tt.unknown {
+				want = append(want, "note redis_readable 10.0.0.0:6379")
+			}
+			if tt.found {
+				want = append(want, differ)
+			}
+			wantFindings(t, Redis(nodes, RedisOptions{}), want)
+		})
+	}
+}
+
+const (
+	permissionsWant = "error redis_permissions " + at
+	reachWant       = "error redis_reach " + at
+)
+
+func TestPermissions(t *testing.T) {
+	t.Parallel()
+	refused := &store.PermissionError{Nodes: []store.Refusal{
+		{Addr: at, User: "app", Commands: []string{"eval", "client|setname"}, Keys: "authsvc:g:*"},
+		{Addr: "10.0.0.2:6379", User: "app", Missing: []string{"eval"}},
+	}}
+	found := Permissions(refused, RedisOptions{})
+	wantFindings(t, found, []string{permissionsWant, "error redis_permissions 10.0.0.2:6379"})
+	const fix = "redis-cli -h 10.0.0.1 -p 6379 ACL SETUSER app +eval '+client|setname' '~authsvc:g:*'  # and the same in the ACL file or in redis.conf"
+	if found[0].Fix != fix || !strings.Contains(found[1].Fix, "rename-command") {
+		t.Errorf("%s\n%s", found[0].Fix, found[1].Fix)
+	}
+}
+
+func TestReach(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ err, fix string }{
+		{"dial tcp 10.0.0.1:6379: connect: connection refused", "See that Redis runs"},
+		{"WRONGPASS invalid username-password pair or user is disabled.", "the user and the password"},
+		{"NOAUTH Authentication required.", "the user and the password"},
+		{"tls: failed to verify certificate: x509: certificate signed by unknown authority", "--store-ca"},
+		{"remote error: tls: certificate required", "--store-cert"},
+	} {
+		f := Reach(at, fmt.Errorf("%w: %w", token.ErrUnavailable, errors.New(tt.err)))
+		wantFindings(t, []Finding{f}, []string{reachWant})
+		if want := "It can't be asked: " + strings.TrimSuffix(tt.err, ".") + "."; f.What != want {
+			t.Errorf("%s, want %s", f.What, want)
+		}
+		if !strings.Contains(f.Fix, tt.fix) {
+			t.Errorf("%s: %s", tt.err, f.Fix)
+		}
+	}
+}
+
+// A real one, in its health and not.
+func TestAskRedis(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--maxmemory", "100mb")
+	ask := func(url string) ([]Finding, error) {
+		r, err := store.OpenRedis(store.RedisOptions{URL: url})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		return AskRedis(t.Context(), r, RedisOptions{})
+	}
+	replicas := "note redis_replicas " + server.Addr()
+	found, err := ask(server.URL())
+	wantFindings(t, found, []string{replicas})
+	if err != nil {
+		t.Error(err)
+	}
+	if err := server.Client().Do(t.Context(), "ACL", "SETUSER", "app", "on", ">pw", "~authsvc:*", "+@all", "-eval").Err(); err != nil {
+		t.Fatal(err)
+	}
+	found, err = ask("redis://app:pw@" + server.Addr())
+	wantFindings(t, found, []string{"error redis_permissions " + server.Addr(), replicas})
+	if err != nil {
+		t.Error(err)
+	}
+	found, err = ask("redis://127.0.0.1:1")
+	wantFindings(t, found, nil)
+	if !errors.Is(err, token.ErrUnavailable) {
+		t.Error(err)
+	}
+}
