@@ -43,8 +43,8 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 			}
 		}
 	}
-	if data != 8 {
-		t.Errorf("%d commands have -o, want 8", data)
+	if data != 9 {
+		t.Errorf("%d commands have -o, want 9", data)
 	}
 }
 

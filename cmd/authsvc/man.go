@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,6 +38,10 @@ func manCommand() *cobra.Command {
 	}
 }
 
+// exitStatus is the annotation of a command whose exit status says more than whether
+// it was a success.
+const exitStatus = "exit status"
+
 // commands is a command and all below it that people may use, in their order.
 func commands(c *cobra.Command) []*cobra.Command {
 	all := []*cobra.Command{c}
@@ -70,7 +75,8 @@ func manPage(c *cobra.Command) string {
 	if c.Example != "" {
 		fmt.Fprintf(&b, ".SH EXAMPLES\n.nf\n%s\n.fi\n", roff(c.Example))
 	}
-	b.WriteString(".SH EXIT STATUS\n0 for success, 1 for anything else, which has then been said on standard error.\n")
+	status := cmp.Or(c.Annotations[exitStatus], "0 for success, 1 for anything else, which has then been said on standard error.")
+	fmt.Fprintf(&b, ".SH EXIT STATUS\n%s\n", roff(status))
 	var also []string
 	if c.HasParent() {
 		also = append(also, reference(c.Parent()))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -27,8 +28,15 @@ func (p process) env(name string) string {
 	return ""
 }
 
+// statusError is an error with an exit status of its own.
+type statusError struct {
+	error
+	status int
+}
+
 // run runs the command that args name, and returns the exit status: 0 for
-// success, 1 for anything else, which has then been said on stderr.
+// success, that of a statusError, and 1 for anything else. What was no success
+// has then been said on stderr.
 func run(args []string, p process) int {
 	out := &loudWriter{w: p.stdout}
 	p.stdout = out
@@ -50,6 +58,9 @@ func run(args []string, p process) int {
 	select {
 	case <-said:
 	case <-time.After(logFlushTime):
+	}
+	if own := (statusError{}); errors.As(err, &own) {
+		return own.status
 	}
 	return 1
 }
@@ -83,7 +94,7 @@ func rootCommand(p process) *cobra.Command {
 		SilenceUsage:  true,
 	},
 		serveCommand(p), configCommand(p), keysCommand(), appCommand(),
-		tokenCommand(p), explainCommand(p),
+		tokenCommand(p), explainCommand(p), doctorCommand(p),
 		healthcheckCommand(p), versionCommand(), manCommand(),
 	)
 	root.SetIn(p.stdin)
