@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -69,7 +68,7 @@ service need not run. The settings themselves are checked by: authsvc config che
 // examine looks at everything that the settings name. It fails only where they
 // name a store that serve would not take.
 func examine(cfg config.Config, now time.Time) ([]checkup.Finding, error) {
-	st, err := openStore(cfg)
+	st, err := openStore(cfg, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -95,20 +94,18 @@ func examine(cfg config.Config, now time.Time) ([]checkup.Finding, error) {
 func examineRedis(cfg config.Config, r *store.Redis) []checkup.Finding {
 	ctx, cancel := context.WithTimeout(context.Background(), doctorPatience)
 	defer cancel()
-	found, err := checkup.AskRedis(ctx, r, checkup.RedisOptions{TLS: strings.HasPrefix(cfg.Store, "rediss://")})
+	url, opts := checkupOptions(cfg)
+	found, err := checkup.AskRedis(ctx, r, opts)
 	if err != nil {
-		found = append(found, checkup.Reach(storeHost(cfg.Store), err))
+		found = append(found, checkup.Reach(url.Hosts, err))
 	}
 	return found
 }
 
-// storeHost is the part of a store's URL that is no secret.
-func storeHost(store string) string {
-	u, err := url.Parse(store)
-	if err != nil {
-		return "--store"
-	}
-	return cmp.Or(u.Host, "--store")
+// checkupOptions is how the settings say that Redis is used, and what its URL says.
+func checkupOptions(cfg config.Config) (store.URLFacts, checkup.RedisOptions) {
+	url, _ := store.CheckURL(cfg.Store) // it was checked with the settings
+	return url, checkup.RedisOptions{AllowEviction: cfg.AllowEviction, TLS: url.TLS}
 }
 
 // writeFindings writes a paragraph for each.

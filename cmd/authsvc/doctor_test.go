@@ -72,7 +72,7 @@ func TestDoctorSeesRedis(t *testing.T) {
 		{"no Redis", "redis://:s3cret-pw@127.0.0.1:1/0", 1, []string{"error redis_reach"}},
 		{"no password", "redis://" + locked.Addr(), 1, []string{"error redis_reach"}},
 		{"wrong password", "redis://:s3cret-pw2@" + locked.Addr(), 1, []string{"error redis_reach"}},
-		{"no database", healthy.URL() + "?db=99", 1, []string{"error redis_reach"}},
+		{"no database", strings.TrimSuffix(healthy.URL(), "0") + "99", 1, []string{"error redis_reach"}},
 		{"memory", "memory://", 0, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -168,7 +168,10 @@ func (s *service) run(ctx context.Context, stdout io.Writer) (err error) {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	defer stop()
-	tasks.Go(func() { s.clock.Run(background, s.measured, s.cfg.StoreTimeout, s.storeChanged) })
+	failed := make(chan error, 3) // one for each that can fail
+	if err := s.useStore(background, &tasks, failed); err != nil {
+		return err
+	}
 	if len(s.source.watched) > 0 { // with --dev the terminal that goes takes the process with it
 		tasks.Go(func() { s.lookOnHangup(background) })
 	}
@@ -205,7 +208,6 @@ func (s *service) run(ctx context.Context, stdout io.Writer) (err error) {
 		Store: s.measured, Clock: s.clock, Metrics: s.metrics, StoreTimeout: s.cfg.StoreTimeout, Draining: s.draining.Load,
 	})
 	servers := []*http.Server{s.server(api, s.source.certificate), s.server(probes, nil)}
-	failed := make(chan error, len(servers))
 	serve := func(srv *http.Server, l net.Listener) {
 		tasks.Go(func() {
 			var err error
@@ -232,6 +234,33 @@ func (s *service) run(ctx context.Context, stdout io.Writer) (err error) {
 		s.linger()
 	}
 	return errors.Join(err, s.shutdown(servers))
+}
+
+// useStore lets the store be used: its clock is measured, without which no request
+// is served. A Redis is examined first, and then each minute. It fails for one that
+// would get tokens wrong; failed is told of one that is in reach only later.
+func (s *service) useStore(ctx context.Context, tasks *sync.WaitGroup, failed chan<- error) error {
+	run := func() { s.clock.Run(ctx, s.measured, s.cfg.StoreTimeout, s.storeChanged) }
+	watch := newRedisWatch(s)
+	if watch == nil {
+		tasks.Go(run)
+		return nil
+	}
+	err := watch.within(ctx, firstCheckup, watch.first)
+	if refused := (refusedRedis)(nil); errors.As(err, &refused) {
+		return refused
+	}
+	tasks.Go(func() {
+		if err != nil {
+			if err := watch.untilFirst(ctx); err != nil {
+				failed <- err
+				return
+			}
+		}
+		tasks.Go(func() { watch.run(ctx) })
+		run()
+	})
+	return nil
 }
 
 // linger goes on accepting for half of the drain time, for the balancers that

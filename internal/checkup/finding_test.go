@@ -50,7 +50,7 @@ func TestEveryCheckIsTested(t *testing.T) {
 	for _, tt := range fileTests {
 		all = append(all, tt.want...)
 	}
-	all = append(all, permissionsWant, reachWant)
+	all = append(all, permissionsWant, reachWant, replicaWant)
 	for _, check := range Checks() {
 		if !slices.ContainsFunc(all, func(brief string) bool { return strings.Fields(brief)[1] == check }) {
 			t.Errorf("%s: no test has it", check)
@@ -133,7 +133,7 @@ func TestChanges(t *testing.T) {
 func TestShell(t *testing.T) {
 	t.Parallel()
 	for _, words := range [][]string{
-		{"ACL", "SETUSER", "app", "+config|get", "~authsvc:g:*"},
+		{"ACL", "SETUSER", "app", "+config|get", "~authsvc:*"},
 		{"chmod", "600", "it's a file", "$HOME", "`id`", ""},
 	} {
 		out, err := exec.Command("sh", "-c", "printf '%s\\n' "+shell(words...)).Output()

@@ -58,6 +58,11 @@ func Reach(subject string, err error) Finding {
 		Why:  "Until it answers, the service is not ready, and calls that need it are answered with APIG.0613.",
 		Fix:  "See that Redis runs, that nothing is between it and this machine, and that --store names its host, its port and its database.",
 	}
+	if errors.Is(err, store.ErrReplica) {
+		f.Check = RedisRole
+		f.Why = "What is read from it may be old, and it takes no writes, so the service does not use it."
+		f.Fix = "Give --store the host and the port of the primary, or Sentinels that know it (redis+sentinel://)."
+	}
 	for _, answer := range []string{"NOAUTH", "WRONGPASS"} {
 		if strings.Contains(f.What, answer) {
 			f.Fix = "Correct the user and the password in --store: percent-encode what is neither a letter nor a digit."
@@ -114,8 +119,6 @@ func (n node) checks() []func() Finding {
 	switch {
 	case !n.Knows("info"):
 		return []func() Finding{n.readable, n.clock, n.expiry}
-	case n.Role != "master":
-		return []func() Finding{n.readable, n.role, n.version}
 	}
 	return []func() Finding{
 		n.readable, n.version, n.eviction, n.memory, n.persistence, n.disk, n.loading,
@@ -151,19 +154,6 @@ func (n node) readable() Finding {
 	}
 	if !n.Knows("info") {
 		f.Severity = Warning
-	}
-	return f
-}
-
-func (n node) role() Finding {
-	f := Finding{
-		Check: RedisRole, Severity: Error, What: "It is no primary.",
-		Why: "It takes no writes: no token can be issued, refreshed or revoked. What is read from it may be old.",
-		Fix: "Give --store the host and the port of the primary.",
-	}
-	if n.Primary != "" {
-		f.What = "It is a replica of " + n.Primary + ", and no primary."
-		f.Fix = "Give --store the host and the port of the primary: " + n.Primary
 	}
 	return f
 }
@@ -407,8 +397,14 @@ func (n node) configSet(namesAndValues ...string) string {
 }
 
 func cli(addr string, db int, opts RedisOptions, args ...string) string {
-	host, port := split(addr)
-	words := []string{"redis-cli", "-h", host, "-p", port}
+	words := []string{"redis-cli", "-s", addr} // a socket
+	if !strings.HasPrefix(addr, "/") {
+		host, port := split(addr)
+		words = []string{"redis-cli", "-h", host}
+		if port != "" {
+			words = append(words, "-p", port)
+		}
+	}
 	if opts.TLS {
 		words = append(words, "--tls")
 	}

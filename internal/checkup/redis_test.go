@@ -17,8 +17,8 @@ const at = "10.0.0.1:6379"
 // healthy is a primary that nothing is wrong with.
 func healthy() store.NodeFacts {
 	return store.NodeFacts{
-		Addr: at, User: "app", Keys: "authsvc:g:*",
-		Version: "7.0.0", Role: "master", Memory: 1000, MaxMemory: 10_000, SystemMemory: 100_000, Eviction: "noeviction",
+		Addr: at, User: "app", Keys: "authsvc:*",
+		Version: "7.0.0", Memory: 1000, MaxMemory: 10_000, SystemMemory: 100_000, Eviction: "noeviction",
 		AOF: true, Fsync: "always", Replicas: 2, ReplicasOnline: 2, MinReplicas: 1, Sampled: 1000,
 	}
 }
@@ -49,22 +49,19 @@ var redisTests = []struct {
 	{name: "no version", is: func(f *store.NodeFacts) { f.Version = "" }, want: []string{"error redis_version " + at}, what: "unknown version"},
 
 	{
-		name: "a replica", is: func(f *store.NodeFacts) {
-			f.Role, f.Primary, f.Eviction, f.AOF, f.Memory = "slave", "10.0.0.9:6379", "allkeys-lru", false, 9999
-		},
-		want: []string{"error redis_role " + at}, what: "a replica of 10.0.0.9:6379",
-		fix: "Give --store the host and the port of the primary: 10.0.0.9:6379",
-	},
-	{
-		name: "an old replica", is: func(f *store.NodeFacts) { f.Role, f.Version = "slave", "6.0.0" },
-		want: []string{"error redis_role " + at, "error redis_version " + at},
-	},
-	{name: "neither", is: func(f *store.NodeFacts) { f.Role = "" }, want: []string{"error redis_role " + at}, what: "no primary"},
-
-	{
 		name: "eviction", is: func(f *store.NodeFacts) { f.Eviction = "volatile-ttl" }, want: []string{"error redis_eviction " + at},
 		what: "volatile-ttl",
 		fix:  "redis-cli -h 10.0.0.1 -p 6379 CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction",
+	},
+	{
+		name: "eviction behind a socket", is: func(f *store.NodeFacts) { f.Eviction, f.Addr = "allkeys-lru", "/run/redis.sock" },
+		want: []string{"error redis_eviction /run/redis.sock"},
+		fix:  "redis-cli -s /run/redis.sock CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction",
+	},
+	{
+		name: "eviction somewhere", is: func(f *store.NodeFacts) { f.Eviction, f.Addr = "allkeys-lru", "the primary of main" },
+		want: []string{"error redis_eviction the primary of main"},
+		fix:  "redis-cli -h 'the primary of main' CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction",
 	},
 	{
 		name: "eviction over TLS", is: func(f *store.NodeFacts) { f.Eviction, f.Addr, f.DB = "allkeys-lru", "[::1]:6380", 3 },
@@ -173,8 +170,8 @@ var redisTests = []struct {
 
 	{
 		name: "a key without an expiry", is: func(f *store.NodeFacts) { f.Endless = 1 }, want: []string{"warning redis_expiry " + at},
-		what: "1 of 1000 keys authsvc:g:* ",
-		fix: "redis-cli -h 10.0.0.1 -p 6379 --scan --pattern 'authsvc:g:*' | xargs -I KEY redis-cli -h 10.0.0.1 -p 6379 EXPIRE KEY 2592600 NX" +
+		what: "1 of 1000 keys authsvc:* ",
+		fix: "redis-cli -h 10.0.0.1 -p 6379 --scan --pattern 'authsvc:*' | xargs -I KEY redis-cli -h 10.0.0.1 -p 6379 EXPIRE KEY 2592600 NX" +
 			"  # changes none that has an expiry",
 	},
 	{name: "no keys", is: func(f *store.NodeFacts) { f.Sampled = 0 }},
@@ -282,17 +279,18 @@ func TestClocksOfPrimaries(t *testing.T) {
 const (
 	permissionsWant = "error redis_permissions " + at
 	reachWant       = "error redis_reach " + at
+	replicaWant     = "error redis_role " + at
 )
 
 func TestPermissions(t *testing.T) {
 	t.Parallel()
 	refused := &store.PermissionError{Nodes: []store.Refusal{
-		{Addr: at, User: "app", Commands: []string{"eval", "client|setname"}, Keys: "authsvc:g:*"},
+		{Addr: at, User: "app", Commands: []string{"eval", "client|setname"}, Keys: "authsvc:*"},
 		{Addr: "10.0.0.2:6379", User: "app", Missing: []string{"eval"}},
 	}}
 	found := Permissions(refused, RedisOptions{})
 	wantFindings(t, found, []string{permissionsWant, "error redis_permissions 10.0.0.2:6379"})
-	const fix = "redis-cli -h 10.0.0.1 -p 6379 ACL SETUSER app +eval '+client|setname' '~authsvc:g:*'  # and the same in the ACL file or in redis.conf"
+	const fix = "redis-cli -h 10.0.0.1 -p 6379 ACL SETUSER app +eval '+client|setname' '~authsvc:*'  # and the same in the ACL file or in redis.conf"
 	if found[0].Fix != fix || !strings.Contains(found[1].Fix, "rename-command") {
 		t.Errorf("%s\n%s", found[0].Fix, found[1].Fix)
 	}
@@ -300,6 +298,11 @@ func TestPermissions(t *testing.T) {
 
 func TestReach(t *testing.T) {
 	t.Parallel()
+	f := Reach(at, fmt.Errorf("%w: %w, 10.0.0.2:6379", token.ErrUnavailable, store.ErrReplica))
+	wantFindings(t, []Finding{f}, []string{replicaWant})
+	if !strings.Contains(f.What, "its primary, 10.0.0.2:6379") || !strings.Contains(f.Fix, "primary") {
+		t.Errorf("%+v", f)
+	}
 	for _, tt := range []struct{ err, fix string }{
 		{"dial tcp 10.0.0.1:6379: connect: connection refused", "See that Redis runs"},
 		{"WRONGPASS invalid username-password pair or user is disabled.", "the user and the password"},

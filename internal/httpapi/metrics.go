@@ -25,6 +25,7 @@ type Metrics struct {
 	store     *prometheus.HistogramVec
 	reloads   *prometheus.CounterVec
 	away      prometheus.Gauge
+	checks    *prometheus.GaugeVec
 }
 
 // buckets are in seconds: from what a request costs without the store to the
@@ -70,6 +71,10 @@ func NewMetrics(clock *token.Clock) *Metrics {
 			Name: "authsvc_redis_away",
 			Help: "How many Redis primaries have not answered for half a second or more, so that calls which need them are refused: at most 1 but for a Cluster.",
 		}),
+		checks: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "authsvc_redis_check",
+			Help: "What the examination of Redis, at start and each minute, found by check: 0 nothing, 1 a note, 2 a warning, 3 an error. The log says what and how to mend it, and so does authsvc doctor.",
+		}, []string{"check"}),
 	}
 	for _, e := range []token.EventKind{
 		token.EventIssued, token.EventRefreshed, token.EventRefreshRepeated,
@@ -103,6 +108,12 @@ func (m *Metrics) RedisAway(away bool) {
 	} else {
 		m.away.Dec()
 	}
+}
+
+// RedisCheck sets what was found by a check of Redis: 0 nothing, 1 a note, 2 a
+// warning, 3 an error.
+func (m *Metrics) RedisCheck(check string, severity int) {
+	m.checks.WithLabelValues(check).Set(float64(severity))
 }
 
 // Registry is where the metrics are registered, for who lists them.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -138,15 +139,21 @@ func start(t testing.TB, password string, args func(s *Server, port string) []st
 	return nil
 }
 
+// freePort is a port that nobody listens on. It is below those that the system
+// gives to outgoing connections: while a server is down, one of these could take
+// its port, if only that of a client that looks for the server.
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const lowest, highest = 10_000, 32_000
+	for range 1000 {
+		port := strconv.Itoa(lowest + rand.N(highest-lowest))
+		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
+			_ = l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
+	t.Fatal("no port is free")
+	return ""
 }
 
 // launch starts the process and tells whether it answered; if not, it has ended.

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"regexp"
 	"slices"
 	"strconv"
@@ -31,8 +30,6 @@ type NodeFacts struct {
 	Unreadable []string
 
 	Version        string
-	Role           string // master, or slave where it is none
-	Primary        string // host:port of a replica's own primary
 	Cluster        bool   // it is a node of a Redis Cluster
 	Loading        bool   // it is still reading its data from disk
 	Memory         int64  // bytes in use
@@ -141,14 +138,11 @@ func (f *NodeFacts) readInfo(ctx context.Context, c *redis.Client) error {
 		n, _ := strconv.ParseInt(info[name], 10, 64)
 		return n
 	}
-	f.Version, f.Role, f.Eviction = info["redis_version"], info["role"], info["maxmemory_policy"]
+	f.Version, f.Eviction = info["redis_version"], info["maxmemory_policy"]
 	f.Cluster, f.Loading, f.AOF = info["cluster_enabled"] == "1", info["loading"] == "1", info["aof_enabled"] == "1"
 	f.Memory, f.MaxMemory, f.SystemMemory = number("used_memory"), number("maxmemory"), number("total_system_memory")
 	f.AOFFailed = f.AOF && info["aof_last_write_status"] == "err"
 	f.SnapshotFailed = info["rdb_last_bgsave_status"] == "err"
-	if host := info["master_host"]; host != "" {
-		f.Primary = net.JoinHostPort(host, info["master_port"])
-	}
 	f.Replicas = int(number("connected_slaves"))
 	for i := range f.Replicas {
 		if strings.Contains(info[fmt.Sprintf("slave%d", i)], "state=online") {
@@ -211,9 +205,6 @@ type sampler struct {
 
 // read takes the next sample of a primary's keys.
 func (s *sampler) read(ctx context.Context, c *redis.Client, f *NodeFacts) error {
-	if f.Role == "slave" {
-		return nil // it has the keys of its primary
-	}
 	s.mu.Lock()
 	cursor := s.cursors[f.Addr]
 	s.mu.Unlock()

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -117,6 +118,7 @@ var _ Opened = (*Redis)(nil)
 
 // node is one primary, or who stands for it.
 type node struct {
+	name   string
 	client *redis.Client
 	pipe   *redis.AutoPipeliner
 	reach  reach
@@ -178,7 +180,7 @@ func (r *Redis) newNode(c *redis.Client, name string) (*node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("setting up Redis: %w", err)
 	}
-	n := &node{client: c, pipe: pipe}
+	n := &node{name: name, client: c, pipe: pipe}
 	n.reach.run, n.reach.changed = r.run, r.changed(name)
 	n.reach.probe = func(ctx context.Context) error {
 		if key := n.missed.Load(); key != nil {
@@ -263,10 +265,21 @@ func refuseReplica(ctx context.Context, c *redis.Conn) error {
 	if len(reply) > 0 && (reply[0] == "master" || reply[0] == "sentinel") { // go-redis uses this for the Sentinels, too
 		return nil
 	}
-	return errReplica
+	if len(reply) > 2 {
+		return replicaError{fmt.Sprint(reply[1], ":", reply[2])}
+	}
+	return ErrReplica
 }
 
-var errReplica = errors.New("this Redis is a replica, which may lag behind; the store must be the primary")
+// ErrReplica is why a connection to a Redis that is no primary is not used.
+var ErrReplica = errors.New("this Redis is a replica, which may lag behind; the store must be its primary")
+
+// replicaError is ErrReplica with the primary's host:port. It does not unwrap to
+// it: go-redis hands on what the error of a hook wraps, in its place.
+type replicaError struct{ primary string }
+
+func (e replicaError) Error() string        { return ErrReplica.Error() + ", " + e.primary }
+func (e replicaError) Is(target error) bool { return target == ErrReplica } //nolint:errorlint // this is what errors.Is calls
 
 func loadFiles(c *tls.Config, opts RedisOptions) error {
 	if opts.CAFile != "" {
@@ -447,7 +460,7 @@ func (r *Redis) eachPrimary(ctx context.Context, f func(ctx context.Context, add
 		}
 		return err
 	case r.sentinel:
-		return f(ctx, whereIs(ctx, r.only.client), r.only.client)
+		return f(ctx, cmp.Or(whereIs(ctx, r.only.client), r.only.name), r.only.client)
 	}
 	return f(ctx, r.only.client.Options().Addr, r.only.client)
 }

@@ -153,7 +153,8 @@ type URLFacts struct {
 	Memory   bool // memory://
 	TLS      bool
 	Sentinel bool
-	Password bool // it holds one
+	Password bool   // it holds one
+	Hosts    string // host:port, with commas between; or the path of a socket
 }
 
 // CheckURL checks a store's URL without opening it. Its errors hold no part of
@@ -166,7 +167,9 @@ func CheckURL(raw string) (URLFacts, error) {
 		return URLFacts{Memory: true}, nil
 	}
 	t, err := parseURL(raw)
-	return URLFacts{TLS: t.tls, Sentinel: t.topology == sentinel, Password: t.password != ""}, err
+	return URLFacts{
+		TLS: t.tls, Sentinel: t.topology == sentinel, Password: t.password != "", Hosts: strings.Join(t.addrs, ","),
+	}, err
 }
 
 // CheckPrefix checks what keys shall begin with. A brace would put all keys of a

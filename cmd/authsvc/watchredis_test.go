@@ -1,0 +1,128 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"authsvc/internal/authsvctest"
+	"authsvc/internal/redistest"
+)
+
+// serveEnds runs a serve that does not start, and returns what it says.
+func serveEnds(t *testing.T, site *authsvctest.Site, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(authsvctest.Binary(t), append([]string{
+		"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--apps", site.Apps, "--keys", site.Keys,
+	}, args...)...).CombinedOutput()
+	if exit := (*exec.ExitError)(nil); err == nil || !asExit(err, &exit) || exit.ExitCode() != 1 {
+		t.Fatalf("serve ended with %v:\n%s", err, out)
+	}
+	return string(out)
+}
+
+func asExit(err error, exit **exec.ExitError) (ok bool) {
+	*exit, ok = err.(*exec.ExitError)
+	return ok
+}
+
+// A Redis that may drop live tokens, or lacks what the service needs, is a
+// start-up error with the fix, and nothing was written to it.
+func TestServeRefusesARedis(t *testing.T) {
+	t.Parallel()
+	site := authsvctest.NewSite(t)
+	server := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
+	out := serveEnds(t, site, "--store", server.URL())
+	for _, want := range []string{"redis_eviction", "allkeys-lru", "CONFIG SET maxmemory-policy noeviction", "--allow-eviction", "Why: "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	insists := site.Serve(server.URL(), append([]string{"--allow-eviction"}, patient...)...)
+	insists.Stderr.Event(t, "Redis: maxmemory-policy is allkeys-lru.", insists.Ended)
+
+	if err := server.Client().Do(t.Context(), "ACL", "SETUSER", "app", "on", ">s3cret-pw", "~authsvc:*", "+@all", "-evalsha").Err(); err != nil {
+		t.Fatal(err)
+	}
+	out = serveEnds(t, site, "--allow-eviction", "--store", "redis://app:s3cret-pw@"+server.Addr())
+	if !strings.Contains(out, "redis_permissions") || !strings.Contains(out, "ACL SETUSER app +evalsha") || strings.Contains(out, "s3cret-pw") {
+		t.Errorf("it says\n%s", out)
+	}
+	if n := len(server.Dump()); n != 0 {
+		t.Errorf("%d keys were written", n)
+	}
+}
+
+// The same where Redis comes only later: until then the process is not ready, and
+// then it ends. Nothing is served before Redis was examined.
+func TestServeRefusesARedisThatComesLate(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
+	server.Kill()
+	s := authsvctest.NewSite(t).Start(server.URL())
+	authsvctest.Want(t, "issue", s.Issue(authsvctest.Worker), 503, "APIG.0613")
+	s.Stderr.Event(t, "the token store is out of reach: requests that need it are answered with APIG.0613", s.Ended)
+	server.Restart()
+	<-s.Ended
+	if code := s.Cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(s.Stderr.Text(), "redis_eviction") {
+		t.Errorf("exit status %d:\n%s", code, s.Stderr.Text())
+	}
+	if n := len(server.Dump()); n != 0 {
+		t.Errorf("%d keys were written", n)
+	}
+}
+
+// Redis is examined again and again: what is new is logged once, with its fix, and
+// what is mended too; nobody is stopped. The metric follows.
+func TestServeWatchesRedis(t *testing.T) {
+	t.Parallel()
+	quick := authsvctest.BuildPatched(t, authsvctest.Patch{
+		File: "cmd/authsvc/watchredis.go", Old: "checkupEvery   = time.Minute", New: "checkupEvery   = 50 * time.Millisecond",
+	})
+	server := redistest.Start(t, "--maxmemory", "100mb", "--appendonly", "yes", "--appendfsync", "always")
+	s := authsvctest.NewSite(t).StartBinary(quick, server.URL())
+	s.WaitReady()
+	gauge := func(line string) {
+		t.Helper()
+		redistest.Eventually(t, line, func() bool {
+			res, err := http.Get(s.Admin + "/metrics")
+			if err != nil {
+				return false
+			}
+			defer res.Body.Close()
+			body, _ := io.ReadAll(res.Body)
+			return strings.Contains(string(body), "\n"+line+"\n")
+		})
+	}
+	set := func(name, value string) {
+		t.Helper()
+		if err := server.Client().ConfigSet(t.Context(), name, value).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gauge(`authsvc_redis_check{check="redis_eviction"} 0`)
+	gauge(`authsvc_redis_check{check="redis_replicas"} 1`)
+	set("maxmemory-policy", "volatile-lru")
+	gauge(`authsvc_redis_check{check="redis_eviction"} 3`)
+	set("appendfsync", "everysec")
+	gauge(`authsvc_redis_check{check="redis_persistence"} 2`)
+	set("maxmemory-policy", "noeviction")
+	gauge(`authsvc_redis_check{check="redis_eviction"} 0`)
+	e := s.Stderr.Event(t, "Redis: maxmemory-policy is volatile-lru.", s.Ended)
+	if e["level"] != "ERROR" || e["check"] != "redis_eviction" || e["redis"] != server.Addr() || !strings.Contains(e["fix"].(string), "noeviction") {
+		t.Errorf("logged as %v", e)
+	}
+	if e := s.Stderr.Event(t, "Redis: mended", s.Ended); e["check"] != "redis_eviction" {
+		t.Errorf("mended: %v", e)
+	}
+	for msg, want := range map[string]int{
+		"Redis: maxmemory-policy is volatile-lru.": 1, "Redis: mended": 1, "Redis: It writes to disk once a second (appendfsync everysec).": 1,
+	} {
+		if n := s.Stderr.Count(msg); n != want {
+			t.Errorf("%q was logged %d times, want %d", msg, n, want)
+		}
+	}
+	authsvctest.Want(t, "issue", s.Issue(authsvctest.Worker), 200, "")
+}
