@@ -1,0 +1,59 @@
+package faults
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"authsvc/internal/authsvctest"
+	"authsvc/internal/redistest"
+)
+
+// cuts is replies of Redis that are lost after it has written.
+type cuts struct {
+	binary string
+	alone  bool // see load
+	times  int
+}
+
+// run loses every second reply to a write of one process, so that what the process
+// repeats by itself is often lost too, and its callers are told nothing. Another
+// process, which they turn to and which others ask at the same time, loses none.
+func (c cuts) run(t *testing.T) []attempt {
+	t.Helper()
+	r := redistest.Start(t)
+	proxy := redistest.NewProxy(t, r.Addr())
+	s := serve(t, c.binary, []string{proxy.URL(), r.URL()}, "--refresh-grace", "10m")
+	proxy.CutReplies(1<<30, func(request []byte) bool { return isWrite(request) && rand.N(2) == 0 })
+	<-s.begin(load{callers: 32, alone: c.alone, patience: 3 * time.Minute, enough: func() bool { return proxy.Cut() >= c.times }})
+	proxy.CutReplies(0, nil)
+	s.settle()
+	figure(t, "%d replies cut after the write, %d attempts ended without a verdict; %d refreshes acknowledged",
+		proxy.Cut(), s.unsure.Load(), s.refreshed.Load())
+	return s.history()
+}
+
+// isWrite tells whether a request holds a write of a grant: its creation, a
+// rotation or a revocation.
+func isWrite(request []byte) bool {
+	request = bytes.ToUpper(request)
+	return bytes.Contains(request, []byte("\r\nNX\r\n")) || bytes.Contains(request, []byte("EVAL")) || bytes.Contains(request, []byte("\r\nDEL\r\n"))
+}
+
+// The reply to a write is lost after it was done: every caller gets on, and the
+// retry of a refresh brings the very pair that the lost reply would have brought,
+// whichever process it asks.
+func TestReplyCutAfterTheWrite(t *testing.T) {
+	c := cuts{binary: authsvctest.Binary(t), times: size(100, 2000)}
+	judge(c.run(t), rules{late: defaultLate}).acquit(t)
+
+	control(t, "a retry is taken for a replay", func(t *testing.T) {
+		c := cuts{binary: authsvctest.BuildPatched(t, noRepeat), alone: true, times: 500}
+		convict(t, lost, func() verdict { return judge(c.run(t), rules{late: defaultLate}) })
+	})
+	control(t, "a retry gets a pair of its own", func(t *testing.T) {
+		c := cuts{binary: authsvctest.BuildPatched(t, pairOfItsOwn), times: 500}
+		convict(t, doubleSpent, func() verdict { return judge(c.run(t), rules{late: defaultLate}) })
+	})
+}
