@@ -1,0 +1,138 @@
+package faults
+
+import (
+	"bytes"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"authsvc/internal/authsvctest"
+	"authsvc/internal/redistest"
+)
+
+// deadline is the default --store-timeout.
+const deadline = 300 * time.Millisecond
+
+// freeze is redis-server standing still under load (SIGSTOP): connections stay
+// open, and what was sent meanwhile is done once it goes on.
+type freeze struct {
+	binary string
+	grace  string        // of the refresh
+	alone  bool          // see load
+	frozen time.Duration // at least
+	// swap lets it stand still before a swap that is on its way to it.
+	swap bool
+}
+
+// thaw is what was measured.
+type thaw struct {
+	longest     time.Duration // see there
+	first, last time.Duration // see back
+	replays     int           // grants that the service took for replayed
+}
+
+func (f freeze) run(t *testing.T) ([]attempt, thaw) {
+	t.Helper()
+	const callers = 32
+	r := redistest.Start(t)
+	proxy := redistest.NewProxy(t, r.Addr())
+	store := r.URL()
+	if f.swap {
+		store = proxy.URL()
+	}
+	s := serve(t, f.binary, []string{store, store}, "--refresh-grace", f.grace)
+	var enough atomic.Bool
+	over := s.begin(load{callers: callers, alone: f.alone, enough: enough.Load, patience: time.Minute})
+	more := func(count *atomic.Int64, n int) func() bool {
+		enough := count.Load() + int64(n)
+		return func() bool { return count.Load() >= enough }
+	}
+	until(over, more(&s.refreshed, size(200, 500)))
+	goOn := func() {}
+	if f.swap {
+		goOn = holdSwap(proxy, over)
+		defer goOn()
+	}
+	r.Pause()
+	goOn()
+	frozen, told := time.Since(s.start), more(&s.unsure, 3*callers)
+	until(over, func() bool { return time.Since(s.start)-frozen >= f.frozen && told() })
+	thawed := time.Since(s.start)
+	r.Resume()
+	until(over, more(&s.refreshed, size(200, 500)))
+	enough.Store(true)
+	<-over
+	s.settle()
+
+	history := s.history()
+	m := thaw{longest: longest(history)}
+	m.first, m.last = back(history, thawed, time.Since(s.start))
+	for _, srv := range s.servers {
+		m.replays += srv.Stderr.Count("refresh_replayed")
+	}
+	figure(t, "frozen for %.1f s under %d callers: %d attempts ended without a verdict, the longest answer took %d ms; %d grants taken for replayed; first success %d ms after the thaw, last failure %d ms after it",
+		(thawed - frozen).Seconds(), callers, s.unsure.Load(), m.longest.Milliseconds(), m.replays, m.first.Milliseconds(), m.last.Milliseconds())
+	return history, m
+}
+
+// holdSwap waits until a swap comes to the proxy, or a load is over. The proxy then
+// stands still, with the swap and all else, until it may go on.
+func holdSwap(p *redistest.Proxy, over <-chan struct{}) (goOn func()) {
+	here, may := make(chan struct{}), make(chan struct{})
+	hold := sync.OnceFunc(func() {
+		close(here)
+		<-may
+	})
+	p.CutReplies(1, func(request []byte) bool {
+		if bytes.Contains(bytes.ToUpper(request), []byte("EVALSHA")) {
+			hold()
+		}
+		return false // every reply comes
+	})
+	select {
+	case <-here:
+	case <-over:
+	}
+	return sync.OnceFunc(func() { close(may) })
+}
+
+// Redis stands still: every request is answered in time, no retry is taken for a
+// replay, and the service is back at once.
+func TestRedisFrozen(t *testing.T) {
+	f := freeze{binary: authsvctest.Binary(t), grace: "10m", frozen: time.Duration(size(0, 10)) * time.Second}
+	history, m := f.run(t)
+	judge(history, rules{late: defaultLate}).acquit(t)
+	for _, a := range history {
+		if a.outcome == unknown && a.code == "" {
+			t.Errorf("not answered: %s", a)
+		}
+	}
+	if m.replays > 0 {
+		t.Errorf("%d grants were taken for replayed", m.replays)
+	}
+	if *full && (m.longest > 2*deadline || m.first > time.Second || m.last > time.Second) {
+		t.Errorf("want every answer within %v, and the service back, without failures, within a second", 2*deadline)
+	}
+	control(t, "a request has no deadline", func(t *testing.T) {
+		f.binary, f.frozen = authsvctest.BuildPatched(t, noDeadline), 3*time.Second
+		if _, m := f.run(t); m.longest <= 2*deadline {
+			t.Error("without the protection every answer was in time")
+		}
+	})
+}
+
+// Redis stands still for longer than the grace: what callers gave up must not be
+// done when it goes on, or they would come back too late, as thieves.
+func TestRedisFrozenBeyondTheGrace(t *testing.T) {
+	f := freeze{binary: authsvctest.Binary(t), grace: "4s", alone: true, frozen: 6 * time.Second, swap: true}
+	run := func(t *testing.T) verdict {
+		history, _ := f.run(t)
+		return judge(history, rules{late: defaultLate})
+	}
+	run(t).acquit(t)
+	control(t, "what was given up is done late", func(t *testing.T) {
+		f.binary = authsvctest.BuildPatched(t, noFence)
+		convict(t, lost, func() verdict { return run(t) })
+	})
+}
