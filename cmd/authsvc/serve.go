@@ -247,7 +247,8 @@ func (s *service) useStore(ctx context.Context, tasks *sync.WaitGroup, failed ch
 		return nil
 	}
 	err := watch.within(ctx, firstCheckup, watch.first)
-	if refused := (refusedRedis)(nil); errors.As(err, &refused) {
+	var refused refusedRedis
+	if errors.As(err, &refused) {
 		return refused
 	}
 	tasks.Go(func() {

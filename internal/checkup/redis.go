@@ -116,8 +116,7 @@ type node struct {
 }
 
 func (n node) checks() []func() Finding {
-	switch {
-	case !n.Knows("info"):
+	if !n.Knows("info") {
 		return []func() Finding{n.readable, n.clock, n.expiry}
 	}
 	return []func() Finding{

@@ -279,7 +279,7 @@ var ErrReplica = errors.New("this Redis is a replica, which may lag behind; the 
 type replicaError struct{ primary string }
 
 func (e replicaError) Error() string        { return ErrReplica.Error() + ", " + e.primary }
-func (e replicaError) Is(target error) bool { return target == ErrReplica } //nolint:errorlint // this is what errors.Is calls
+func (e replicaError) Is(target error) bool { return target == ErrReplica }
 
 func loadFiles(c *tls.Config, opts RedisOptions) error {
 	if opts.CAFile != "" {

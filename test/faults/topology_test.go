@@ -17,7 +17,7 @@ import (
 // in the midst of it, and lets the load go on until callers are answered again, and
 // for as long as that took. It returns the history, and when in it the disturbance
 // began and ended.
-func disturb(t *testing.T, binary string, stores []string, what func(over <-chan struct{})) (s *service, began, ended time.Duration) {
+func disturb(t *testing.T, binary string, stores []string, what func()) (s *service, began, ended time.Duration) {
 	t.Helper()
 	s = serve(t, binary, stores, "--refresh-grace", "10m")
 	var enough atomic.Bool
@@ -31,7 +31,7 @@ func disturb(t *testing.T, binary string, stores []string, what func(over <-chan
 	}
 	refreshes(size(200, 1000))
 	began = time.Since(s.start)
-	what(over)
+	what()
 	ended = time.Since(s.start)
 	refreshes(size(200, 2000))
 	enough.Store(true)
@@ -84,7 +84,7 @@ func TestSentinelFailover(t *testing.T) {
 	for name, lose := range failovers {
 		t.Run(name, func(t *testing.T) {
 			trio := redistest.StartTrio(t)
-			s, began, ended := disturb(t, authsvctest.Binary(t), []string{trio.URL(), trio.URL()}, func(<-chan struct{}) { lose(t, trio) })
+			s, began, ended := disturb(t, authsvctest.Binary(t), []string{trio.URL(), trio.URL()}, func() { lose(t, trio) })
 			report(t, name, s, began, ended)
 			judge(s.history(), rules{late: defaultLate, lossy: true}).acquit(t)
 		})
@@ -93,7 +93,7 @@ func TestSentinelFailover(t *testing.T) {
 		binary := authsvctest.BuildPatched(t, noRepeat)
 		convict(t, lost, func() verdict {
 			trio := redistest.StartTrio(t)
-			s, _, _ := disturb(t, binary, []string{trio.URL(), trio.URL()}, func(<-chan struct{}) { failovers["killed"](t, trio) })
+			s, _, _ := disturb(t, binary, []string{trio.URL(), trio.URL()}, func() { failovers["killed"](t, trio) })
 			return judge(s.history(), rules{late: defaultLate, lossy: true})
 		})
 	})
@@ -104,7 +104,7 @@ func TestSentinelFailover(t *testing.T) {
 		convict(t, doubleSpent, func() verdict {
 			trio := redistest.StartTrio(t)
 			stays := trio.Primary().URL()
-			s, _, _ := disturb(t, binary, []string{trio.URL(), stays}, func(<-chan struct{}) { failovers["a zombie"](t, trio) })
+			s, _, _ := disturb(t, binary, []string{trio.URL(), stays}, func() { failovers["a zombie"](t, trio) })
 			return judge(s.history(), rules{late: defaultLate})
 		})
 	})
@@ -262,7 +262,7 @@ func losePrimary(t *testing.T, binary string, lose func(*redistest.Server)) (s *
 	t.Helper()
 	c := redistest.StartCluster(t)
 	lost := c.Primaries()[0]
-	return disturb(t, binary, []string{c.URL(), c.URL()}, func(<-chan struct{}) {
+	return disturb(t, binary, []string{c.URL(), c.URL()}, func() {
 		lose(lost)
 		c.WaitPromoted(lost, keyOn(c, lost))
 	})
@@ -283,7 +283,7 @@ func TestClusterMovesASlot(t *testing.T) {
 	moves := func(t *testing.T, binary string) *service {
 		t.Helper()
 		c := redistest.StartCluster(t)
-		s, began, ended := disturb(t, binary, []string{c.URL(), c.URL()}, func(over <-chan struct{}) {
+		s, began, ended := disturb(t, binary, []string{c.URL(), c.URL()}, func() {
 			for n := range size(2, 10) {
 				// The slot of a grant that is in use, so that its calls meet the move.
 				records := c.Dump()
