@@ -121,10 +121,8 @@ func (w *redisWatch) examine(ctx context.Context) error {
 	for _, f := range found {
 		worst[f.Check] = max(worst[f.Check], int(f.Severity)+1)
 	}
-	for _, name := range checkup.Checks() {
-		if strings.HasPrefix(name, "redis_") {
-			w.metrics.RedisCheck(name, worst[name])
-		}
+	for _, name := range checkup.RedisChecks() {
+		w.metrics.RedisCheck(name, worst[name])
 	}
 	return err
 }

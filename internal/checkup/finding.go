@@ -70,10 +70,16 @@ const (
 
 // Checks are the names of all checks, always in this order.
 func Checks() []string {
-	return []string{
-		RedisReach, RedisPermissions, RedisReadable, RedisRole, RedisVersion, RedisEviction, RedisMemory,
-		RedisPersistence, RedisDisk, RedisLoading, RedisReplicas, RedisMinReplicas, RedisClock, RedisExpiry,
+	return slices.Concat([]string{RedisReach, RedisRole}, RedisChecks(), []string{
 		KeyringFile, KeyringPermissions, KeyringAge, AppsFile, AppsPermissions, AppsTTL, TLSCertificate, TrustedProxies,
+	})
+}
+
+// RedisChecks are the names of those that AskRedis makes.
+func RedisChecks() []string {
+	return []string{
+		RedisPermissions, RedisReadable, RedisVersion, RedisEviction, RedisMemory, RedisPersistence, RedisDisk,
+		RedisLoading, RedisReplicas, RedisMinReplicas, RedisClock, RedisExpiry,
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"authsvc/internal/app"
+	"authsvc/internal/checkup"
 	"authsvc/internal/httpapi"
 	"authsvc/internal/token"
 )
@@ -146,6 +147,9 @@ func (e *exercise) run() {
 	for _, file := range []string{"apps", "keys", "tls"} { // those that cmd/authsvc watches
 		e.metrics.Reloaded(file, nil)
 		e.metrics.Reloaded(file, io.EOF)
+	}
+	for _, check := range checkup.RedisChecks() {
+		e.metrics.RedisCheck(check, 0)
 	}
 }
 

@@ -29,7 +29,9 @@ const settingsRules = `
 ## Between settings
 
 - ` + "`--store`, `--apps` and `--keys`" + ` are required. With ` + "`--dev`" + ` they are refused.
-- ` + "`--store-ca`, `--store-cert` and `--store-key`" + ` are for a ` + "`rediss://`" + ` store only.
+- ` + "`--store-ca`, `--store-cert` and `--store-key`" + ` are for a store with TLS only.
+- ` + "`--store-sentinel-user` and `--store-sentinel-password`" + ` are for a ` + "`redis+sentinel://`" + ` store only.
+- A password is in the URL of the store, or in ` + "`--store-password`" + `, not in both.
 - ` + "`--store-cert` goes with `--store-key`, `--tls-cert` with `--tls-key`" + `.
 - ` + "`--listen` and `--admin-listen`" + ` are two addresses.
 - A ` + "`--refresh-ttl` shorter than `--refresh-grace`" + ` is a warning.
