@@ -1,0 +1,177 @@
+package faults
+
+import (
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"authsvc/internal/authsvctest"
+	"authsvc/internal/redistest"
+)
+
+// Three processes behind a TCP balancer are replaced one after the other under
+// load. No request fails.
+func TestRollingRestart(t *testing.T) {
+	sideBySide(t)
+	rollingRestart(t, authsvctest.Binary(t)).none(t)
+	// A connection is cut under a request only where the two meet, so the controls
+	// have several tries.
+	without := func(protection string, p authsvctest.Patch) {
+		control(t, protection, func(t *testing.T) {
+			binary, f := authsvctest.BuildPatched(t, p), &findings{}
+			for n := 0; n < 5 && len(f.all) == 0; n++ {
+				f = rollingRestart(t, binary)
+			}
+			f.some(t, "")
+		})
+	}
+	without("the process does not wait for the balancer", authsvctest.Patch{
+		File: "cmd/authsvc/serve.go", Old: "<-enough.Done()", New: "_ = enough",
+	})
+	without("answers do not ask for their connection to be closed", authsvctest.Patch{
+		File: "internal/httpapi/server.go", Old: "if s.cfg.Draining() {", New: "if false {",
+	})
+}
+
+func rollingRestart(t *testing.T, binary string) *findings {
+	r := redistest.Start(t)
+	site := authsvctest.NewSite(t)
+	b := newBalancer(t)
+	start := func() *authsvctest.Server {
+		s := site.StartBinary(binary, r.URL(), append([]string{"--drain", "3s"}, patient...)...)
+		s.WaitReady()
+		b.add(s)
+		return s
+	}
+	servers := []*authsvctest.Server{start(), start(), start()}
+	c := startTraffic(t, b.url(), size(8, 32), 0)
+	c.more(100)
+	began := time.Now()
+	for _, s := range servers {
+		s.Signal(syscall.SIGTERM)
+		select {
+		case <-s.Ended:
+		case <-time.After(20 * time.Second):
+			c.add("the process does not end:\n%s", s.Stderr.Text())
+			return &c.findings
+		}
+		if code := s.Cmd.ProcessState.ExitCode(); code != 0 {
+			c.add("exit status %d:\n%s", code, s.Stderr.Text())
+		}
+		start()
+		c.more(100)
+	}
+	took := time.Since(began)
+	c.end()
+	figure(t, "rolling restart: three processes in %v, %d requests, %d connections through the balancer, %d failed; p50 %v, p99 %v, slowest %v",
+		took.Round(time.Millisecond), c.count.Load(), b.passed.Load(), len(c.all), c.slowest(.5), c.slowest(.99), c.slowest(1))
+	return &c.findings
+}
+
+// balancer hands each new connection to the next process that was ready when it
+// was last asked, and can be connected to. It looks at no byte of a connection, and
+// repeats nothing. It ends with the test.
+type balancer struct {
+	listener net.Listener
+	ended    chan struct{}
+	wg       sync.WaitGroup
+	passed   atomic.Int64 // connections
+
+	mu       sync.Mutex
+	backends []*backend // the next one first
+}
+
+type backend struct {
+	addr  string
+	ready atomic.Bool
+}
+
+func newBalancer(t *testing.T) *balancer {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &balancer{listener: l, ended: make(chan struct{})}
+	b.wg.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b.wg.Go(func() { b.pass(client.(*net.TCPConn)) })
+		}
+	})
+	t.Cleanup(func() {
+		close(b.ended)
+		_ = l.Close()
+		b.wg.Wait()
+	})
+	return b
+}
+
+func (b *balancer) url() string { return "http://" + b.listener.Addr().String() }
+
+// add takes a process that is ready, and forgets it once it has ended.
+func (b *balancer) add(s *authsvctest.Server) {
+	be := &backend{addr: strings.TrimPrefix(s.URL, "http://")}
+	be.ready.Store(true)
+	b.mu.Lock()
+	b.backends = append(b.backends, be)
+	b.mu.Unlock()
+	b.wg.Go(func() {
+		every := time.NewTicker(50 * time.Millisecond)
+		defer every.Stop()
+		for {
+			select {
+			case <-every.C:
+				be.ready.Store(s.Ready())
+			case <-s.Ended:
+				be.ready.Store(false)
+				return
+			case <-b.ended:
+				return
+			}
+		}
+	})
+}
+
+// pass connects a client, until both sides are done.
+func (b *balancer) pass(client *net.TCPConn) {
+	defer client.Close()
+	process := b.connect()
+	if process == nil {
+		return
+	}
+	defer process.Close()
+	b.passed.Add(1)
+	var answers sync.WaitGroup
+	answers.Go(func() {
+		_, _ = io.Copy(client, process)
+		_ = client.CloseWrite()
+	})
+	_, _ = io.Copy(process, client)
+	_ = process.CloseWrite()
+	answers.Wait()
+}
+
+func (b *balancer) connect() *net.TCPConn {
+	b.mu.Lock()
+	b.backends = append(b.backends[1:], b.backends[0])
+	inTurn := slices.Clone(b.backends)
+	b.mu.Unlock()
+	for _, be := range inTurn {
+		if be.ready.Load() {
+			if c, err := net.Dial("tcp", be.addr); err == nil {
+				return c.(*net.TCPConn)
+			}
+		}
+	}
+	return nil
+}
