@@ -17,14 +17,16 @@ build: ## the binary, in .bin/
 test: deps ## all tests, with the race detector, against a real redis-server
 	CGO_ENABLED=1 $(GO) test -race $(TAGS) ./...
 
-# What the tests run: redis-server, curl, a C compiler for the race detector, and the
-# clients and gateways of test/. Two of them come with a service, which is turned off again.
+# What the tests run: redis-server, curl, slowhttptest, a C compiler for the race
+# detector, and the clients and gateways of test/. Two of them come with a service, which
+# is turned off again.
 deps: $(BIN)/caddy
 	@missing=; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
 	command -v curl >/dev/null || missing="$$missing curl ca-certificates"; \
 	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	command -v slowhttptest >/dev/null || missing="$$missing slowhttptest"; \
 	[ -x /usr/sbin/nginx ] || missing="$$missing nginx"; \
 	[ -e /usr/lib/apache2/modules/mod_auth_openidc.so ] || missing="$$missing apache2-bin libapache2-mod-auth-openidc"; \
 	/usr/bin/python3 -c 'import authlib, requests_oauthlib' 2>/dev/null || missing="$$missing python3-authlib python3-requests-oauthlib"; \

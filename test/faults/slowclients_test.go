@@ -1,0 +1,185 @@
+package faults
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"authsvc/internal/authsvctest"
+	"authsvc/internal/redistest"
+)
+
+// Many clients send the heads of their requests slowly, or the bodies, or read their
+// answers slowly, and some do not read at all. Nobody else is kept waiting, memory
+// stays small, and each of them is ended when its time is up.
+func TestSlowClients(t *testing.T) {
+	sideBySide(t)
+	if !*full {
+		slowClients(t, authsvctest.BuildPlain(t), 200).none(t)
+		return
+	}
+	// Most of it is waiting for the limits, so the two go side by side.
+	t.Run("all limits", func(t *testing.T) {
+		t.Parallel()
+		slowClients(t, authsvctest.BuildPlain(t), 2000).none(t)
+	})
+	control(t, "connections have no limits", func(t *testing.T) {
+		t.Parallel()
+		var none []authsvctest.Patch
+		for _, limit := range []string{"readHeaderTimeout = 10 * time.Second", "readTimeout       = 60 * time.Second", "writeTimeout      = 90 * time.Second", "idleTimeout       = 2 * time.Minute"} {
+			name, _, _ := strings.Cut(limit, "=")
+			none = append(none, authsvctest.Patch{File: "cmd/authsvc/serve.go", Old: limit, New: name + "= 0 * time.Second"})
+		}
+		f := slowClients(t, authsvctest.BuildPatched(t, none...), 200)
+		for _, name := range []string{"slow heads", "slow bodies", "no reading", "slow reading"} {
+			f.some(t, name+": still held")
+		}
+	})
+}
+
+// slowClients is a number of slow clients, a third of each kind, beside others.
+func slowClients(t *testing.T, binary string, number int) *findings {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Max < uint64(number+200) {
+		t.Fatalf("authsvc cannot hold %d connections with %d file descriptors (ulimit -Hn): %v", number, files.Max, err)
+	}
+	s := authsvctest.NewSite(t).StartBinary(binary, redistest.Start(t).URL(), patient...)
+	s.WaitReady()
+	c := startTraffic(t, s.URL, 4, 10*time.Millisecond)
+	c.more(100)
+
+	each, start := number/3+1, time.Now()
+	idle := openFiles(t, s)
+	held := func() int { return openFiles(t, s) - idle }
+	ends := []func(){
+		slowHTTPTest(t, each, s.URL+"/oauth/token", "-H", "-t", "POST"),
+		slowHTTPTest(t, each, s.URL+"/oauth/token", "-B", "-s", "8192", "-x", "10"),
+		slowHTTPTest(t, each, s.URL+"/openapi.yaml", "-X", "-n", "5", "-z", "5", "-w", "1", "-y", "512"),
+	}
+	// What slowhttptest reads slowly fits into the buffer of the socket. These ask for
+	// more than that.
+	deaf := make([]net.Conn, size(2, 10))
+	for i := range deaf {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, strings.Repeat("GET /openapi.yaml HTTP/1.1\r\nHost: x\r\n\r\n", 150)); err != nil {
+			t.Fatal(err)
+		}
+		deaf[i] = conn
+	}
+	// The traffic's own connections come and go, and so do those to Redis.
+	redistest.Eventually(t, "the slow clients to be connected", func() bool { return held() > 3*each-10 })
+	most, rest := held(), 20+len(deaf)
+	c.more(size(200, 1000))
+
+	limits := []struct {
+		name  string
+		limit time.Duration // in cmd/authsvc/serve.go
+		ended func() bool
+	}{
+		{"slow heads", 10 * time.Second, func() bool { return held() <= 2*each+rest }},
+		{"slow bodies", time.Minute, func() bool { return held() <= each+rest }},
+		{"no reading", 90 * time.Second, func() bool {
+			for _, conn := range deaf {
+				if _, err := io.WriteString(conn, "\r\n"); err == nil {
+					return false
+				}
+			}
+			return true
+		}},
+		// For authsvc the answer is written and the connection idle.
+		{"slow reading", 2 * time.Minute, func() bool { return held() <= rest }},
+	}
+	if !*full {
+		limits = nil // they take their time
+	}
+	for _, kind := range limits {
+		for !kind.ended() {
+			if time.Since(start) > kind.limit+15*time.Second { // connecting takes some
+				c.add("%s: still held after %v: %d connections in all", kind.name, time.Since(start).Round(time.Second), held())
+				break
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+		figure(t, "slow clients: %s: gone, or given up on, after %v; %d connections left", kind.name, time.Since(start).Round(100*time.Millisecond), held())
+	}
+	for _, end := range ends {
+		end()
+	}
+	for _, conn := range deaf {
+		conn.Close()
+	}
+	redistest.Eventually(t, "the slow clients to be gone", func() bool { return held() <= rest })
+	c.end()
+	peak := peakMemory(t, s)
+	figure(t, "slow clients: up to %d connections; peak of %d MiB; beside them %d requests, %d failed; p50 %v, p99 %v, slowest %v",
+		most, peak>>20, c.count.Load(), len(c.all), c.slowest(.5), c.slowest(.99), c.slowest(1))
+	if peak > 200<<20 {
+		c.add("%d slow clients take authsvc to %d MiB", number, peak>>20)
+	}
+	return &c.findings
+}
+
+// slowHTTPTest starts slowhttptest with that many connections, and returns what
+// ends it.
+func slowHTTPTest(t *testing.T, connections int, url string, args ...string) (end func()) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := exec.Command("slowhttptest", append([]string{"-u", url, "-c", strconv.Itoa(connections), "-r", "250", "-i", "5", "-l", "200", "-v", "1"}, args...)...)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("slowhttptest: %v; 'make deps' installs it", err)
+	}
+	end = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	t.Cleanup(func() {
+		end()
+		if t.Failed() {
+			t.Logf("slowhttptest %q: %s", args, out.Bytes()[max(0, out.Len()-1000):])
+		}
+	})
+	return end
+}
+
+// openFiles is how many file descriptors a process has.
+func openFiles(t *testing.T, s *authsvctest.Server) int {
+	t.Helper()
+	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.Cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}
+
+// peakMemory is the most memory that a process ever had, in bytes.
+func peakMemory(t *testing.T, s *authsvctest.Server) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
+	if m == nil {
+		t.Fatalf("no VmHWM in %s", status)
+	}
+	kib, err := strconv.Atoi(string(m[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kib << 10
+}
