@@ -9,13 +9,16 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 CADDY         := github.com/caddyserver/caddy/v2/cmd/caddy@v2.11.9
 GOVULNCHECK   := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build test deps docs lint fuzz bench vuln clean
+.PHONY: build test test-faults deps docs lint fuzz bench vuln clean
 
 build: ## the binary, in .bin/
 	CGO_ENABLED=0 $(GO) build $(TAGS) -trimpath -o $(BIN)/authsvc ./cmd/authsvc
 
 test: deps ## all tests, with the race detector, against a real redis-server
 	CGO_ENABLED=1 $(GO) test -race $(TAGS) ./...
+
+test-faults: deps ## the fault tests at full size, with times and negative controls; see docs/reliability.md
+	$(GO) test $(TAGS) -count=1 -timeout 15m -v ./test/faults -full
 
 # What the tests run: redis-server, curl, slowhttptest, a C compiler for the race
 # detector, and the clients and gateways of test/. Two of them come with a service, which
