@@ -105,7 +105,7 @@ func examineRedis(cfg config.Config, r *store.Redis) []checkup.Finding {
 // checkupOptions is how the settings say that Redis is used, and what its URL says.
 func checkupOptions(cfg config.Config) (store.URLFacts, checkup.RedisOptions) {
 	url, _ := store.CheckURL(cfg.Store) // it was checked with the settings
-	return url, checkup.RedisOptions{AllowEviction: cfg.AllowEviction, TLS: url.TLS}
+	return url, checkup.RedisOptions{AllowEviction: cfg.AllowEviction, TLS: url.TLS, Cluster: url.Cluster}
 }
 
 // writeFindings writes a paragraph for each.

@@ -11,6 +11,47 @@ import (
 	"authsvc/internal/redistest"
 )
 
+// eventuallyMeasured waits until the metrics of a process have a line.
+func eventuallyMeasured(t *testing.T, s *authsvctest.Server, line string) {
+	t.Helper()
+	redistest.Eventually(t, line, func() bool {
+		res, err := http.Get(s.Admin + "/metrics")
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		body, _ := io.ReadAll(res.Body)
+		return strings.Contains(string(body), "\n"+line+"\n")
+	})
+}
+
+// A Redis that goes and comes back is told of by the log, the metrics and readyz,
+// whatever way it goes, and callers are answered again without a restart.
+func TestServeTellsThatRedisIsAway(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	s := authsvctest.NewSite(t).Serve(server.URL())
+	p := s.Issue(authsvctest.Worker).Pair()
+	for i, way := range []struct{ goes, comes func() }{
+		{server.Kill, server.Restart},
+		{server.Pause, server.Resume},
+	} {
+		way.goes()
+		redistest.Eventually(t, "readyz to say so", func() bool { return !s.Ready() })
+		redistest.Eventually(t, "a call to be refused", func() bool { return s.Introspect(p.Access).Status == 503 })
+		eventuallyMeasured(t, s, "authsvc_redis_away 1")
+		redistest.Eventually(t, "the log to say so", func() bool {
+			return s.Stderr.Count("a Redis is away: what needs it is answered with APIG.0613 until it is back") == i+1
+		})
+		authsvctest.Want(t, "introspect", s.Introspect(p.Access), 503, "APIG.0613")
+		way.comes()
+		eventuallyMeasured(t, s, "authsvc_redis_away 0")
+		redistest.Eventually(t, "the log to say that it is back", func() bool { return s.Stderr.Count("a Redis is back") == i+1 })
+		s.WaitReady()
+		redistest.Eventually(t, "the token to be good again", func() bool { return s.Introspect(p.Access).Active() })
+	}
+}
+
 // serveEnds runs a serve that does not start, and returns what it says.
 func serveEnds(t *testing.T, site *authsvctest.Site, args ...string) string {
 	t.Helper()
@@ -84,18 +125,7 @@ func TestServeWatchesRedis(t *testing.T) {
 	server := redistest.Start(t, "--maxmemory", "100mb", "--appendonly", "yes", "--appendfsync", "always")
 	s := authsvctest.NewSite(t).StartBinary(quick, server.URL())
 	s.WaitReady()
-	gauge := func(line string) {
-		t.Helper()
-		redistest.Eventually(t, line, func() bool {
-			res, err := http.Get(s.Admin + "/metrics")
-			if err != nil {
-				return false
-			}
-			defer res.Body.Close()
-			body, _ := io.ReadAll(res.Body)
-			return strings.Contains(string(body), "\n"+line+"\n")
-		})
-	}
+	gauge := func(line string) { t.Helper(); eventuallyMeasured(t, s, line) }
 	set := func(name, value string) {
 		t.Helper()
 		if err := server.Client().ConfigSet(t.Context(), name, value).Err(); err != nil {

@@ -48,6 +48,7 @@ const (
 	RedisReadable    = "redis_readable"
 	RedisRole        = "redis_role"
 	RedisVersion     = "redis_version"
+	RedisTopology    = "redis_topology"
 	RedisEviction    = "redis_eviction"
 	RedisMemory      = "redis_memory"
 	RedisPersistence = "redis_persistence"
@@ -78,7 +79,7 @@ func Checks() []string {
 // RedisChecks are the names of those that AskRedis makes.
 func RedisChecks() []string {
 	return []string{
-		RedisPermissions, RedisReadable, RedisVersion, RedisEviction, RedisMemory, RedisPersistence, RedisDisk,
+		RedisPermissions, RedisReadable, RedisVersion, RedisTopology, RedisEviction, RedisMemory, RedisPersistence, RedisDisk,
 		RedisLoading, RedisReplicas, RedisMinReplicas, RedisClock, RedisExpiry,
 	}
 }

@@ -22,6 +22,8 @@ type RedisOptions struct {
 	// TLS is whether the service speaks TLS to it; a command to paste then does
 	// so as well.
 	TLS bool
+	// Cluster is whether the service takes it for a Cluster.
+	Cluster bool
 }
 
 // The limits of what is fine.
@@ -120,7 +122,7 @@ func (n node) checks() []func() Finding {
 		return []func() Finding{n.readable, n.clock, n.expiry}
 	}
 	return []func() Finding{
-		n.readable, n.version, n.eviction, n.memory, n.persistence, n.disk, n.loading,
+		n.readable, n.version, n.topology, n.eviction, n.memory, n.persistence, n.disk, n.loading,
 		n.replicas, n.minReplicas, n.clock, n.expiry,
 	}
 }
@@ -167,6 +169,18 @@ func (n node) version() Finding {
 		What: fmt.Sprintf("It is Redis %s.", cmp.Or(n.Version, "of an unknown version")),
 		Why:  "The script of a refresh needs Redis 7.0: before, every refresh and every revocation of an access token fails.",
 		Fix:  "Upgrade it to Redis 7.0 or later: first its replicas, then the primary.",
+	}
+}
+
+func (n node) topology() Finding {
+	if !n.Cluster || n.opts.Cluster {
+		return Finding{}
+	}
+	return Finding{
+		Check: RedisTopology, Severity: Error,
+		What: "It is a node of a Cluster, and --store takes it for all there is.",
+		Why:  "It has only some of the keys, and sends callers elsewhere for the others: most requests are answered with APIG.0613.",
+		Fix:  "Write --store as redis+cluster://, with the same host and port, and two or three other nodes if you like.",
 	}
 }
 

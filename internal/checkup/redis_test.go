@@ -49,6 +49,11 @@ var redisTests = []struct {
 	{name: "no version", is: func(f *store.NodeFacts) { f.Version = "" }, want: []string{"error redis_version " + at}, what: "unknown version"},
 
 	{
+		name: "a node of a Cluster", is: func(f *store.NodeFacts) { f.Cluster = true }, want: []string{"error redis_topology " + at},
+		what: "node of a Cluster", fix: "Write --store as redis+cluster://, with the same host and port, and two or three other nodes if you like.",
+	},
+	{name: "a Cluster", is: func(f *store.NodeFacts) { f.Cluster = true }, opts: RedisOptions{Cluster: true}},
+	{
 		name: "eviction", is: func(f *store.NodeFacts) { f.Eviction = "volatile-ttl" }, want: []string{"error redis_eviction " + at},
 		what: "volatile-ttl",
 		fix:  "redis-cli -h 10.0.0.1 -p 6379 CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction",
@@ -141,6 +146,7 @@ var redisTests = []struct {
 	},
 	{
 		name: "no replica in a Cluster", is: func(f *store.NodeFacts) { f.Replicas, f.ReplicasOnline, f.MinReplicas, f.Cluster = 0, 0, 0, true },
+		opts: RedisOptions{Cluster: true},
 		want: []string{"note redis_replicas " + at},
 		fix:  "redis-cli --cluster add-node REPLICA:6379 10.0.0.1:6379 --cluster-slave  # REPLICA: another machine",
 	},

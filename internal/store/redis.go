@@ -497,6 +497,12 @@ func (r *Redis) nodeOf(ctx context.Context, key string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.nodes.Range(func(c, n any) bool { // forget those that left
+		if n.(*node).pipe.IsClosed() {
+			r.nodes.Delete(c)
+		}
+		return true
+	})
 	kept, _ := r.nodes.LoadOrStore(c, n) // the pipeline is the client's, and the same
 	return kept.(*node), nil
 }

@@ -153,6 +153,7 @@ type URLFacts struct {
 	Memory   bool // memory://
 	TLS      bool
 	Sentinel bool
+	Cluster  bool
 	Password bool   // it holds one
 	Hosts    string // host:port, with commas between; or the path of a socket
 }
@@ -168,7 +169,7 @@ func CheckURL(raw string) (URLFacts, error) {
 	}
 	t, err := parseURL(raw)
 	return URLFacts{
-		TLS: t.tls, Sentinel: t.topology == sentinel, Password: t.password != "", Hosts: strings.Join(t.addrs, ","),
+		TLS: t.tls, Sentinel: t.topology == sentinel, Cluster: t.topology == cluster, Password: t.password != "", Hosts: strings.Join(t.addrs, ","),
 	}, err
 }
 

@@ -97,11 +97,11 @@ func TestSentinelFailover(t *testing.T) {
 			return judge(s.history(), rules{late: defaultLate, lossy: true})
 		})
 	})
-	// What the service is spared by following the Sentinels: a process that goes to
-	// the zombie writes what is thrown away.
+	// What the service is spared by following the Sentinels: what a process writes to
+	// the zombie is thrown away.
 	control(t, "a process does not ask the Sentinels", func(t *testing.T) {
 		binary := authsvctest.Binary(t)
-		convict(t, doubleSpent, func() verdict {
+		convict(t, lost, func() verdict {
 			trio := redistest.StartTrio(t)
 			stays := trio.Primary().URL()
 			s, _, _ := disturb(t, binary, []string{trio.URL(), stays}, func() { failovers["a zombie"](t, trio) })
