@@ -264,6 +264,21 @@ func (s *Server) WaitReady() {
 	redistest.Eventually(s.t, "the process to be ready", s.Ready)
 }
 
+// PeakMemory is the most memory that the process ever had, in bytes.
+func (s *Server) PeakMemory() int {
+	s.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Cmd.Process.Pid))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	var kib int
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		s.t.Fatalf("no VmHWM in %s", status)
+	}
+	return kib << 10
+}
+
 // Answer is what came back.
 type Answer struct {
 	Status int

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -124,7 +123,7 @@ func slowClients(t *testing.T, binary string, number int) *findings {
 	}
 	redistest.Eventually(t, "the slow clients to be gone", func() bool { return held() <= rest })
 	c.end()
-	peak := peakMemory(t, s)
+	peak := s.PeakMemory()
 	figure(t, "slow clients: up to %d connections; peak of %d MiB; beside them %d requests, %d failed; p50 %v, p99 %v, slowest %v",
 		most, peak>>20, c.count.Load(), len(c.all), c.slowest(.5), c.slowest(.99), c.slowest(1))
 	if peak > 200<<20 {
@@ -164,22 +163,4 @@ func openFiles(t *testing.T, s *authsvctest.Server) int {
 		t.Fatal(err)
 	}
 	return len(all)
-}
-
-// peakMemory is the most memory that a process ever had, in bytes.
-func peakMemory(t *testing.T, s *authsvctest.Server) int {
-	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
-	if m == nil {
-		t.Fatalf("no VmHWM in %s", status)
-	}
-	kib, err := strconv.Atoi(string(m[1]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kib << 10
 }
