@@ -19,12 +19,14 @@ const (
 	// listening, and firstAgain is how soon it is tried again.
 	firstCheckup = time.Second
 	firstAgain   = 250 * time.Millisecond
+	toldEvery    = 10 * time.Second
 )
 
 // redisWatch examines Redis: before it is used, and each minute after that.
 type redisWatch struct {
 	*service
 	redis *store.Redis
+	hosts string // of its URL
 	opts  checkup.RedisOptions
 	found []checkup.Finding // at the last examination
 }
@@ -35,43 +37,40 @@ func newRedisWatch(s *service) *redisWatch {
 	if !ok {
 		return nil
 	}
-	_, opts := checkupOptions(s.cfg)
-	return &redisWatch{service: s, redis: r, opts: opts}
+	url, opts := checkupOptions(s.cfg)
+	return &redisWatch{service: s, redis: r, hosts: url.Hosts, opts: opts}
 }
 
-// first examines Redis before it is used. It fails with a *refusedRedis where
-// Redis would get tokens wrong, and with another error while it is out of reach.
+// first examines Redis before it is used. It fails with a refusedRedis where Redis
+// would get tokens wrong, and with another error while it is out of reach.
 func (w *redisWatch) first(ctx context.Context) error {
 	err := w.examine(ctx)
 	var fatal refusedRedis
 	for _, f := range w.found {
-		if f.Severity == checkup.Error {
+		if f.Severity == checkup.Error && f.Check != checkup.RedisReach { // one primary of a Cluster does without another
 			fatal = append(fatal, f)
 		}
 	}
-	switch {
-	case len(fatal) > 0:
+	if len(fatal) > 0 {
 		return fatal
-	case err == nil:
-		return nil
-	}
-	if _, later := w.redis.Now(ctx); later == nil { // one primary of a Cluster does without another
-		return nil
 	}
 	return err
 }
 
-// untilFirst is first, again and again until Redis is in reach.
+// untilFirst is first, again and again until Redis is in reach. Now and then it
+// says why it is not, if that has changed.
 func (w *redisWatch) untilFirst(ctx context.Context) error {
-	for told := false; ; {
+	var told string
+	var at time.Time
+	for {
 		err := w.within(ctx, checkupTimeout, w.first)
 		var refused refusedRedis
 		if err == nil || errors.As(err, &refused) || ctx.Err() != nil {
 			return err
 		}
-		if !told {
+		if told != err.Error() && time.Since(at) > toldEvery {
 			w.storeChanged(err)
-			told = true
+			told, at = err.Error(), time.Now()
 		}
 		select {
 		case <-ctx.Done():
@@ -101,13 +100,20 @@ func (w *redisWatch) within(ctx context.Context, d time.Duration, f func(context
 	return f(ctx)
 }
 
-// examine examines Redis, and logs what has changed since the last time.
+// examine examines Redis, and logs what has changed since the last time. It fails
+// while Redis serves nobody, which is told of elsewhere.
 func (w *redisWatch) examine(ctx context.Context) error {
 	found, err := checkup.AskRedis(ctx, w.redis, w.opts)
-	if err != nil && len(found) == 0 {
-		return err // nobody has said anything: what was known before stands
+	if err != nil {
+		if _, err := w.redis.Now(ctx); err != nil {
+			return err
+		}
+		found = append(found, checkup.Reach(w.hosts, err))
 	}
 	appeared, gone := checkup.Changes(w.found, found)
+	if err != nil { // what was found at those that did not answer stands
+		found, gone = append(found, gone...), nil
+	}
 	for _, f := range appeared {
 		w.log.Log(ctx, f.Severity.Level(), "Redis: "+f.What, "check", f.Check, "severity", f.Severity.String(), "redis", f.Subject, "why", f.Why, "fix", f.Fix)
 	}
@@ -124,7 +130,7 @@ func (w *redisWatch) examine(ctx context.Context) error {
 	for _, name := range checkup.RedisChecks() {
 		w.metrics.RedisCheck(name, worst[name])
 	}
-	return err
+	return nil
 }
 
 // refusedRedis is why a process does not start: what is wrong with Redis would
@@ -135,7 +141,7 @@ func (r refusedRedis) Error() string {
 	var b strings.Builder
 	b.WriteString("Redis can't be used as it is:")
 	for _, f := range r {
-		fmt.Fprintf(&b, "\n  %s (%s): %s\n    Why: %s\n    Fix: %s", f.Check, f.Subject, f.What, f.Why, f.Fix)
+		fmt.Fprintf(&b, "\n  %s (%s): %s\n    Why: %s\n    Fix: %s", f.Check, printable(f.Subject), printable(f.What), f.Why, printable(f.Fix))
 		if f.Check == checkup.RedisEviction {
 			b.WriteString("\n    Or insist, with --allow-eviction.")
 		}

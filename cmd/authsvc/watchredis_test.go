@@ -96,6 +96,29 @@ func TestServeRefusesARedis(t *testing.T) {
 	}
 }
 
+// Of a Cluster, a node that is taken for all there is keeps serve from starting; a
+// primary that does not let it in is told of, and the others are used.
+func TestServeOnACluster(t *testing.T) {
+	t.Parallel()
+	c := redistest.StartCluster(t)
+	site := authsvctest.NewSite(t)
+	out := serveEnds(t, site, "--store", c.Primaries()[0].URL())
+	if !strings.Contains(out, "redis_topology") || !strings.Contains(out, "redis+cluster://") {
+		t.Errorf("it says\n%s", out)
+	}
+	for _, server := range c.Servers()[1:] {
+		if err := server.Client().Do(t.Context(), "ACL", "SETUSER", "app", "on", ">s3cret-pw", "~authsvc:*", "+@all").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := site.Serve(strings.Replace(c.URL(), "://", "://app:s3cret-pw@", 1), patient...)
+	redistest.Eventually(t, "a grant on another primary", func() bool { return s.Issue(authsvctest.Worker).Status == 200 })
+	eventuallyMeasured(t, s, `authsvc_redis_check{check="redis_reach"} 3`)
+	if text := s.Stderr.Text(); !strings.Contains(text, "WRONGPASS") || strings.Contains(text, "s3cret-pw") {
+		t.Errorf("the log:\n%s", text)
+	}
+}
+
 // The same where Redis comes only later: until then the process is not ready, and
 // then it ends. Nothing is served before Redis was examined.
 func TestServeRefusesARedisThatComesLate(t *testing.T) {

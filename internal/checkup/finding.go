@@ -71,15 +71,15 @@ const (
 
 // Checks are the names of all checks, always in this order.
 func Checks() []string {
-	return slices.Concat([]string{RedisReach, RedisRole}, RedisChecks(), []string{
+	return slices.Concat([]string{RedisRole}, RedisChecks(), []string{
 		KeyringFile, KeyringPermissions, KeyringAge, AppsFile, AppsPermissions, AppsTTL, TLSCertificate, TrustedProxies,
 	})
 }
 
-// RedisChecks are the names of those that AskRedis makes.
+// RedisChecks are the names of those that are made of a Redis that is in use.
 func RedisChecks() []string {
 	return []string{
-		RedisPermissions, RedisReadable, RedisVersion, RedisTopology, RedisEviction, RedisMemory, RedisPersistence, RedisDisk,
+		RedisReach, RedisPermissions, RedisReadable, RedisVersion, RedisTopology, RedisEviction, RedisMemory, RedisPersistence, RedisDisk,
 		RedisLoading, RedisReplicas, RedisMinReplicas, RedisClock, RedisExpiry,
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,28 +50,47 @@ func AskRedis(ctx context.Context, r *store.Redis, opts RedisOptions) ([]Finding
 	if refused := (*store.PermissionError)(nil); errors.As(probed, &refused) {
 		return append(Permissions(refused, opts), found...), err
 	}
-	return found, cmp.Or(err, probed)
+	_, serves := r.Now(ctx) // a Cluster may be down though its nodes answer
+	return found, cmp.Or(err, probed, serves)
 }
 
-// Reach is the finding that a store did not answer.
+// Reach is the finding that a store did not answer, or not as it should.
 func Reach(subject string, err error) Finding {
+	text := strings.ReplaceAll(strings.TrimPrefix(err.Error(), token.ErrUnavailable.Error()), "\n", "; ")
 	f := Finding{
 		Check: RedisReach, Subject: subject, Severity: Error,
-		What: "It can't be asked: " + strings.Trim(strings.TrimPrefix(err.Error(), token.ErrUnavailable.Error()), ": .") + ".",
-		Why:  "Until it answers, the service is not ready, and calls that need it are answered with APIG.0613.",
-		Fix:  "See that Redis runs, that nothing is between it and this machine, and that --store names its host, its port and its database.",
+		What: "It can't be asked: " + strings.Trim(text, ": .") + ".",
+		Why:  "Until it answers, calls that need it are answered with APIG.0613.",
+		Fix:  "See that Redis runs, that nothing is between it and this machine, and that --store names its host, its port and its database, and TLS (rediss) where it speaks TLS, and only there.",
 	}
-	if errors.Is(err, store.ErrReplica) {
+	has := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
+	}
+	refused := has("NOAUTH", "WRONGPASS", "NOPERM")
+	switch {
+	case errors.Is(err, store.ErrReplica):
 		f.Check = RedisRole
 		f.Why = "What is read from it may be old, and it takes no writes, so the service does not use it."
-		f.Fix = "Give --store the host and the port of the primary, or Sentinels that know it (redis+sentinel://)."
-	}
-	for _, answer := range []string{"NOAUTH", "WRONGPASS"} {
-		if strings.Contains(f.What, answer) {
-			f.Fix = "Correct the user and the password in --store: percent-encode what is neither a letter nor a digit."
-		}
-	}
-	if strings.Contains(f.What, "certificate") || strings.Contains(f.What, "tls: ") {
+		f.Fix = "Give --store the host and the port of the primary, or whoever knows it: redis+sentinel:// or redis+cluster://."
+	case has("sentinel") && refused:
+		f.Fix = "Correct --store-sentinel-user and --store-sentinel-password: Sentinels have users of their own, who may sentinel|get-master-addr-by-name, sentinel|sentinels, subscribe, ping and role."
+	case has("sentinel") && has("redis: nil"):
+		f.What = "The Sentinels know no primary of the name that --store gives."
+		f.Fix = "Correct the name, which is behind the hosts: redis+sentinel://HOST,HOST/NAME/DB. SENTINEL MASTERS has the names."
+	case has("unknown command 'sentinel'", "unknown command 'SENTINEL'"):
+		f.Fix = "Name Sentinels in a redis+sentinel:// URL (they usually listen on port 26379), or this Redis in a redis:// one."
+	case has("this is a Sentinel"):
+		f.Fix = "Write --store as redis+sentinel://HOST,HOST/NAME/DB, with the name that the Sentinels know the primary by."
+	case has("cluster support disabled"):
+		f.Fix = "It is no Cluster: write --store as redis://."
+	case has("CLUSTERDOWN", "no primary with a slot"):
+		f.What = "The Cluster is down, or a part of it: " + strings.Trim(text, ": .") + "."
+		f.Fix = "redis-cli --cluster check HOST:PORT  # says which slots nobody serves; with cluster-require-full-coverage no, the others are served"
+	case has("NOPERM"):
+		f.Fix = "Permit the user what it lacks, on every server: ACL SETUSER USER +COMMAND, and the same in the ACL file or in redis.conf."
+	case refused:
+		f.Fix = "Correct the user and the password: in --store, percent-encoded, or in the file that AUTHSVC_STORE_PASSWORD_FILE names. Every server needs the user, replicas too: users are not replicated."
+	case has("certificate", "tls: "):
 		f.Fix = "Name the PEM files that fit with --store-ca, --store-cert and --store-key, and the host in --store as its certificate does."
 	}
 	return f
@@ -86,8 +106,11 @@ func Permissions(refused *store.PermissionError, opts RedisOptions) []Finding {
 			Why:  "Requests that need it are answered with APIG.0613.",
 			Fix:  "Take the rename-command lines out of redis.conf, or choose a Redis that has the commands.",
 		}
-		if grant := n.Grant(); grant != "" {
-			f.Fix = cli(n.Addr, 0, opts, strings.Fields(grant)...) + "  # and the same in the ACL file or in redis.conf"
+		sentinel := func(command string) bool { return strings.HasPrefix(command, "sentinel") || command == "subscribe" }
+		if grant := n.Grant(); slices.ContainsFunc(n.Commands, sentinel) {
+			f.Fix = "On each Sentinel: ACL SETUSER USER +" + strings.Join(n.Commands, " +")
+		} else if grant != "" {
+			f.Fix = cli(n.Addr, 0, opts, strings.Fields(grant)...) + "  # and the same in the ACL file or in redis.conf, and on its replicas"
 		}
 		found = append(found, f)
 	}
@@ -194,7 +217,7 @@ func (n node) eviction() Finding {
 		Why:  "When memory is full, Redis drops living grants without an error: their tokens are refused, and nobody is told why.",
 		Fix:  n.configSet("maxmemory-policy", "noeviction"),
 	}
-	if n.opts.AllowEviction {
+	if n.opts.AllowEviction || n.Eviction == "" {
 		f.Severity = Warning
 	}
 	return f
@@ -216,19 +239,25 @@ func (n node) memory() Finding {
 		}
 		if unlimited {
 			f.Why = "When it is full, the system ends Redis, or swaps, and no call is answered in time."
-			f.Fix = "Give its machine more memory, and then Redis a limit below it: maxmemory in redis.conf."
+			f.Fix = moreMemory
 		}
 		return f
 	case unlimited:
-		return Finding{
+		f := Finding{
 			Check: RedisMemory, Severity: Note,
 			What: "maxmemory does not keep it below the memory of its machine.",
 			Why:  "When that runs out, the system ends Redis. At maxmemory it only refuses new tokens: refresh and revocation still work.",
-			Fix:  n.configSet("maxmemory", mb(cmp.Or(n.SystemMemory/4*3, 1<<30))),
+			Fix:  n.configSet("maxmemory", mb(max(n.SystemMemory/4*3, 1<<30))),
 		}
+		if n.Memory > max(n.SystemMemory/4*3, 1<<30)/100*fullPercent {
+			f.Fix = moreMemory
+		}
+		return f
 	}
 	return Finding{}
 }
+
+const moreMemory = "Give its machine more memory, and then Redis a limit below it: maxmemory in redis.conf."
 
 // mb is a size as redis.conf takes it.
 func mb(size int64) string { return fmt.Sprintf("%dmb", max(1, size>>20)) }
@@ -294,12 +323,18 @@ func (n node) replicas() Finding {
 			Check: RedisReplicas, Severity: Note, What: "It has no replica.",
 			Why: "With its machine all grants are lost: all tokens are refused, and each app needs new ones.",
 		}
-		host, port := split(n.Addr)
-		f.Fix = shell("redis-server", "--replicaof", host+" "+port) + "  # on another machine"
+		f.Fix = "Start a redis-server on another machine, with replicaof HOST PORT, and masteruser and masterauth where this one wants them."
 		if n.Cluster {
 			f.Fix = shell("redis-cli", "--cluster", "add-node", "REPLICA:6379", n.Addr, "--cluster-slave") + "  # REPLICA: another machine"
 		}
 		return f
+	case len(n.Strangers) > 0:
+		return Finding{
+			Check: RedisReplicas, Severity: Warning,
+			What: fmt.Sprintf("The user %s is not known, or may do less, at %s.", n.User, strings.Join(n.Strangers, " and ")),
+			Why:  "Users are not replicated. After a failover to such a replica every call is answered with APIG.0613.",
+			Fix:  "Make the user there, too, with the same password and rights: ACL SETUSER, and the same in the ACL file or in redis.conf.",
+		}
 	case n.ReplicasOnline < n.Replicas:
 		return Finding{
 			Check: RedisReplicas, Severity: Warning,
@@ -322,12 +357,19 @@ func (n node) minReplicas() Finding {
 			Why:  "It refuses every write: no token can be issued, refreshed or revoked.",
 			Fix:  n.configSet("min-replicas-to-write", strconv.Itoa(n.ReplicasOnline)) + ", unless the replicas can be brought back",
 		}
-	case n.MinReplicas == 0 && n.Replicas > 0:
+	case n.MinReplicas > 0 && n.MinReplicas >= n.Replicas:
+		return Finding{
+			Check: RedisMinReplicas, Severity: Warning,
+			What: fmt.Sprintf("min-replicas-to-write is %d, of %s.", n.MinReplicas, count(n.Replicas, "replica")),
+			Why:  "As soon as one is missing, as after any failover, it refuses every write: no token can be issued, refreshed or revoked.",
+			Fix:  "Add a replica, or: " + n.configSet("min-replicas-to-write", strconv.Itoa(n.MinReplicas-1)),
+		}
+	case n.MinReplicas == 0 && n.Replicas > 1:
 		return Finding{
 			Check: RedisMinReplicas, Severity: Warning,
 			What: "min-replicas-to-write is 0.",
 			Why: "A primary that is cut off from its replicas goes on acknowledging writes, and a failover throws them away: " +
-				"new grants are gone, and tokens that were revoked are good again. With 1, it needs two replicas to do without one.",
+				"new grants are gone, and tokens that were revoked are good again.",
 			Fix: n.configSet("min-replicas-to-write", "1"),
 		}
 	}
@@ -371,7 +413,7 @@ func clocks(nodes []store.NodeFacts) []Finding {
 		return nil
 	}
 	return []Finding{{
-		Check: RedisClock, Subject: "primaries", Severity: Error,
+		Check: RedisClock, Subject: "primaries", Severity: Warning,
 		What: fmt.Sprintf("The clocks of %s and %s differ by %s or more.", a, b, worst.Round(time.Millisecond)),
 		Why:  "A change of a grant is only good until a time, by the clock of the primary that has it: where that is wrong, one that was given up can land late, or one in time is refused. And a token expires sooner or later than it says.",
 		Fix:  setClock,

@@ -159,6 +159,12 @@ func (s *Settings) check() {
 		useful(s.store.TLS, "a rediss:// store (or rediss+sentinel, rediss+cluster)", "store-ca", "store-cert", "store-key")
 		useful(s.store.Sentinel, "a redis+sentinel:// store", "store-sentinel-user", "store-sentinel-password")
 		useful(!s.store.Memory && s.given("store"), "a store in Redis", "store-password", "store-prefix", "allow-eviction")
+		if s.store.User && !s.store.Password && !s.given("store-password") {
+			s.fault("%s: names a user, and no password; give it in the URL (user:password@), or with --store-password", s.label("store"))
+		}
+		if s.given("store-sentinel-user") && !s.given("store-sentinel-password") {
+			s.fault("%s: needs --store-sentinel-password with it", s.label("store-sentinel-user"))
+		}
 		if s.store.Password && s.given("store-password") {
 			s.fault("%s: the URL of the store holds a password already; leave one of them out", s.label("store-password"))
 		}

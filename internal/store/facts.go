@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // NodeFacts is what one primary says of itself, and what its answers show. What
@@ -41,6 +43,9 @@ type NodeFacts struct {
 	SnapshotFailed bool   // the last snapshot
 	Replicas       int    // connected
 	ReplicasOnline int    // of these, the ones that have all data and follow
+	// Strangers are the replicas (host:port) that do not let the user in: after a
+	// failover to one nothing works. Those that are out of reach are not among them.
+	Strangers []string
 
 	Fsync       string // appendfsync
 	Snapshots   string // save: seconds and changes; empty for none
@@ -95,16 +100,28 @@ func again[T any](ctx context.Context, run func() (T, error)) (T, error) {
 	}
 }
 
-// ask is again, and notes where the command is not permitted, or not there: then
-// the value is zero.
+// ask is again, and notes where the command is answered with an error, because it
+// is not permitted, or not there, each in its own words: then the value is zero. A
+// Redis that does not serve yet is no such case.
 func ask[T any](ctx context.Context, f *NodeFacts, command string, run func() (T, error)) (T, error) {
 	value, err := again(ctx, run)
-	if kind, _ := refusalOf(err); kind != notRefused {
+	if isRedirection(err) { // a key that is on its way to another node
+		var zero T
+		return zero, nil
+	}
+	if isAnswer(err) && !isToAll(err) {
 		f.Unreadable = append(f.Unreadable, command)
 		var zero T
 		return zero, nil
 	}
 	return value, err
+}
+
+// isToAll tells an answer to all commands from one to a command.
+func isToAll(err error) bool {
+	return redis.IsLoadingError(err) || redis.IsMasterDownError(err) || redis.IsClusterDownError(err) ||
+		redis.HasErrorPrefix(err, "BUSY") || redis.IsAuthError(err) ||
+		redis.HasErrorPrefix(err, "DB index") || redis.HasErrorPrefix(err, "SELECT")
 }
 
 func (f *NodeFacts) read(ctx context.Context, c *redis.Client, s *sampler) error {
@@ -145,17 +162,41 @@ func (f *NodeFacts) readInfo(ctx context.Context, c *redis.Client) error {
 	f.SnapshotFailed = info["rdb_last_bgsave_status"] == "err"
 	f.Replicas = int(number("connected_slaves"))
 	for i := range f.Replicas {
-		if strings.Contains(info[fmt.Sprintf("slave%d", i)], "state=online") {
+		replica := info[fmt.Sprintf("slave%d", i)]
+		if strings.Contains(replica, "state=online") {
 			f.ReplicasOnline++
+		}
+		field := func(name string) string {
+			_, rest, _ := strings.Cut(","+replica, ","+name+"=")
+			value, _, _ := strings.Cut(rest, ",")
+			return value
+		}
+		if addr := net.JoinHostPort(field("ip"), field("port")); isStranger(ctx, c.Options(), addr) {
+			f.Strangers = append(f.Strangers, addr)
 		}
 	}
 	return nil
 }
 
+// isStranger tells whether a server refuses who is known to another. Users are not
+// replicated.
+func isStranger(ctx context.Context, known *redis.Options, addr string) bool {
+	c := redis.NewClient(&redis.Options{
+		Addr: addr, Username: known.Username, Password: known.Password, TLSConfig: known.TLSConfig,
+		DialTimeout: maxIO, ReadTimeout: maxIO, WriteTimeout: maxIO, ContextTimeoutEnabled: true,
+		MaxRetries: -1, DialerRetries: 1, PipelinePoolSize: -1, DisableIdentity: true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+	defer c.Close()
+	err := c.Do(ctx, "ROLE").Err()
+	kind, _ := refusalOf(err)
+	return redis.IsAuthError(err) || kind == commandRefused
+}
+
 // readConfig reads what INFO does not have. Many a Redis that is run by others
 // does not let it be read, and says so in its own way.
 func (f *NodeFacts) readConfig(ctx context.Context, c *redis.Client) error {
-	names := []any{"appendfsync", "save", "min-replicas-to-write"}
+	names := []any{"appendfsync", "save", "min-replicas-to-write", "maxmemory-policy"}
 	config, err := again(ctx, func() (map[string]string, error) {
 		cmd := redis.NewMapStringStringCmd(ctx, append([]any{"CONFIG", "GET"}, names...)...)
 		_ = c.Process(ctx, cmd)
@@ -169,6 +210,7 @@ func (f *NodeFacts) readConfig(ctx context.Context, c *redis.Client) error {
 		return nil
 	}
 	f.Fsync, f.Snapshots = config["appendfsync"], config["save"]
+	f.Eviction = cmp.Or(f.Eviction, config["maxmemory-policy"])
 	f.MinReplicas, _ = strconv.Atoi(config["min-replicas-to-write"])
 	return nil
 }
@@ -347,7 +389,7 @@ func (r *Redis) Probe(ctx context.Context) error {
 	var refused []Refusal
 	err := r.eachPrimary(ctx, func(ctx context.Context, addr string, c *redis.Client) error {
 		n := Refusal{Addr: addr, User: userOf(c)}
-		if err := n.probe(ctx, c, r.prefix); err != nil {
+		if err := n.probe(ctx, c, r.prefix, r.cluster != nil); err != nil {
 			return unavailable(nil, fmt.Errorf("asking Redis at %s what it permits: %w", addr, err))
 		}
 		mu.Lock()
@@ -370,11 +412,10 @@ func probeKey(prefix string) string { return prefix + "probe:" + rand.Text() }
 
 // probe runs the commands one by one: go-redis leaves what was wrong with a new
 // connection off the commands of a pipeline.
-func (r *Refusal) probe(ctx context.Context, c *redis.Client, prefix string) error {
+func (r *Refusal) probe(ctx context.Context, c *redis.Client, prefix string, cluster bool) error {
 	key, soon := probeKey(prefix), time.Now().Add(time.Minute)
 	swap := []any{1, key, "probe", "probed", millis(soon), soon.UnixMicro()}
-	for _, args := range [][]any{
-		{"INFO", "server"},
+	commands := [][]any{
 		{"ROLE"},
 		{"TIME"},
 		{"SET", key, "probe", "NX", "PXAT", millis(soon)},
@@ -382,16 +423,26 @@ func (r *Refusal) probe(ctx context.Context, c *redis.Client, prefix string) err
 		append([]any{"EVAL", swapSource}, swap...),
 		append([]any{"EVALSHA", swapSHA}, swap...),
 		{"DEL", key},
-	} {
+	}
+	if cluster {
+		commands[0] = []any{"CLUSTER", "SLOTS"}
+		commands = append(commands, []any{"ASKING"})
+	}
+	for _, args := range commands {
 		_, err := again(ctx, func() (any, error) { return c.Do(ctx, args...).Result() })
 		if err != nil && isConnectionError(err) {
 			return err
+		}
+		if args[0] == "EVAL" && redis.HasErrorPrefix(err, "ERR") {
+			r.Missing = addOnce(r.Missing, "eval for a script with flags")
 		}
 		switch kind, command := refusalOf(err); kind {
 		case commandRefused:
 			r.Commands = addOnce(r.Commands, cmp.Or(command, strings.ToLower(args[0].(string))))
 		case commandMissing:
-			r.Missing = addOnce(r.Missing, strings.ToLower(args[0].(string)))
+			if command = cmp.Or(command, strings.ToLower(args[0].(string))); command != "role" { // INFO does instead
+				r.Missing = addOnce(r.Missing, command)
+			}
 		case keysRefused:
 			r.Keys = prefix + "*"
 		}
@@ -416,13 +467,19 @@ const (
 	keysRefused                // by the ACL
 )
 
-var refusedCommand = regexp.MustCompile(`the '([^']+)' command`)
+var (
+	refusedCommand = regexp.MustCompile(`the '([^']+)' command`)
+	missingCommand = regexp.MustCompile("unknown command ['`]([^'`]+)['`]")
+)
 
 // refusalOf tells whether an error is a refusal, and names the command if Redis
 // does: it may be one that set up the connection.
 func refusalOf(err error) (kind refusalKind, command string) {
 	switch {
 	case redis.HasErrorPrefix(err, "unknown command"):
+		if m := missingCommand.FindStringSubmatch(err.Error()); m != nil {
+			return commandMissing, strings.ToLower(m[1])
+		}
 		return commandMissing, ""
 	case !redis.HasErrorPrefix(err, "NOPERM"):
 		return notRefused, ""

@@ -80,6 +80,9 @@ func (r *reach) ask(ctx context.Context) {
 		f := r.failing.Load()
 		if f == nil {
 			if away != nil {
+				if !errors.Is(end, ErrReplaced) {
+					end = nil // of a probe that failed while a call succeeded
+				}
 				r.changed(end, away.since)
 			}
 			away, end = nil, nil

@@ -124,6 +124,18 @@ func TestReach(t *testing.T) {
 			}
 			w.wantTold(t, want...)
 		},
+		"a call that succeeds while a probe fails ends it": func(t *testing.T, w *world) {
+			ask := w.probe
+			w.probe = func(ctx context.Context) error {
+				if w.probes.Load() == 10 {
+					w.succeeded()
+				}
+				return ask(ctx)
+			}
+			w.failed(errDown)
+			time.Sleep(20 * probeEvery)
+			w.wantTold(t, told{errDown, awayAfter}, told{nil, 11 * probeEvery})
+		},
 		"a failure while it is told of the end is not lost": func(t *testing.T, w *world) {
 			again := w.changed
 			w.changed = func(err error, since time.Time) {

@@ -64,6 +64,9 @@ const (
 	// time. go-redis also counts failed dials up to it, and then dials only once
 	// a second: it is large so that Redis is found as soon as it is back.
 	poolSize = 100
+	// roleValid is how long a connection is used: it led to the primary when it was
+	// made, and a primary that is made a replica keeps its connections.
+	roleValid = 2 * time.Second
 	// queueLimit bounds the commands that wait for a Redis that is slow. A
 	// command in the queue does not heed its context; its caller does.
 	queueLimit = 10_000
@@ -220,6 +223,9 @@ func clientOptions(t target, opts RedisOptions) (*redis.UniversalOptions, error)
 	if t.password == "" {
 		t.password = opts.Password
 	}
+	if t.user != "" && t.password == "" || opts.SentinelUser != "" && opts.SentinelPassword == "" {
+		return nil, errors.New("a user of the store is named without a password") // go-redis would not say who we are
+	}
 	each := maxIO
 	if opts.Timeout > 0 {
 		each = min(each, opts.Timeout)
@@ -249,27 +255,40 @@ func clientOptions(t target, opts RedisOptions) (*redis.UniversalOptions, error)
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 	if t.topology != cluster { // a replica of a Cluster sends its callers on
-		o.OnConnect = refuseReplica
+		o.OnConnect = func(ctx context.Context, c *redis.Conn) error { return refuseReplica(ctx, c, t.topology == sentinel) }
+		o.ConnMaxLifetime = roleValid
 	}
 	return o, nil
 }
 
 // refuseReplica lets no connection be used that leads to a replica: it would
 // answer reads with what was true a while ago, and a token that was revoked since
-// would pass. A connection can end up there in a failover.
-func refuseReplica(ctx context.Context, c *redis.Conn) error {
+// would pass. A connection can end up there in a failover. go-redis asks for the
+// Sentinels' connections as well, where there are any.
+func refuseReplica(ctx context.Context, c *redis.Conn, sentinels bool) error {
 	reply, err := c.Do(ctx, "ROLE").Slice()
+	if kind, _ := refusalOf(err); kind == commandMissing { // as in Redis Enterprise
+		info, err := c.Info(ctx, "replication").Result()
+		if err == nil && strings.Contains(info, "role:slave") {
+			err = ErrReplica
+		}
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("asking for the role of Redis: %w", err)
 	}
-	if len(reply) > 0 && (reply[0] == "master" || reply[0] == "sentinel") { // go-redis uses this for the Sentinels, too
+	switch {
+	case len(reply) > 0 && (reply[0] == "master" || reply[0] == "sentinel" && sentinels):
 		return nil
-	}
-	if len(reply) > 2 {
+	case len(reply) > 0 && reply[0] == "sentinel":
+		return errSentinel
+	case len(reply) > 2:
 		return replicaError{fmt.Sprint(reply[1], ":", reply[2])}
 	}
 	return ErrReplica
 }
+
+var errSentinel = errors.New("this is a Sentinel, and no Redis: the store's URL must be redis+sentinel://")
 
 // ErrReplica is why a connection to a Redis that is no primary is not used.
 var ErrReplica = errors.New("this Redis is a replica, which may lag behind; the store must be its primary")
@@ -379,14 +398,15 @@ func (r *Redis) Delete(ctx context.Context, id token.GrantID) error {
 }
 
 // timeSource asks for the time in a script, because Redis refuses scripts for as
-// long as it does not serve: while it loads its data, for instance.
+// long as it does not serve: while it loads its data, or, with a key, while the
+// Cluster is down.
 const timeSource = "return redis.call('TIME')"
 
 // Now is token.Store's. It goes over a connection of its own, past the queue and
 // the breaker, and is not repeated: its caller takes half of the round trip off.
 //
 // In a Cluster it is the time of the primary that has the slot of the prefix, so
-// that all processes ask the same one; while that is away, of any other.
+// that all processes ask the same one; while that does not tell it, of any other.
 func (r *Redis) Now(ctx context.Context) (time.Time, error) {
 	if err := ctx.Err(); err != nil {
 		return time.Time{}, unavailable(nil, err)
@@ -397,10 +417,10 @@ func (r *Redis) Now(ctx context.Context) (time.Time, error) {
 	}
 	var t time.Time
 	if err = errAway; r.cluster == nil || n.reach.allows() {
-		t, err = now(ctx, n.client)
+		t, err = now(ctx, n.client, r.prefix)
 		r.note(n, r.prefix, err)
 	}
-	if err != nil && !isAnswer(err) && r.cluster != nil {
+	if err != nil && r.cluster != nil && !redis.IsClusterDownError(err) {
 		t, err = r.nowElsewhere(ctx, n.client)
 	}
 	if err != nil {
@@ -416,7 +436,7 @@ func (r *Redis) nowElsewhere(ctx context.Context, away *redis.Client) (found tim
 		if c == away {
 			return nil
 		}
-		t, err := now(ctx, c)
+		t, err := now(ctx, c, r.prefix)
 		if err != nil {
 			return unavailable(nil, err)
 		}
@@ -434,8 +454,13 @@ func (r *Redis) nowElsewhere(ctx context.Context, away *redis.Client) (found tim
 	return found, err
 }
 
-func now(ctx context.Context, c *redis.Client) (time.Time, error) {
-	reply, err := c.Eval(ctx, timeSource, nil).StringSlice()
+// now asks a server for its time, if it serves requests for a key, or knows who
+// does.
+func now(ctx context.Context, c *redis.Client, key string) (time.Time, error) {
+	reply, err := c.Eval(ctx, timeSource, []string{key}).StringSlice()
+	if isRedirection(err) {
+		reply, err = c.Eval(ctx, timeSource, nil).StringSlice()
+	}
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -454,7 +479,14 @@ func now(ctx context.Context, c *redis.Client) (time.Time, error) {
 func (r *Redis) eachPrimary(ctx context.Context, f func(ctx context.Context, addr string, c *redis.Client) error) error {
 	switch {
 	case r.cluster != nil:
-		err := r.cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return f(ctx, c.Options().Addr, c) })
+		var any atomic.Bool
+		err := r.cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
+			any.Store(true)
+			return f(ctx, c.Options().Addr, c)
+		})
+		if err == nil && !any.Load() {
+			err = errors.New("the Cluster has no primary with a slot")
+		}
 		if err != nil && !errors.Is(err, token.ErrUnavailable) {
 			err = unavailable(nil, err) // it has no layout
 		}
@@ -599,8 +631,11 @@ func pause(ctx context.Context) bool {
 }
 
 func unavailable(reply any, err error) error {
-	if err == nil {
+	switch {
+	case err == nil:
 		err = fmt.Errorf("Redis answered with an unforeseen %T", reply) // not with its value: it may be a record
+	case errors.Is(err, token.ErrUnavailable):
+		return err
 	}
 	return fmt.Errorf("%w: %w", token.ErrUnavailable, err)
 }

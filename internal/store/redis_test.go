@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -619,6 +620,53 @@ func TestRedisRefusesACommand(t *testing.T) {
 	_, err = s.Get(t.Context(), id)
 	wantUnavailable(t, "Get of a list", err)
 	wantUnavailable(t, "Swap of a list", s.Swap(t.Context(), id, one, two, later(), later()))
+}
+
+// A primary that is made a replica keeps its connections, and would go on
+// answering reads.
+func TestRedisBecomesAReplica(t *testing.T) {
+	server := redistest.Start(t)
+	s := open(t, server.URL())
+	id := created(t, s, one)
+	if err := server.Client().Do(t.Context(), "REPLICAOF", "127.0.0.1", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for what, read := range map[string]func() error{
+		"Get": func() error { _, err := s.Get(t.Context(), id); return err },
+		"Now": func() error { _, err := s.Now(t.Context()); return err },
+	} {
+		redistest.Eventually(t, what+" to be refused for good", func() bool {
+			err := read()
+			return errors.Is(err, ErrReplica) && strings.Contains(err.Error(), "127.0.0.1:1") || errors.Is(err, errAway)
+		})
+	}
+	if err := server.Client().Do(t.Context(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
+		t.Fatal(err)
+	}
+	redistest.Eventually(t, "the store to work again", func() bool { _, err := s.Get(t.Context(), id); return err == nil })
+}
+
+// A Redis that has no ROLE says in INFO what it is.
+func TestRedisWithoutRole(t *testing.T) {
+	primary := redistest.Start(t, "--rename-command", "ROLE", "")
+	host, port, _ := net.SplitHostPort(primary.Addr())
+	replica := redistest.Start(t, "--rename-command", "ROLE", "", "--replicaof", host+" "+port)
+	s := open(t, primary.URL())
+	wantHeld(t, s, created(t, s, one), one)
+	if err := s.Probe(t.Context()); err != nil {
+		t.Errorf("Probe: %v", err)
+	}
+	if _, err := open(t, replica.URL()).Get(t.Context(), token.GrantID{}); !errors.Is(err, token.ErrUnavailable) {
+		t.Errorf("Get on a replica: %v", err)
+	}
+}
+
+func TestRedisUserWithoutAPassword(t *testing.T) {
+	for _, opts := range []RedisOptions{{URL: "redis://zq9xjv@h"}, {URL: "redis+sentinel://h/p", SentinelUser: "u"}} {
+		if s, err := OpenRedis(opts); err == nil || strings.Contains(err.Error(), "zq9xjv") {
+			t.Errorf("%s: %v, %v", opts.URL, s, err)
+		}
+	}
 }
 
 func TestRedisQueueIsBounded(t *testing.T) {

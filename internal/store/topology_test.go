@@ -303,6 +303,37 @@ func TestClusterLosesAPrimary(t *testing.T) {
 	}
 }
 
+// A Cluster that serves nobody tells no time: the process is not ready, and a
+// Cluster without a slot is no Cluster that nothing is wrong with.
+func TestClusterThatIsDown(t *testing.T) {
+	t.Parallel()
+	c := redistest.StartCluster(t)
+	for _, server := range c.Servers() {
+		if err := server.Client().Do(t.Context(), "CONFIG", "SET", "cluster-require-full-coverage", "yes", "cluster-replica-no-failover", "yes").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := open(t, c.URL())
+	eventually(t, "the time", func(ctx context.Context) error { _, err := s.Now(ctx); return err })
+	lost := c.PrimaryOf(DefaultPrefix)
+	for _, p := range c.Primaries() {
+		if p != lost {
+			p.Kill() // not the one that tells the time
+			break
+		}
+	}
+	redistest.Eventually(t, "no time to be told", func() bool {
+		_, err := s.Now(within(t, time.Second))
+		return err != nil && strings.Contains(err.Error(), "CLUSTERDOWN")
+	})
+
+	empty := open(t, "redis+cluster://"+redistest.Start(t, "--cluster-enabled", "yes", "--databases", "1").Addr())
+	_, err := empty.Facts(within(t, 5*time.Second))
+	wantUnavailable(t, "Facts of a Cluster without a slot", err)
+	_, err = empty.Now(within(t, time.Second))
+	wantUnavailable(t, "Now of a Cluster without a slot", err)
+}
+
 // A slot that moves is no fault: each call succeeds before, during and after.
 func TestClusterMovesASlot(t *testing.T) {
 	t.Parallel()

@@ -154,6 +154,7 @@ type URLFacts struct {
 	TLS      bool
 	Sentinel bool
 	Cluster  bool
+	User     bool   // it names one
 	Password bool   // it holds one
 	Hosts    string // host:port, with commas between; or the path of a socket
 }
@@ -169,7 +170,7 @@ func CheckURL(raw string) (URLFacts, error) {
 	}
 	t, err := parseURL(raw)
 	return URLFacts{
-		TLS: t.tls, Sentinel: t.topology == sentinel, Cluster: t.topology == cluster, Password: t.password != "", Hosts: strings.Join(t.addrs, ","),
+		TLS: t.tls, Sentinel: t.topology == sentinel, Cluster: t.topology == cluster, User: t.user != "", Password: t.password != "", Hosts: strings.Join(t.addrs, ","),
 	}, err
 }
 

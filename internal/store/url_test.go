@@ -33,7 +33,7 @@ func TestURL(t *testing.T) {
 		if diff := cmp.Diff(want, got, cmp.AllowUnexported(target{})); diff != "" {
 			t.Errorf("%s:\n%s", url, diff)
 		}
-		facts := URLFacts{TLS: want.tls, Sentinel: want.topology == sentinel, Cluster: want.topology == cluster, Password: want.password != "", Hosts: strings.Join(want.addrs, ",")}
+		facts := URLFacts{TLS: want.tls, Sentinel: want.topology == sentinel, Cluster: want.topology == cluster, User: want.user != "", Password: want.password != "", Hosts: strings.Join(want.addrs, ",")}
 		if got, err := CheckURL(url); err != nil || got != facts {
 			t.Errorf("%s: CheckURL says %+v, %v", url, got, err)
 		}
