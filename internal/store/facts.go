@@ -44,7 +44,8 @@ type NodeFacts struct {
 	Replicas       int    // connected
 	ReplicasOnline int    // of these, the ones that have all data and follow
 	// Strangers are the replicas (host:port) that do not let the user in: after a
-	// failover to one nothing works. Those that are out of reach are not among them.
+	// failover to one nothing works. Those that are out of reach are not among them,
+	// and none is asked of a single Redis, whose replicas are not ours to talk to.
 	Strangers []string
 
 	Fsync       string // appendfsync
@@ -75,7 +76,7 @@ func (r *Redis) Facts(ctx context.Context) ([]NodeFacts, error) {
 	var all []NodeFacts
 	err := r.eachPrimary(ctx, func(ctx context.Context, addr string, c *redis.Client) error {
 		f := NodeFacts{Addr: addr, User: userOf(c), DB: c.Options().DB, Keys: r.prefix + "*"}
-		if err := f.read(ctx, c, &r.samples); err != nil {
+		if err := f.read(ctx, c, &r.samples, r.sentinel || r.cluster != nil); err != nil {
 			return unavailable(nil, fmt.Errorf("asking Redis at %s about itself: %w", addr, err))
 		}
 		mu.Lock()
@@ -124,8 +125,8 @@ func isToAll(err error) bool {
 		redis.HasErrorPrefix(err, "DB index") || redis.HasErrorPrefix(err, "SELECT")
 }
 
-func (f *NodeFacts) read(ctx context.Context, c *redis.Client, s *sampler) error {
-	err := f.readInfo(ctx, c)
+func (f *NodeFacts) read(ctx context.Context, c *redis.Client, s *sampler, failsOver bool) error {
+	err := f.readInfo(ctx, c, failsOver)
 	if err == nil {
 		err = f.readConfig(ctx, c)
 	}
@@ -138,7 +139,7 @@ func (f *NodeFacts) read(ctx context.Context, c *redis.Client, s *sampler) error
 	return err
 }
 
-func (f *NodeFacts) readInfo(ctx context.Context, c *redis.Client) error {
+func (f *NodeFacts) readInfo(ctx context.Context, c *redis.Client, failsOver bool) error {
 	// Without naming sections: before 7.0 only one could be named, and that it is
 	// older must be found out.
 	text, err := ask(ctx, f, "info", func() (string, error) { return c.Info(ctx).Result() })
@@ -171,7 +172,7 @@ func (f *NodeFacts) readInfo(ctx context.Context, c *redis.Client) error {
 			value, _, _ := strings.Cut(rest, ",")
 			return value
 		}
-		if addr := net.JoinHostPort(field("ip"), field("port")); isStranger(ctx, c.Options(), addr) {
+		if addr := net.JoinHostPort(field("ip"), field("port")); failsOver && isStranger(ctx, c.Options(), addr) {
 			f.Strangers = append(f.Strangers, addr)
 		}
 	}

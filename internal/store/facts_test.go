@@ -98,16 +98,6 @@ func TestFactsOfReplicas(t *testing.T) {
 	if f.Replicas != 1 || f.Sampled != 1 || f.Endless != 1 {
 		t.Errorf("%+v", f)
 	}
-	// Users are not replicated.
-	do(t, primary, "ACL", "SETUSER", "app", "on", ">pw", "~authsvc:*", "+@all")
-	app := openPatient(t, "redis://app:pw@"+primary.Addr())
-	if f := factsOf(t, app); !slices.Equal(f.Strangers, []string{replica.Addr()}) {
-		t.Errorf("strangers: %q, want %s", f.Strangers, replica.Addr())
-	}
-	do(t, replica, "ACL", "SETUSER", "app", "on", ">pw", "+role")
-	if f := factsOf(t, app); f.Strangers != nil {
-		t.Errorf("strangers: %q", f.Strangers)
-	}
 	_, err := openPatient(t, replica.URL()).Facts(t.Context())
 	if !errors.Is(err, ErrReplica) || !strings.Contains(err.Error(), primary.Addr()) {
 		t.Errorf("the facts of a replica: %v, want that it is one of %s", err, primary.Addr())

@@ -64,8 +64,8 @@ const (
 	// time. go-redis also counts failed dials up to it, and then dials only once
 	// a second: it is large so that Redis is found as soon as it is back.
 	poolSize = 100
-	// roleValid is how long a connection is used: it led to the primary when it was
-	// made, and a primary that is made a replica keeps its connections.
+	// roleValid is how long a connection to a single Redis is used: it led to a
+	// primary when it was made, and one that is made a replica keeps its connections.
 	roleValid = 2 * time.Second
 	// queueLimit bounds the commands that wait for a Redis that is slow. A
 	// command in the queue does not heed its context; its caller does.
@@ -256,6 +256,8 @@ func clientOptions(t target, opts RedisOptions) (*redis.UniversalOptions, error)
 	}
 	if t.topology != cluster { // a replica of a Cluster sends its callers on
 		o.OnConnect = func(ctx context.Context, c *redis.Conn) error { return refuseReplica(ctx, c, t.topology == sentinel) }
+	}
+	if t.topology == single { // Sentinels end the connections of a primary that they replace
 		o.ConnMaxLifetime = roleValid
 	}
 	return o, nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -218,6 +219,37 @@ func TestSentinelUser(t *testing.T) {
 				t.Errorf("%s: the error holds a password: %v", call, err)
 			}
 		}
+	}
+}
+
+// Users are not replicated: a replica that does not know ours is told of before it
+// is needed.
+func TestFactsOfReplicasThatDoNotKnowTheUser(t *testing.T) {
+	t.Parallel()
+	trio := redistest.StartTrio(t)
+	user := func(server *redistest.Server) {
+		t.Helper()
+		do(t, server, "ACL", "SETUSER", "app", "on", ">pw", "~authsvc:*", "+@all")
+	}
+	user(trio.Primary())
+	s := openPatient(t, strings.Replace(trio.URL(), "://", "://app:pw@", 1))
+	var replicas []string
+	for _, server := range trio.Servers() {
+		if server != trio.Primary() {
+			replicas = append(replicas, server.Addr())
+		}
+	}
+	f := factsOf(t, s)
+	slices.Sort(f.Strangers)
+	slices.Sort(replicas)
+	if !slices.Equal(f.Strangers, replicas) || f.Addr != trio.Primary().Addr() {
+		t.Errorf("%s: strangers %q, want %q", f.Addr, f.Strangers, replicas)
+	}
+	for _, server := range trio.Servers() {
+		user(server)
+	}
+	if f := factsOf(t, s); f.Strangers != nil {
+		t.Errorf("strangers %q, want none", f.Strangers)
 	}
 }
 
