@@ -38,8 +38,10 @@ type rules struct {
 	late time.Duration
 	// lossy is a store that may lose what it has acknowledged, in a failover.
 	// Then a refresh may be done twice and a revocation undone; what remains is
-	// that nobody is logged out.
-	lossy bool
+	// that nobody is logged out, but for those whose grants were made after from
+	// and before to: whole grants may be lost, if no replica had them.
+	lossy    bool
+	from, to time.Duration
 }
 
 // defaultLate goes with the default deadline of 300 ms. The clock of the store is
@@ -96,11 +98,20 @@ func judge(history []attempt, r rules) verdict {
 			v.find(strange, "%s", a)
 		}
 	}
-	for _, g := range grants {
-		guilty := v.findLost(g)
+	made := map[grantID]time.Duration{}
+	for _, a := range history {
+		if a.deed == issue && a.outcome == done {
+			made[claims(a.pair.Refresh).Grant] = a.call
+		}
+	}
+	for id, g := range grants {
 		if r.lossy {
+			if at := made[id]; at <= r.from || at >= r.to {
+				v.findLost(g)
+			}
 			continue
 		}
+		guilty := v.findLost(g)
 		guilty = v.findDoubleSpent(g) || guilty
 		guilty = v.findRevived(g) || guilty
 		if guilty {

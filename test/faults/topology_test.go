@@ -13,6 +13,21 @@ import (
 	"authsvc/internal/redistest"
 )
 
+// replicated waits until the replicas of a primary have all that it has now. key is
+// one that may be set there.
+func replicated(t *testing.T, primary *redistest.Server, key string, replicas int) {
+	t.Helper()
+	c := primary.Client().Conn()
+	defer c.Close()
+	// WAIT waits for what was there when its own connection last did something.
+	if err := c.Set(t.Context(), key, "", time.Second).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Do(t.Context(), "WAIT", replicas, 10_000).Int(); err != nil || n < replicas {
+		t.Fatalf("%d of %d replicas have everything, %v", n, replicas, err)
+	}
+}
+
 // disturb puts two processes of a build under load, does something to their Redis
 // in the midst of it, and lets the load go on until callers are answered again, and
 // for as long as that took. It returns the history, and when in it the disturbance
@@ -61,16 +76,18 @@ func report(t *testing.T, what string, s *service, began, ended time.Duration) {
 
 // failovers are what happens to the primary of a trio.
 var failovers = map[string]func(t *testing.T, trio *redistest.Trio){
-	"killed": func(_ *testing.T, trio *redistest.Trio) {
+	"killed": func(t *testing.T, trio *redistest.Trio) {
 		old := trio.Primary()
+		replicated(t, old, "any", 2)
 		old.Kill()
 		trio.WaitPrimaryNot(old)
 		old.Restart()
 	},
 	// It stands still until another is the primary, and then goes on as if nothing
 	// had happened, until a Sentinel tells it.
-	"a zombie": func(_ *testing.T, trio *redistest.Trio) {
+	"a zombie": func(t *testing.T, trio *redistest.Trio) {
 		old := trio.Primary()
+		replicated(t, old, "any", 2)
 		old.Pause()
 		trio.WaitPrimaryNot(old)
 		old.Resume()
@@ -86,15 +103,15 @@ func TestSentinelFailover(t *testing.T) {
 			trio := redistest.StartTrio(t)
 			s, began, ended := disturb(t, authsvctest.Binary(t), []string{trio.URL(), trio.URL()}, func() { lose(t, trio) })
 			report(t, name, s, began, ended)
-			judge(s.history(), rules{late: defaultLate, lossy: true}).acquit(t)
+			judge(s.history(), rules{late: defaultLate, lossy: true, from: began, to: ended}).acquit(t)
 		})
 	}
 	control(t, "a retry is taken for a replay", func(t *testing.T) {
 		binary := authsvctest.BuildPatched(t, noRepeat)
 		convict(t, lost, func() verdict {
 			trio := redistest.StartTrio(t)
-			s, _, _ := disturb(t, binary, []string{trio.URL(), trio.URL()}, func() { failovers["killed"](t, trio) })
-			return judge(s.history(), rules{late: defaultLate, lossy: true})
+			s, began, ended := disturb(t, binary, []string{trio.URL(), trio.URL()}, func() { failovers["killed"](t, trio) })
+			return judge(s.history(), rules{late: defaultLate, lossy: true, from: began, to: ended})
 		})
 	})
 	// What the service is spared by following the Sentinels: what a process writes to
@@ -241,7 +258,7 @@ func TestClusterLosesAPrimary(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, began, ended := losePrimary(t, authsvctest.Binary(t), lose)
 			report(t, "a primary of a Cluster "+name, s, began, ended)
-			judge(s.history(), rules{late: defaultLate, lossy: true}).acquit(t)
+			judge(s.history(), rules{late: defaultLate, lossy: true, from: began, to: ended}).acquit(t)
 			if _, last := back(s.history(), ended, time.Since(s.start)); *full && last > time.Second {
 				t.Errorf("the last failure came %v after the promotion", last)
 			}
@@ -263,6 +280,7 @@ func losePrimary(t *testing.T, binary string, lose func(*redistest.Server)) (s *
 	c := redistest.StartCluster(t)
 	lost := c.Primaries()[0]
 	return disturb(t, binary, []string{c.URL(), c.URL()}, func() {
+		replicated(t, lost, keyOn(c, lost), 1)
 		lose(lost)
 		c.WaitPromoted(lost, keyOn(c, lost))
 	})

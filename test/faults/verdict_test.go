@@ -223,3 +223,23 @@ func TestJudgeByGrant(t *testing.T) {
 		t.Errorf("found %v", v.faults)
 	}
 }
+
+// A store that may lose what it has acknowledged may lose a grant that was made
+// while it failed over, and none that was made before or after.
+func TestJudgeOfALossyStore(t *testing.T) {
+	issued := request(issue, "", done, "", 50, 60)
+	issued.pair = pairOf(1, 0)
+	history := []attempt{issued, inactive(1, 100, 110)}
+	ms := time.Millisecond
+	for r, want := range map[rules]int{
+		{lossy: true, from: 40 * ms, to: 90 * ms}: 0,
+		{lossy: true, from: 60 * ms, to: 90 * ms}: 1,
+		{lossy: true, from: 10 * ms, to: 40 * ms}: 1,
+		{lossy: true}:                1,
+		{from: 40 * ms, to: 90 * ms}: 1,
+	} {
+		if v := judge(history, r); len(v.faults[lost]) != want {
+			t.Errorf("with %+v it found %v, want %d lost", r, v.faults, want)
+		}
+	}
+}
