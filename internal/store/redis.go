@@ -423,7 +423,7 @@ func (r *Redis) Now(ctx context.Context) (time.Time, error) {
 		r.note(n, r.prefix, err)
 	}
 	if err != nil && r.cluster != nil && !redis.IsClusterDownError(err) {
-		t, err = r.nowElsewhere(ctx, n.client)
+		t, err = r.nowElsewhere(ctx, n.client, err)
 	}
 	if err != nil {
 		return time.Time{}, unavailable(nil, err)
@@ -431,11 +431,12 @@ func (r *Redis) Now(ctx context.Context) (time.Time, error) {
 	return t, nil
 }
 
-// nowElsewhere is the time of any primary but one.
-func (r *Redis) nowElsewhere(ctx context.Context, away *redis.Client) (found time.Time, err error) {
+// nowElsewhere is the time of any primary but one, which did not tell it because
+// of cause.
+func (r *Redis) nowElsewhere(ctx context.Context, but *redis.Client, cause error) (found time.Time, err error) {
 	var mu sync.Mutex
 	err = r.eachPrimary(ctx, func(ctx context.Context, _ string, c *redis.Client) error {
-		if c == away {
+		if c == but {
 			return nil
 		}
 		t, err := now(ctx, c, r.prefix)
@@ -451,7 +452,7 @@ func (r *Redis) nowElsewhere(ctx context.Context, away *redis.Client) (found tim
 		return found, nil
 	}
 	if err == nil {
-		err = errAway // there is no other
+		err = cause // there is no other
 	}
 	return found, err
 }
@@ -632,12 +633,18 @@ func pause(ctx context.Context) bool {
 	}
 }
 
+// argsOfUnknown is what Redis goes on with where it does not know a command.
+const argsOfUnknown = ", with args beginning with"
+
 func unavailable(reply any, err error) error {
 	switch {
 	case err == nil:
 		err = fmt.Errorf("Redis answered with an unforeseen %T", reply) // not with its value: it may be a record
 	case errors.Is(err, token.ErrUnavailable):
 		return err
+	case strings.Contains(err.Error(), argsOfUnknown):
+		text, _, _ := strings.Cut(err.Error(), argsOfUnknown)
+		err = errors.New(text) // what follows is a grant's id, and its record
 	}
 	return fmt.Errorf("%w: %w", token.ErrUnavailable, err)
 }

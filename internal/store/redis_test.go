@@ -622,6 +622,28 @@ func TestRedisRefusesACommand(t *testing.T) {
 	wantUnavailable(t, "Swap of a list", s.Swap(t.Context(), id, one, two, later(), later()))
 }
 
+// Redis quotes the arguments of a command that it does not know: no error, which
+// goes into the log, holds the id of a grant or its record.
+func TestRedisErrorsHoldNoGrant(t *testing.T) {
+	server := redistest.Start(t, "--rename-command", "SET", "", "--rename-command", "GET", "", "--rename-command", "EVALSHA", "", "--rename-command", "DEL", "")
+	s := open(t, server.URL())
+	id := token.GrantID{1, 2, 3}
+	record := []byte("a-record-of-ours")
+	_, getErr := s.Get(t.Context(), id)
+	for call, err := range map[string]error{
+		"Create": s.Create(t.Context(), id, record, later()),
+		"Get":    getErr,
+		"Swap":   s.Swap(t.Context(), id, record, record, later(), later()),
+		"Delete": s.Delete(t.Context(), id),
+	} {
+		wantUnavailable(t, call, err)
+		text := fmt.Sprint(err)
+		if !strings.Contains(text, "unknown command") || strings.Contains(text, s.key(id)[len(s.prefix):]) || strings.Contains(text, string(record)) {
+			t.Errorf("%s: %s", call, text)
+		}
+	}
+}
+
 // A primary that is made a replica keeps its connections, and would go on
 // answering reads.
 func TestRedisBecomesAReplica(t *testing.T) {
