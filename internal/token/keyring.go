@@ -11,12 +11,12 @@ import (
 	"hash"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"authsvc/internal/app"
+	"authsvc/internal/wholefile"
 )
 
 // MaxTokenLife is the longest life of a token that can be configured. A key that
@@ -238,19 +238,9 @@ func (r *Keyring) Marshal() []byte {
 // CreateFile writes the keyring to a new file that only its owner may read. It
 // fails with fs.ErrExist where there is one: a keyring that is overwritten ends
 // every token and every secret. The file appears whole or not at all.
-func (r *Keyring) CreateFile(path string) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".keyring-*") // 0600
-	if err != nil {
-		return fmt.Errorf("creating the keyring: %w", err)
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }()
-	_, err = tmp.Write(r.Marshal())
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err == nil {
-		err = os.Link(tmp.Name(), path) // unlike a rename it does not overwrite
-	}
-	if err != nil {
-		return fmt.Errorf("creating the keyring: %w", err)
+func (r *Keyring) CreateFile(path string) error {
+	if err := wholefile.Create(path, r.Marshal(), 0o600); err != nil {
+		return fmt.Errorf("the keyring: %w", err)
 	}
 	return nil
 }
@@ -266,4 +256,29 @@ func ReadKeyring(path string) (*Keyring, error) {
 		return nil, fmt.Errorf("keyring %s: %w", path, err)
 	}
 	return r, nil
+}
+
+// RewriteKeyring changes a keyring file: edit gets what it holds, and what edit
+// returns takes its place, whole or not at all. An edit that fails, or returns
+// what it was given, leaves the file as it is. Mode and owner are kept, and one
+// edit at a time gets through.
+func RewriteKeyring(path string, edit func(*Keyring) (*Keyring, error)) error {
+	err := wholefile.Rewrite(path, func(was []byte) ([]byte, error) {
+		ring, err := ParseKeyring(was)
+		if err != nil {
+			return nil, err
+		}
+		next, err := edit(ring)
+		if err != nil {
+			return nil, err
+		}
+		if next == ring {
+			return was, nil
+		}
+		return next.Marshal(), nil
+	})
+	if err != nil {
+		return fmt.Errorf("keyring %s: %w", path, err)
+	}
+	return nil
 }
