@@ -12,16 +12,105 @@ import (
 )
 
 // appCommand is authsvc app.
-func appCommand() *cobra.Command {
+func appCommand(p process) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "app",
-		Short: "Prepare and check the apps file",
-		Example: `  openssl rand -hex 32 | tee secret.txt | authsvc app hash --keys keys.json
+		Short: "Check and change the apps file",
+		Example: `  authsvc app add orders-batch-01 --scopes orders.read --apps apps.yaml --keys keys.json
   authsvc app check --apps apps.yaml`,
-	}, appHash(), appCheck())
+	}, appAdd(p), appReplace(p), appCheck(p), appHash(p))
 }
 
-func appHash() *cobra.Command {
+func appAdd(p process) *cobra.Command {
+	var apps, keys string
+	var a app.App
+	c := &cobra.Command{
+		Use:   "add KEY --apps FILE --keys FILE",
+		Short: "Add an app, and show its secret",
+		Long: `Adds an app to the apps file, with a secret of 256 bits, and prints the secret. It
+is shown this once: the file has only its hash. Running servers read the file by
+themselves, within two seconds.
+
+What stands in the file stays as it is. Everything else about the app (lifetimes,
+addresses, a frozen state) is written into its entry by hand.`,
+		Example: `  authsvc app add orders-batch-01 --scopes orders.read,orders.write --apps apps.yaml --keys keys.json
+  authsvc app add edge-gateway --roles introspect --apps apps.yaml --keys keys.json`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("name the new app by its key, as in: authsvc app add orders-batch-01")
+			}
+			return nil
+		},
+	}
+	appsFlag(c, p, &apps)
+	keysFlag(c, p, &keys, keysOfApps)
+	c.Flags().StringVar(&a.Name, "name", "", "what people call it")
+	c.Flags().StringSliceVar(&a.Scopes, "scopes", nil, "its `SCOPES`, with commas between")
+	c.Flags().StringSliceVar(&a.Roles, "roles", nil, "its `ROLES`: introspect, for a gateway")
+	complete(c, "roles", app.RoleIntrospect)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		ring, err := token.ReadKeyring(keys)
+		if err != nil {
+			return err
+		}
+		pepper, secret := ring.Pepper(), app.NewSecret()
+		a.Key, a.SecretHash = args[0], pepper.Hash(secret)
+		if _, err := app.AddToFile(apps, pepper, a); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.ErrOrStderr(), "added app %s to %s; its secret is shown this once:\n", a.Key, apps)
+		fmt.Fprintln(c.OutOrStdout(), secret)
+		return nil
+	}
+	return c
+}
+
+func appReplace(p process) *cobra.Command {
+	var apps, keys string
+	c := &cobra.Command{
+		Use:   "replace --apps FILE --keys FILE",
+		Short: "Put a new apps file in the place of the old, if it is good",
+		Long: `Reads an apps file from standard input and puts it in the place of the one there is,
+whole or not at all, with its mode and owner. A text with a fault changes nothing,
+and neither does one that servers would refuse because it brings revoked tokens
+back. This is how to change an apps file that lies in a volume.`,
+		Example: "  authsvc app replace --apps apps.yaml --keys keys.json < edited.yaml",
+		Args:    cobra.NoArgs,
+	}
+	appsFlag(c, p, &apps)
+	keysFlag(c, p, &keys, keysOfApps)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		ring, err := token.ReadKeyring(keys)
+		if err != nil {
+			return err
+		}
+		prompt(c, "the apps file, and end it with Ctrl-D")
+		text, err := io.ReadAll(c.InOrStdin())
+		if err != nil {
+			return fmt.Errorf("reading the new apps file: %w", err)
+		}
+		f, err := app.ReplaceFile(apps, ring.Pepper(), text)
+		if err != nil {
+			return err
+		}
+		for _, w := range append(f.Warnings, app.Warnings(f.Apps, token.DefaultGrace)...) {
+			fmt.Fprintln(c.ErrOrStderr(), "warning:", w)
+		}
+		fmt.Fprintf(c.OutOrStdout(), "replaced %s: %s\n", apps, count(len(f.Apps), "app"))
+		return nil
+	}
+	return c
+}
+
+// appsFlag gives a command the flag --apps for an apps file that exists. As for
+// serve, AUTHSVC_APPS can stand for it.
+func appsFlag(c *cobra.Command, p process, file *string) {
+	fileFlag(c, p, "apps", file, "YAML `FILE` of the apps")
+}
+
+const keysOfApps = "the keyring `FILE` of the services that read the apps file"
+
+func appHash(p process) *cobra.Command {
 	var file string
 	c := &cobra.Command{
 		Use:   "hash --keys FILE",
@@ -32,7 +121,7 @@ The hash is good for the services that use this keyring only.`,
 		Example: "  openssl rand -hex 32 | tee secret.txt | authsvc app hash --keys keys.json",
 		Args:    cobra.NoArgs,
 	}
-	requiredFile(c, &file, "the keyring `FILE` of the services that will read the apps file")
+	keysFlag(c, p, &file, keysOfApps)
 	in := secretFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		ring, err := token.ReadKeyring(file)
@@ -50,7 +139,7 @@ The hash is good for the services that use this keyring only.`,
 	return c
 }
 
-func appCheck() *cobra.Command {
+func appCheck(p process) *cobra.Command {
 	var apps, keys string
 	c := &cobra.Command{
 		Use:   "check --apps FILE",
@@ -65,11 +154,8 @@ can't be told from the outside: only a token request shows that.`,
   authsvc app check --apps apps.yaml --keys keys.json -o json`,
 		Args: cobra.NoArgs,
 	}
-	c.Flags().StringVar(&apps, "apps", "", "YAML `FILE` of the apps")
+	appsFlag(c, p, &apps)
 	c.Flags().StringVar(&keys, "keys", "", "keyring `FILE` of the service")
-	if err := c.MarkFlagRequired("apps"); err != nil {
-		panic(err) // the flag was defined two lines above
-	}
 	out := outputFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		var pepper app.Pepper

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,17 +15,17 @@ import (
 )
 
 // keysCommand is authsvc keys.
-func keysCommand() *cobra.Command {
+func keysCommand(p process) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "keys",
 		Short: "Make a keyring, and rotate its keys",
 		Example: `  authsvc keys init --keys keys.json
   authsvc keys rotate --keys keys.json && authsvc keys prune --keys keys.json
   authsvc keys list --keys keys.json`,
-	}, keysInit(), keysRotate(), keysList(), keysDrop(), keysPrune())
+	}, keysInit(p), keysRotate(p), keysList(p), keysDrop(p), keysPrune(p))
 }
 
-func keysInit() *cobra.Command {
+func keysInit(p process) *cobra.Command {
 	var file string
 	c := &cobra.Command{
 		Use:   "init --keys FILE",
@@ -48,11 +49,11 @@ A file that exists is left alone.`,
 			return nil
 		},
 	}
-	requiredFile(c, &file, "the `FILE` to make")
+	keysFlag(c, p, &file, "the `FILE` to make")
 	return c
 }
 
-func keysRotate() *cobra.Command {
+func keysRotate(p process) *cobra.Command {
 	var file string
 	var insist bool
 	c := &cobra.Command{
@@ -84,7 +85,7 @@ waits signs in three seconds, and no other is added.`,
 			return nil
 		},
 	}
-	requiredKeyring(c, &file)
+	keysFlag(c, p, &file, "the keyring `FILE`")
 	c.Flags().BoolVar(&insist, "now", false, "do not wait five minutes for replicas to know the key")
 	return c
 }
@@ -102,7 +103,7 @@ type keyInfo struct {
 	Dropped   *time.Time `json:"dropped"`
 }
 
-func keysList() *cobra.Command {
+func keysList(p process) *cobra.Command {
 	var file string
 	c := &cobra.Command{
 		Use:   "list --keys FILE",
@@ -118,7 +119,7 @@ func keysList() *cobra.Command {
   authsvc keys list --keys keys.json -o json`,
 		Args: cobra.NoArgs,
 	}
-	requiredKeyring(c, &file)
+	keysFlag(c, p, &file, "the keyring `FILE`")
 	out := outputFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		ring, err := token.ReadKeyring(file)
@@ -148,7 +149,7 @@ func keysList() *cobra.Command {
 	return c
 }
 
-func keysDrop() *cobra.Command {
+func keysDrop(p process) *cobra.Command {
 	var file string
 	var replace bool
 	c := &cobra.Command{
@@ -192,12 +193,12 @@ the leak allows it, rotate first, wait until the new key signs, and drop then.`,
 			return nil
 		},
 	}
-	requiredKeyring(c, &file)
+	keysFlag(c, p, &file, "the keyring `FILE`")
 	c.Flags().BoolVar(&replace, "replace", false, "add a new key in the place of the dropped one")
 	return c
 }
 
-func keysPrune() *cobra.Command {
+func keysPrune(p process) *cobra.Command {
 	var file string
 	c := &cobra.Command{
 		Use:   "prune --keys FILE",
@@ -231,17 +232,24 @@ same time. It never ends a token.`,
 			return nil
 		},
 	}
-	requiredKeyring(c, &file)
+	keysFlag(c, p, &file, "the keyring `FILE`")
 	return c
 }
 
-// requiredKeyring gives a command the flag --keys for a keyring that exists.
-func requiredKeyring(c *cobra.Command, file *string) { requiredFile(c, file, "the keyring `FILE`") }
+// keysFlag gives a command the flag --keys, for which AUTHSVC_KEYS can stand as for
+// serve.
+func keysFlag(c *cobra.Command, p process, file *string, usage string) {
+	fileFlag(c, p, "keys", file, usage)
+}
 
-// requiredFile gives a command the flag --keys.
-func requiredFile(c *cobra.Command, file *string, usage string) {
-	c.Flags().StringVar(file, "keys", "", usage)
-	if err := c.MarkFlagRequired("keys"); err != nil {
-		panic(err) // the flag was defined a line above
+// fileFlag gives a command a flag that names a file and is also a setting of serve,
+// from whose variable it takes its default.
+func fileFlag(c *cobra.Command, p process, name string, file *string, usage string) {
+	c.Flags().StringVar(file, name, p.env("AUTHSVC_"+strings.ToUpper(name)), usage)
+	if *file != "" {
+		return
+	}
+	if err := c.MarkFlagRequired(name); err != nil {
+		panic(err) // the flag was defined a few lines above
 	}
 }

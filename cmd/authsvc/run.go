@@ -93,7 +93,7 @@ func rootCommand(p process) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	},
-		serveCommand(p), configCommand(p), keysCommand(), appCommand(),
+		serveCommand(p), configCommand(p), keysCommand(p), appCommand(p), setupCommand(),
 		tokenCommand(p), explainCommand(p), doctorCommand(p),
 		healthcheckCommand(p), versionCommand(), manCommand(),
 	)

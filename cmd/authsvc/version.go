@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -18,12 +19,16 @@ type buildInfo struct {
 	Go       string `json:"go"`
 }
 
+// version and revision are stamped with -ldflags "-X main.version=..." where the
+// sources are built without their repository, as in an image.
+var version, revision string
+
 func readBuildInfo() buildInfo {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return buildInfo{}
 	}
-	b := buildInfo{Version: info.Main.Version, Go: info.GoVersion}
+	b := buildInfo{Version: cmp.Or(version, info.Main.Version), Revision: revision, Go: info.GoVersion}
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
@@ -59,7 +64,7 @@ func versionCommand() *cobra.Command {
 				if b.Modified {
 					changed = ", changed since"
 				}
-				fmt.Fprintf(w, "revision %s (%s%s)\n", b.Revision, b.Time, changed)
+				fmt.Fprintf(w, "revision %s (%s%s)\n", b.Revision, cmp.Or(b.Time, "no time"), changed)
 			}
 			fmt.Fprintf(w, "built with %s\n", b.Go)
 		})

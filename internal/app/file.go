@@ -77,9 +77,11 @@ func ReadFile(path string, pepper Pepper) (File, error) {
 	if err != nil {
 		return File{}, fmt.Errorf("reading the apps file: %w", err)
 	}
-	return parseFile(path, data, mode, pepper, func(path string) ([]byte, fs.FileMode, error) {
-		return readRegular(path, MaxSecretLen+len("\r\n"))
-	})
+	return parseFile(path, data, mode, pepper, readSecretFile)
+}
+
+func readSecretFile(path string) ([]byte, fs.FileMode, error) {
+	return readRegular(path, MaxSecretLen+len("\r\n"))
 }
 
 // Warnings tells of apps whose own refresh TTL is under the refresh grace, in
