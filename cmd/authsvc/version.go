@@ -59,12 +59,15 @@ func versionCommand() *cobra.Command {
 				version = "devel"
 			}
 			fmt.Fprintf(w, "authsvc %s\n", version)
+			at := b.Time
+			if b.Modified {
+				at += ", changed since"
+			}
+			if at != "" {
+				at = " (" + at + ")"
+			}
 			if b.Revision != "" {
-				changed := ""
-				if b.Modified {
-					changed = ", changed since"
-				}
-				fmt.Fprintf(w, "revision %s (%s%s)\n", b.Revision, cmp.Or(b.Time, "no time"), changed)
+				fmt.Fprintf(w, "revision %s%s\n", b.Revision, at)
 			}
 			fmt.Fprintf(w, "built with %s\n", b.Go)
 		})

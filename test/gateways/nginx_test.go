@@ -25,6 +25,7 @@ func startNginx(t *testing.T, without string) *setup {
 		site := recipe(t, dir, "nginx.conf", without,
 			"127.0.0.1:8080", s.authsvc.addr(), "127.0.0.1:9000", s.backend.addr(),
 			"127.0.0.1:8000", addr, "/run/nginx-authsvc", filepath.Join(dir, "cache"))
+		recipe(t, dir, "nginx-authsvc.conf", without) // which the site includes, from beside main.conf
 		user := ""
 		if os.Getuid() == 0 {
 			user = "user root;"
