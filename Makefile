@@ -7,18 +7,48 @@ SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 CADDY         := github.com/caddyserver/caddy/v2/cmd/caddy@v2.11.9
+COMPOSE       := github.com/docker/compose/v5@v5.6.0
 GOVULNCHECK   := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build test test-faults deps docs lint fuzz bench vuln clean
+VERSION  ?= $(shell git describe --tags --always --dirty)
+REVISION ?= $(shell git rev-parse HEAD)
+IMAGE    ?= authsvc:$(VERSION)
+
+.PHONY: build image test test-faults test-compose deps deps-compose docs lint fuzz bench vuln clean
 
 build: ## the binary, in .bin/
 	CGO_ENABLED=0 $(GO) build $(TAGS) -trimpath -o $(BIN)/authsvc ./cmd/authsvc
+
+image: ## the image, as IMAGE (authsvc:VERSION)
+	docker build $(DOCKERFLAGS) -f deploy/Dockerfile --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) .
 
 test: deps ## all tests, with the race detector, against a real redis-server
 	CGO_ENABLED=1 $(GO) test -race $(TAGS) ./...
 
 test-faults: deps ## the fault tests at full size, with times and negative controls; see docs/reliability.md
 	$(GO) test $(TAGS) -count=1 -timeout 15m -v ./test/faults -full
+
+test-compose: deps-compose ## docker-compose.yml and the image as they are, on a Docker engine
+	$(GO) test -tags 'nomsgpack compose' -count=1 -timeout 40m -v ./test/compose
+
+# What these need beside a Docker engine: the compose of today and of yesterday, and
+# what stand-ins for images are made of. The engine's package brings no compose.
+deps-compose: deps $(BIN)/docker-compose
+	@missing=; \
+	command -v docker-compose >/dev/null || missing="$$missing docker-compose"; \
+	command -v busybox >/dev/null || missing="$$missing busybox-static"; \
+	if [ -n "$$missing" ]; then \
+		echo "installing$$missing"; \
+		$(SUDO) apt-get update -q && \
+		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+
+# In a module of its own, since its go.mod is not for go install.
+$(BIN)/docker-compose:
+	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; cd "$$dir"; \
+	printf 'module compose\n' > go.mod; \
+	$(GO) get $(COMPOSE); \
+	CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -o $@ $(firstword $(subst @, ,$(COMPOSE)))/cmd
 
 # What the tests run: redis-server, curl, slowhttptest, a C compiler for the race
 # detector, and the clients and gateways of test/. Two of them come with a service, which

@@ -1,0 +1,435 @@
+//go:build compose
+
+package compose
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"authsvc/internal/redistest"
+)
+
+// The services of the compose file without profiles, that run on.
+var running = []string{"redis", "authsvc-1", "authsvc-2", "demo", "nginx"}
+
+func TestCompose(t *testing.T) {
+	images(t)
+	current, old := composes(t)
+	for _, compose := range [][]string{current, old} {
+		s := stack{t: t, compose: compose, env: os.Environ()}
+		s.run("config", "-q")
+		s.run("--profile", "ha", "--profile", "observability", "config", "-q")
+		s.run("--env-file", "deploy/ha.env", "config", "-q")
+	}
+	t.Run("image", image)
+	t.Run("current", func(t *testing.T) { all(newStack(t, current)) })
+	t.Run("1.29", func(t *testing.T) {
+		s := newStack(t, old)
+		s.sub("first run", (*stack).firstRun)
+		s.sub("down and up", (*stack).downAndUp)
+		s.sub("rolling update", (*stack).rollingUpdate)
+	})
+}
+
+func all(s *stack) {
+	s.sub("first run", (*stack).firstRun)
+	s.sub("refusals", (*stack).refusals)
+	s.sub("hardened", (*stack).hardened)
+	s.sub("commands", (*stack).commands)
+	s.sub("down and up", (*stack).downAndUp)
+	s.sub("a replica is killed", (*stack).replicaKilled)
+	s.sub("both replicas are away", (*stack).replicasAway)
+	s.sub("Redis is killed", (*stack).redisKilled)
+	s.sub("rolling update", (*stack).rollingUpdate)
+	s.sub("observability", (*stack).observability)
+	s.sub("ha", (*stack).ha)
+}
+
+// firstRun is one command, and then tokens.
+func (s *stack) firstRun() {
+	s.run("up", "-d")
+	s.healthy(running...)
+	if c := s.container("init"); c.State.Status != "exited" || c.State.ExitCode != 0 {
+		s.t.Errorf("init is %s, status %d", c.State.Status, c.State.ExitCode)
+	}
+	s.secrets = map[string]string{}
+	secrets := s.run("run", "--rm", "init", "setup", "show", "--dir", "/etc/authsvc")
+	for _, m := range regexp.MustCompile(`(?m)^([a-z-]+):([0-9a-f]{64})\r?$`).FindAllStringSubmatch(secrets, -1) {
+		s.secrets[m[1]] = m[2]
+	}
+	if len(s.secrets) != 2 {
+		s.t.Fatalf("setup show prints %d secrets, want 2", len(s.secrets))
+	}
+	if out, err := s.try("run", "--rm", "init", "setup", "show", "--dir", "/etc/authsvc"); err == nil {
+		s.t.Errorf("the secrets are shown twice: %d bytes", len(out))
+	}
+	s.good(s.issue())
+	// What was made is a secret of its volume, and of nothing that outlives it.
+	password := s.run("exec", "-T", "redis", "cat", "/etc/authsvc-redis/password")
+	said := s.run("logs", "--no-color")
+	for _, service := range append(running, "init") {
+		c, err := json.Marshal(s.container(service))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		said += string(c) + docker(s.t, "top", s.container("redis").ID, "args")
+	}
+	for _, secret := range []string{password, s.secrets["first-app"], s.secrets["first-gateway"]} {
+		if len(secret) != 64 || strings.Contains(said, secret) {
+			s.t.Errorf("a secret of %d characters is in logs, settings or arguments", len(secret))
+		}
+	}
+}
+
+// refusals are told as everywhere: with their code, through nginx too.
+func (s *stack) refusals() {
+	p := s.issue()
+	s.must("no token", 401, "APIG.0305", "/demo/", "", "", nil)
+	s.must("a refresh token", 400, "APIG.2203", "/demo/", "", p.refresh, nil)
+	s.must("junk", 400, "APIG.2203", "/demo/", "", "junk", nil)
+	s.must("no such path", 404, "APIG.0101", "/nothing", "", "", nil)
+	s.must("a wrong secret", 401, "APIG.1009", "/oauth/token", "", "", url.Values{
+		"grant_type": {"client_credentials"}, "client_id": {"first-app"}, "client_secret": {"wr0ng-Secret"},
+	})
+	s.must("a large body", 413, "APIG.0201", "/oauth/token", "", "", url.Values{"through_data": {strings.Repeat("x", 100<<10)}})
+	s.must("a large header", 494, "APIG.0201", "/oauth/token", "", strings.Repeat("x", 40<<10), nil)
+	s.must("the internal location", 404, "APIG.0101", "/_authsvc", "", "", nil)
+	s.must("revoke", 200, "", "/oauth/revoke", "first-app", "", url.Values{"token": {p.refresh}})
+	s.must("revoked", 400, "APIG.2203", "/demo/", "", p.access, nil)
+	if log := s.run("logs", "--no-color", "authsvc-1", "authsvc-2"); strings.Contains(log, "203.0.113.9") || !strings.Contains(log, `"client_ip":"`) {
+		s.t.Error("authsvc believes what a caller says of its address")
+	}
+}
+
+// hardened is each container as the compose file has it, and its process as it is.
+func (s *stack) hardened() {
+	for _, service := range running {
+		c := s.container(service)
+		h := c.HostConfig
+		if !h.ReadonlyRootfs || strings.Join(h.CapDrop, " ") != "ALL" || strings.Join(h.SecurityOpt, " ") != "no-new-privileges:true" ||
+			h.Memory == 0 || h.LogConfig.Type != "json-file" || h.LogConfig.Config["max-size"] == "" || h.LogConfig.Config["max-file"] == "" {
+			s.t.Errorf("%s: %+v", service, h)
+		}
+		status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(c.State.Pid), "status"))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, want := range []string{"CapEff:\t0000000000000000\n", "CapPrm:\t0000000000000000\n", "NoNewPrivs:\t1\n"} {
+			if !strings.Contains(string(status), want) {
+				s.t.Errorf("%s: no %q in\n%s", service, want, status)
+			}
+		}
+		if regexp.MustCompile(`(?m)^Uid:.*\b0\b`).Match(status) {
+			s.t.Errorf("%s runs as root:\n%s", service, status)
+		}
+	}
+	c := s.container("authsvc-1")
+	for _, e := range c.Config.Env {
+		if limit, ok := strings.CutPrefix(e, "GOMEMLIMIT="); ok && limit == "200MiB" && c.HostConfig.Memory == 256<<20 {
+			return
+		}
+	}
+	s.t.Errorf("GOMEMLIMIT and the limit of memory, %d, do not fit: %v", c.HostConfig.Memory, c.Config.Env)
+}
+
+// commands are those that people run in it.
+func (s *stack) commands() {
+	if out := s.run("exec", "-T", "authsvc-1", "authsvc", "doctor"); !strings.Contains(out, "redis") {
+		s.t.Errorf("doctor says %s", out)
+	}
+	secret := s.run("run", "--rm", "init", "app", "add", "orders-batch-01", "--scopes", "demo.read")
+	s.secrets["orders-batch-01"] = secret[strings.LastIndexByte(strings.TrimSpace(secret), '\n')+1:]
+	var a answer
+	redistest.Eventually(s.t, "both replicas to know the new app", func() bool {
+		for range 4 { // they take turns
+			var err error
+			a, err = s.call("/oauth/token", "orders-batch-01", "", url.Values{"grant_type": {"client_credentials"}})
+			if err != nil || a.status != http.StatusOK {
+				return false
+			}
+		}
+		return true
+	})
+	s.must("the new app's call", 200, "", "/demo/", "", a.text("access_token"), nil)
+
+	file := filepath.Join(s.t.TempDir(), "apps.yaml")
+	docker(s.t, "cp", s.container("authsvc-1").ID+":/etc/authsvc/apps.yaml", file)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	frozen := strings.Replace(string(text), `- key: "orders-batch-01"`, "- key: \"orders-batch-01\"\n    state: frozen", 1)
+	cmd := s.command("run", "--rm", "-T", "init", "app", "replace")
+	cmd.Stdin = strings.NewReader(frozen)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		s.t.Fatalf("app replace: %v\n%s", err, out)
+	}
+	redistest.Eventually(s.t, "the app to be frozen", func() bool {
+		a, err := s.call("/oauth/token", "orders-batch-01", "", url.Values{"grant_type": {"client_credentials"}})
+		return err == nil && a.text("error_code") == "APIG.0502"
+	})
+
+	p := s.issue()
+	s.run("run", "--rm", "init", "keys", "rotate", "--now")
+	redistest.Eventually(s.t, "a new key to sign", func() bool {
+		out := s.run("exec", "-T", "authsvc-1", "authsvc", "keys", "list")
+		return regexp.MustCompile(`(?m)^2 +signing`).MatchString(out)
+	})
+	s.good(p)
+	if out := s.run("exec", "-T", "redis", "sh", "/etc/redis/cli.sh", "config", "get", "maxmemory-policy"); !strings.Contains(out, "noeviction") {
+		s.t.Errorf("redis-cli says %s", out)
+	}
+}
+
+// downAndUp keeps tokens.
+func (s *stack) downAndUp() {
+	p := s.issue()
+	s.run("down")
+	s.run("up", "-d")
+	s.healthy(running...)
+	s.good(s.good(p))
+	if out, err := s.try("run", "--rm", "init", "setup", "show", "--dir", "/etc/authsvc"); err == nil {
+		s.t.Errorf("there are new secrets: %d bytes", len(out))
+	}
+}
+
+// A replica that is killed under load costs no caller an answer.
+func (s *stack) replicaKilled() {
+	l := s.load()
+	for _, service := range []string{"authsvc-1", "authsvc-2"} {
+		s.kill(service)
+		s.healthy(service)
+		l.more(50 * callers) // which includes the five seconds that nginx leaves it alone
+	}
+	l.clean()
+}
+
+// Without any replica the answer is the row of the table, and it is over by itself.
+func (s *stack) replicasAway() {
+	p := s.issue()
+	s.run("stop", "authsvc-1", "authsvc-2")
+	for _, path := range []string{"/oauth/token", "/demo/"} {
+		a := s.must(path, 503, "APIG.0613", path, "", p.access, nil)
+		if a.header.Get("Retry-After") == "" || a.text("request_id") == "" {
+			s.t.Errorf("%s: %v %s", path, a.header, a.body)
+		}
+	}
+	for _, service := range []string{"authsvc-1", "authsvc-2"} {
+		if c := s.container(service); c.State.ExitCode != 0 {
+			s.t.Errorf("%s ended with %d, not after its drain", service, c.State.ExitCode)
+		}
+	}
+	s.run("restart", "nginx") // it starts without them, and finds them
+	s.run("start", "authsvc-1", "authsvc-2")
+	s.healthy(running...)
+	s.good(p)
+}
+
+// While Redis is away there is one code, and never a verdict; what it acknowledged is
+// there when it is back.
+func (s *stack) redisKilled() {
+	p, l := s.issue(), s.load()
+	s.kill("redis")
+	s.healthy("redis", "authsvc-1", "authsvc-2")
+	l.more(20 * callers)
+	n := l.end()
+	for code, times := range l.codes {
+		if code != "APIG.0613" {
+			s.t.Errorf("%d times %s", times, code)
+		}
+	}
+	s.t.Logf("%d calls; refused %v", n, l.codes)
+	s.good(p)
+}
+
+// An update replaces one replica after the other, and no caller notices.
+func (s *stack) rollingUpdate() {
+	p, l := s.issue(), s.load()
+	s.env = append(s.env, "AUTHSVC_VERSION="+s.project+"-next")
+	s.run("build", "init")
+	for _, service := range []string{"authsvc-1", "authsvc-2"} {
+		s.run("up", "-d", "--no-deps", service)
+		s.healthy(service)
+		if out := s.run("exec", "-T", service, "authsvc", "version"); !strings.Contains(out, "authsvc "+s.project+"-next") {
+			s.t.Errorf("%s is %s", service, out)
+		}
+		l.more(50 * callers)
+	}
+	l.clean()
+	s.good(p)
+}
+
+// Prometheus sees both replicas, and our rules.
+func (s *stack) observability() {
+	s.flags = []string{"--profile", "observability"}
+	s.run("up", "-d")
+	s.healthy(append(running, "prometheus")...)
+	prometheus := func(path string) (data struct {
+		Data struct {
+			ActiveTargets []struct {
+				Health string
+				Labels map[string]string
+			}
+			Groups []struct {
+				Rules []struct{ Name, Health string }
+			}
+		}
+	},
+	) {
+		s.t.Helper()
+		for _, e := range s.env {
+			if port, ok := strings.CutPrefix(e, "PROMETHEUS_PORT="); ok {
+				res, err := s.client.Get("http://127.0.0.1:" + port + path)
+				if err != nil {
+					s.t.Fatal(err)
+				}
+				defer res.Body.Close()
+				if err := json.NewDecoder(res.Body).Decode(&data); err != nil {
+					s.t.Fatal(err)
+				}
+			}
+		}
+		return data
+	}
+	redistest.Eventually(s.t, "both replicas to be scraped", func() bool {
+		up := 0
+		for _, target := range prometheus("/api/v1/targets").Data.ActiveTargets {
+			if target.Health == "up" && target.Labels["job"] == "authsvc" {
+				up++
+			}
+		}
+		return up == 2
+	})
+	redistest.Eventually(s.t, "the rules to be evaluated", func() bool {
+		rules, good := 0, 0
+		for _, g := range prometheus("/api/v1/rules").Data.Groups {
+			for _, r := range g.Rules {
+				rules++
+				if r.Health == "ok" {
+					good++
+				}
+			}
+		}
+		return rules > 5 && rules == good
+	})
+	s.run("exec", "-T", "prometheus", "promtool", "check", "rules", "/etc/prometheus/rules.yml")
+	s.run("exec", "-T", "prometheus", "promtool", "test", "rules", "/etc/prometheus/rules_test.yml")
+	s.run("rm", "-fsv", "prometheus")
+	s.flags = nil
+}
+
+// With replicas and Sentinels the primary may go. The stack that ran without keeps its
+// tokens, and whoever was promoted stays so.
+func (s *stack) ha() {
+	p := s.issue()
+	s.flags = []string{"--env-file", "deploy/ha.env"}
+	s.run("up", "-d")
+	nodes := []string{"redis", "redis-replica-1", "redis-replica-2"}
+	s.healthy(append(append(nodes, "sentinel-1", "sentinel-2", "sentinel-3"), running...)...)
+	p = s.good(p)
+	cli := func(service string, args ...string) string {
+		return s.run(append([]string{"exec", "-T", service, "sh", "/etc/redis/cli.sh"}, args...)...)
+	}
+	redistest.Eventually(s.t, "the replicas to follow", func() bool {
+		return strings.Count(cli("redis", "info", "replication"), "state=online") == 2
+	})
+	redistest.Eventually(s.t, "the Sentinels to know each other and the replicas", func() bool {
+		for _, sentinel := range []string{"sentinel-1", "sentinel-2", "sentinel-3"} {
+			out := cli(sentinel, "-p", "26379", "sentinel", "master", "authsvc")
+			if !field(out, "num-other-sentinels", "2") || !field(out, "num-slaves", "2") {
+				return false
+			}
+		}
+		return true
+	})
+	p = s.refresh(p)
+	s.run("stop", "redis")
+	redistest.Eventually(s.t, "tokens to be good at a new primary", func() bool {
+		a, err := s.call("/oauth/introspect", "first-gateway", "", url.Values{"token": {p.access}})
+		return err == nil && a.fields["active"] == true
+	})
+	var again answer
+	redistest.Eventually(s.t, "the new primary to take writes", func() bool {
+		var err error
+		again, err = s.call("/oauth/token", "first-app", "", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {p.refresh}})
+		return err == nil && again.status == http.StatusOK
+	})
+	p = s.good(pair{again.text("access_token"), again.text("refresh_token")})
+
+	// The old primary comes back as a replica, and nothing that happened meanwhile is
+	// undone, nor by a restart of all.
+	s.run("start", "redis")
+	redistest.Eventually(s.t, "the old primary to follow the new one", func() bool {
+		return strings.Contains(cli("redis", "info", "replication"), "master_link_status:up")
+	})
+	p = s.good(p)
+	s.run("down")
+	s.run("up", "-d")
+	s.healthy(append(nodes, running...)...)
+	if out := cli("redis", "role"); !strings.HasPrefix(out, "slave") {
+		s.t.Errorf("after a restart the old primary is %s", out)
+	}
+	s.good(p)
+}
+
+// field tells whether a reply of redis-cli, a line each, has a name before a value.
+func field(reply, name, value string) bool {
+	return regexp.MustCompile(`(?m)^` + name + `\r?\n` + value + `\r?$`).MatchString(reply)
+}
+
+// image is what make image builds: small, without root, the same each time.
+func image(t *testing.T) {
+	const mebibyte = 1 << 20
+	const tag = "authsvc:imagetest"
+	t.Cleanup(func() { removeImage(tag) })
+	var binaries [2]string
+	for i := range binaries {
+		cmd := exec.Command("make", "image", "VERSION=v0.0.0-test", "REVISION=0123456", "IMAGE="+tag, "DOCKERFLAGS=--no-cache")
+		cmd.Dir = root
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("make image: %v\n%s", err, out)
+		}
+		id := docker(t, "create", tag)
+		binaries[i] = filepath.Join(t.TempDir(), "authsvc")
+		docker(t, "cp", id+":/usr/local/bin/authsvc", binaries[i])
+		docker(t, "rm", id)
+	}
+	one, err := os.ReadFile(binaries[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := os.ReadFile(binaries[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(one) != string(two) {
+		t.Error("two builds give two binaries")
+	}
+	var size int
+	var found []struct {
+		Size   int
+		Config struct {
+			User                    string
+			Entrypoint, Healthcheck any
+		}
+	}
+	if err := json.Unmarshal([]byte(docker(t, "image", "inspect", tag)), &found); err != nil {
+		t.Fatal(err)
+	}
+	if size = found[0].Size; size > 35*mebibyte || found[0].Config.User != "65532:65532" || found[0].Config.Healthcheck == nil {
+		t.Errorf("%d bytes, %+v", size, found[0].Config)
+	}
+	t.Logf("%.1f MiB", float64(size)/mebibyte)
+	version := docker(t, "run", "--rm", "--network", "none", "--read-only", tag, "version")
+	if !strings.Contains(version, "authsvc v0.0.0-test") || !strings.Contains(version, "revision 0123456") {
+		t.Error(version)
+	}
+}

@@ -1,0 +1,268 @@
+//go:build compose
+
+package compose
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// images makes sure that every image that the Dockerfile and the compose file name is
+// there.
+func images(t *testing.T) {
+	t.Helper()
+	for name, build := range map[string]func(*testing.T, *rootfs) []string{
+		"golang": goStandIn, "redis": redisStandIn, "nginx": nginxStandIn, "prom/prometheus": prometheusStandIn,
+	} {
+		image := named(t, name)
+		if exec.Command("docker", "image", "inspect", image).Run() == nil {
+			continue
+		}
+		if os.Getenv("COMPOSE_TEST_PULL") == "1" {
+			docker(t, "pull", "-q", image)
+			continue
+		}
+		t.Logf("%s is not here: a stand-in takes its place", image)
+		standIn(t, image, build)
+		t.Cleanup(func() { removeImage(image) })
+	}
+}
+
+// named is the one image of that name in the Dockerfile and the compose file, with its
+// tag: a version in full.
+func named(t *testing.T, name string) string {
+	t.Helper()
+	re := regexp.MustCompile(`(?m)(?:image: |GO_IMAGE=)(` + regexp.QuoteMeta(name) + `:v?\d+\.\d+\.\d+\S*)$`)
+	found := map[string]bool{}
+	var image string
+	for _, file := range []string{"docker-compose.yml", "deploy/Dockerfile"} {
+		text, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range re.FindAllSubmatch(text, -1) {
+			image = string(m[1])
+			found[image] = true
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("images of %s, each with its whole version: %v; want one", name, found)
+	}
+	return image
+}
+
+// standIn imports a file system as an image. build fills it, and says what the image
+// is to have for a Dockerfile's settings.
+func standIn(t *testing.T, image string, build func(*testing.T, *rootfs) []string) {
+	t.Helper()
+	var spool bytes.Buffer
+	fs := &rootfs{t: t, w: tar.NewWriter(&spool), has: map[string]bool{}}
+	fs.dir("/tmp", 0o1777, 0, 0)
+	settings := build(t, fs)
+	if err := fs.w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"import"}
+	for _, s := range append(settings, "LABEL authsvc.stand-in=true") {
+		args = append(args, "--change", s)
+	}
+	cmd := exec.Command("docker", append(args, "-", image)...)
+	cmd.Stdin = &spool
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", image, err, out)
+	}
+}
+
+const path = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+func redisStandIn(t *testing.T, fs *rootfs) []string {
+	fs.shell()
+	fs.users("redis:x:999:999::/data:/bin/sh")
+	fs.program("redis-server", "/usr/local/bin/redis-server")
+	fs.program("redis-cli", "/usr/local/bin/redis-cli")
+	fs.link("/usr/local/bin/redis-sentinel", "redis-server")
+	fs.dir("/data", 0o755, 999, 999)
+	return []string{path, "WORKDIR /data", "VOLUME /data"}
+}
+
+func nginxStandIn(t *testing.T, fs *rootfs) []string {
+	fs.shell()
+	fs.users("nginx:x:101:101::/nonexistent:/bin/false")
+	fs.program("/usr/sbin/nginx", "/usr/sbin/nginx")
+	fs.program("curl", "/usr/bin/curl")
+	for _, d := range []string{"/etc/nginx", "/var/log/nginx", "/var/lib/nginx"} {
+		fs.dir(d, 0o755, 0, 0)
+	}
+	return []string{path, "STOPSIGNAL SIGQUIT"}
+}
+
+func prometheusStandIn(t *testing.T, fs *rootfs) []string {
+	fs.shell()
+	fs.users("nobody:x:65534:65534::/home:/bin/false")
+	fs.program("prometheus", "/bin/prometheus")
+	fs.program("promtool", "/bin/promtool")
+	fs.dir("/etc/prometheus", 0o755, 0, 0)
+	fs.dir("/prometheus", 0o755, 65534, 65534)
+	return []string{path, "USER nobody", "WORKDIR /prometheus", "VOLUME /prometheus"}
+}
+
+// goStandIn is the local toolchain, and a module proxy in a directory with the modules
+// of go.mod.
+func goStandIn(t *testing.T, fs *rootfs) []string {
+	fs.shell()
+	fs.users()
+	goroot := goEnv(t, "GOROOT")
+	for _, d := range []string{"bin", "pkg", "src", "lib", "VERSION", "go.env"} {
+		fs.tree(filepath.Join(goroot, d), "/usr/local/go/"+d)
+	}
+	fs.file("/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-certificates.crt")
+	cmd := exec.Command("go", "mod", "download", "-json")
+	cmd.Dir = root
+	list, err := cmd.Output()
+	if err != nil {
+		t.Fatal("go mod download: ", err)
+	}
+	cache := filepath.Join(goEnv(t, "GOMODCACHE"), "cache", "download")
+	for dec := json.NewDecoder(bytes.NewReader(list)); ; {
+		var m struct{ Info, GoMod, Zip string }
+		if err := dec.Decode(&m); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{m.Info, m.GoMod, m.Zip} {
+			fs.file(file, "/proxy"+strings.TrimPrefix(file, cache))
+		}
+	}
+	return []string{
+		"ENV PATH=/usr/local/go/bin:/usr/bin:/bin", "ENV GOPATH=/go", "ENV GOTOOLCHAIN=local", "ENV GOFLAGS=-modcacherw",
+		"ENV GOPROXY=file:///proxy", "ENV GOSUMDB=off", "ENV HOME=/tmp",
+	}
+}
+
+func goEnv(t *testing.T, name string) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// rootfs is a file system in the making.
+type rootfs struct {
+	t   *testing.T
+	w   *tar.Writer
+	has map[string]bool
+}
+
+func (r *rootfs) add(h *tar.Header, from io.Reader) {
+	r.t.Helper()
+	if r.has[h.Name] {
+		return
+	}
+	r.has[h.Name] = true
+	if err := r.w.WriteHeader(h); err != nil {
+		r.t.Fatal(h.Name, err)
+	}
+	if from != nil {
+		if _, err := io.Copy(r.w, from); err != nil {
+			r.t.Fatal(h.Name, err)
+		}
+	}
+}
+
+func (r *rootfs) dir(path string, mode int64, uid, gid int) {
+	r.t.Helper()
+	r.add(&tar.Header{Typeflag: tar.TypeDir, Name: path[1:] + "/", Mode: mode, Uid: uid, Gid: gid}, nil)
+}
+
+func (r *rootfs) text(path, text string) {
+	r.t.Helper()
+	r.add(&tar.Header{Typeflag: tar.TypeReg, Name: path[1:], Mode: 0o644, Size: int64(len(text))}, strings.NewReader(text))
+}
+
+func (r *rootfs) link(path, to string) {
+	r.t.Helper()
+	r.add(&tar.Header{Typeflag: tar.TypeSymlink, Name: path[1:], Linkname: to}, nil)
+}
+
+// file copies a file of this machine; of a link, what it leads to.
+func (r *rootfs) file(from, to string) {
+	r.t.Helper()
+	f, err := os.Open(from)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.add(&tar.Header{Typeflag: tar.TypeReg, Name: to[1:], Mode: int64(info.Mode().Perm()), Size: info.Size()}, f)
+}
+
+// tree copies a file, or all that is below a directory.
+func (r *rootfs) tree(from, to string) {
+	r.t.Helper()
+	err := filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			r.file(p, to+strings.TrimPrefix(p, from))
+		}
+		return err
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+var library = regexp.MustCompile(`(/\S+) \(0x`)
+
+// program copies a program, and the libraries that it is linked with.
+func (r *rootfs) program(name, to string) {
+	r.t.Helper()
+	from, err := exec.LookPath(name)
+	if err != nil {
+		r.t.Fatalf("%s is not installed; 'make deps-compose' installs it", name)
+	}
+	r.file(from, to)
+	out, err := exec.Command("ldd", from).CombinedOutput()
+	if err != nil {
+		if strings.Contains(string(out), "not a dynamic executable") {
+			return
+		}
+		r.t.Fatalf("ldd %s: %v\n%s", from, err, out)
+	}
+	for s := bufio.NewScanner(bytes.NewReader(out)); s.Scan(); {
+		if m := library.FindStringSubmatch(s.Text()); m != nil {
+			r.file(m[1], m[1])
+		}
+	}
+}
+
+// shell adds what scripts and health checks use.
+func (r *rootfs) shell() {
+	r.t.Helper()
+	r.program("busybox", "/bin/busybox")
+	for _, p := range []string{"sh", "cat", "cp", "grep", "mkdir", "mv", "ls", "sleep", "chmod", "id"} {
+		r.link("/bin/"+p, "busybox")
+	}
+}
+
+// users adds root and these lines of /etc/passwd.
+func (r *rootfs) users(lines ...string) {
+	r.t.Helper()
+	r.text("/etc/passwd", strings.Join(append([]string{"root:x:0:0::/root:/bin/sh"}, lines...), "\n")+"\n")
+	r.text("/etc/nsswitch.conf", "hosts: files dns\n")
+}
