@@ -3,6 +3,7 @@
 package compose
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -385,35 +386,63 @@ func field(reply, name, value string) bool {
 	return regexp.MustCompile(`(?m)^` + name + `\r?\n` + value + `\r?$`).MatchString(reply)
 }
 
-// image is what make image builds: small, without root, the same each time.
+// How make image stamps the one that is tested.
+const (
+	testVersion  = "v0.0.0-test"
+	testRevision = "0123456"
+)
+
+// built is a binary that was built here, from nothing, as the Dockerfile does.
+type built struct{ binary, cache string }
+
+var builtHere = func() func(t *testing.T) built {
+	var b built
+	return func(t *testing.T) built {
+		t.Helper()
+		if b.binary != "" {
+			return b
+		}
+		dir, err := os.MkdirTemp("", "authsvc-compose-") // for all tests
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = built{filepath.Join(dir, "authsvc"), filepath.Join(dir, "cache")}
+		cmd := exec.Command("go", "build", "-trimpath", "-tags", "nomsgpack", "-buildvcs=false",
+			"-ldflags", "-s -w -X main.version="+testVersion+" -X main.revision="+testRevision, "-o", b.binary, "./cmd/authsvc")
+		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0", "GOCACHE="+b.cache, "GOFLAGS=")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go build: %v\n%s", err, out)
+		}
+		return b
+	}
+}()
+
+// image is what make image builds: small, without root, and the very bytes that were
+// built here, in another directory.
 func image(t *testing.T) {
 	const mebibyte = 1 << 20
 	const tag = "authsvc:imagetest"
 	t.Cleanup(func() { removeImage(tag) })
-	var binaries [2]string
-	for i := range binaries {
-		cmd := exec.Command("make", "image", "VERSION=v0.0.0-test", "REVISION=0123456", "IMAGE="+tag, "DOCKERFLAGS=--no-cache")
-		cmd.Dir = root
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("make image: %v\n%s", err, out)
-		}
-		id := docker(t, "create", tag)
-		binaries[i] = filepath.Join(t.TempDir(), "authsvc")
-		docker(t, "cp", id+":/usr/local/bin/authsvc", binaries[i])
-		docker(t, "rm", id)
+	cmd := exec.Command("make", "image", "VERSION="+testVersion, "REVISION="+testRevision, "IMAGE="+tag)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("make image: %v\n%s", err, out)
 	}
-	one, err := os.ReadFile(binaries[0])
+	id := docker(t, "create", tag)
+	binary := filepath.Join(t.TempDir(), "authsvc")
+	docker(t, "cp", id+":/usr/local/bin/authsvc", binary)
+	docker(t, "rm", id)
+	one, err := os.ReadFile(binary)
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := os.ReadFile(binaries[1])
+	two, err := os.ReadFile(builtHere(t).binary)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(one) != string(two) {
+	if !bytes.Equal(one, two) {
 		t.Error("two builds give two binaries")
 	}
-	var size int
 	var found []struct {
 		Size   int
 		Config struct {
@@ -424,12 +453,13 @@ func image(t *testing.T) {
 	if err := json.Unmarshal([]byte(docker(t, "image", "inspect", tag)), &found); err != nil {
 		t.Fatal(err)
 	}
-	if size = found[0].Size; size > 35*mebibyte || found[0].Config.User != "65532:65532" || found[0].Config.Healthcheck == nil {
+	size := found[0].Size
+	if size > 35*mebibyte || found[0].Config.User != "65532:65532" || found[0].Config.Healthcheck == nil {
 		t.Errorf("%d bytes, %+v", size, found[0].Config)
 	}
 	t.Logf("%.1f MiB", float64(size)/mebibyte)
 	version := docker(t, "run", "--rm", "--network", "none", "--read-only", tag, "version")
-	if !strings.Contains(version, "authsvc v0.0.0-test") || !strings.Contains(version, "revision 0123456") {
+	if !strings.Contains(version, "authsvc "+testVersion) || !strings.Contains(version, "revision "+testRevision) {
 		t.Error(version)
 	}
 }

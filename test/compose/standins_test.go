@@ -23,7 +23,7 @@ import (
 func images(t *testing.T) {
 	t.Helper()
 	for name, build := range map[string]func(*testing.T, *rootfs) []string{
-		"golang": goStandIn, "redis": redisStandIn, "nginx": nginxStandIn, "prom/prometheus": prometheusStandIn,
+		"golang": goStandIn(builtHere(t).cache), "redis": redisStandIn, "nginx": nginxStandIn, "prom/prometheus": prometheusStandIn,
 	} {
 		image := named(t, name)
 		if exec.Command("docker", "image", "inspect", image).Run() == nil {
@@ -67,10 +67,10 @@ func named(t *testing.T, name string) string {
 func standIn(t *testing.T, image string, build func(*testing.T, *rootfs) []string) {
 	t.Helper()
 	var spool bytes.Buffer
-	fs := &rootfs{t: t, w: tar.NewWriter(&spool), has: map[string]bool{}}
-	fs.dir("/tmp", 0o1777, 0, 0)
-	settings := build(t, fs)
-	if err := fs.w.Close(); err != nil {
+	to := &rootfs{t: t, w: tar.NewWriter(&spool), has: map[string]bool{}}
+	to.dir("/tmp", 0o1777, 0, 0)
+	settings := build(t, to)
+	if err := to.w.Close(); err != nil {
 		t.Fatal(err)
 	}
 	args := []string{"import"}
@@ -86,47 +86,51 @@ func standIn(t *testing.T, image string, build func(*testing.T, *rootfs) []strin
 
 const path = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-func redisStandIn(t *testing.T, fs *rootfs) []string {
-	fs.shell()
-	fs.users("redis:x:999:999::/data:/bin/sh")
-	fs.program("redis-server", "/usr/local/bin/redis-server")
-	fs.program("redis-cli", "/usr/local/bin/redis-cli")
-	fs.link("/usr/local/bin/redis-sentinel", "redis-server")
-	fs.dir("/data", 0o755, 999, 999)
+func redisStandIn(t *testing.T, to *rootfs) []string {
+	to.shell()
+	to.users("redis:x:999:999::/data:/bin/sh")
+	to.program("redis-server", "/usr/local/bin/redis-server")
+	to.program("redis-cli", "/usr/local/bin/redis-cli")
+	to.link("/usr/local/bin/redis-sentinel", "redis-server")
+	to.dir("/data", 0o755, 999, 999)
 	return []string{path, "WORKDIR /data", "VOLUME /data"}
 }
 
-func nginxStandIn(t *testing.T, fs *rootfs) []string {
-	fs.shell()
-	fs.users("nginx:x:101:101::/nonexistent:/bin/false")
-	fs.program("/usr/sbin/nginx", "/usr/sbin/nginx")
-	fs.program("curl", "/usr/bin/curl")
+func nginxStandIn(t *testing.T, to *rootfs) []string {
+	to.shell()
+	to.users("nginx:x:101:101::/nonexistent:/bin/false")
+	to.program("/usr/sbin/nginx", "/usr/sbin/nginx")
+	to.program("curl", "/usr/bin/curl")
 	for _, d := range []string{"/etc/nginx", "/var/log/nginx", "/var/lib/nginx"} {
-		fs.dir(d, 0o755, 0, 0)
+		to.dir(d, 0o755, 0, 0)
 	}
-	return []string{path, "STOPSIGNAL SIGQUIT"}
+	return []string{path}
 }
 
-func prometheusStandIn(t *testing.T, fs *rootfs) []string {
-	fs.shell()
-	fs.users("nobody:x:65534:65534::/home:/bin/false")
-	fs.program("prometheus", "/bin/prometheus")
-	fs.program("promtool", "/bin/promtool")
-	fs.dir("/etc/prometheus", 0o755, 0, 0)
-	fs.dir("/prometheus", 0o755, 65534, 65534)
+func prometheusStandIn(t *testing.T, to *rootfs) []string {
+	to.shell()
+	to.users("nobody:x:65534:65534::/home:/bin/false")
+	to.program("prometheus", "/bin/prometheus")
+	to.program("promtool", "/bin/promtool")
+	to.dir("/etc/prometheus", 0o755, 0, 0)
+	to.dir("/prometheus", 0o755, 65534, 65534)
 	return []string{path, "USER nobody", "WORKDIR /prometheus", "VOLUME /prometheus"}
 }
 
-// goStandIn is the local toolchain, and a module proxy in a directory with the modules
-// of go.mod.
-func goStandIn(t *testing.T, fs *rootfs) []string {
-	fs.shell()
-	fs.users()
+// goStandIn is the local toolchain, a module proxy in a directory with the modules of
+// go.mod, and what of them is compiled already.
+func goStandIn(compiled string) func(*testing.T, *rootfs) []string {
+	return func(t *testing.T, to *rootfs) []string { return goImage(t, to, compiled) }
+}
+
+func goImage(t *testing.T, to *rootfs, compiled string) []string {
+	to.shell()
+	to.users()
 	goroot := goEnv(t, "GOROOT")
 	for _, d := range []string{"bin", "pkg", "src", "lib", "VERSION", "go.env"} {
-		fs.tree(filepath.Join(goroot, d), "/usr/local/go/"+d)
+		to.tree(filepath.Join(goroot, d), "/usr/local/go/"+d)
 	}
-	fs.file("/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-certificates.crt")
+	to.file("/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-certificates.crt")
 	cmd := exec.Command("go", "mod", "download", "-json")
 	cmd.Dir = root
 	list, err := cmd.Output()
@@ -142,11 +146,22 @@ func goStandIn(t *testing.T, fs *rootfs) []string {
 			t.Fatal(err)
 		}
 		for _, file := range []string{m.Info, m.GoMod, m.Zip} {
-			fs.file(file, "/proxy"+strings.TrimPrefix(file, cache))
+			to.file(file, "/proxy"+strings.TrimPrefix(file, cache))
 		}
 	}
+	// And what modules say of those that they would need, and we don't.
+	err = filepath.WalkDir(cache, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(p, ".mod") {
+			to.file(p, "/proxy"+strings.TrimPrefix(p, cache))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	to.tree(compiled, "/gocache")
 	return []string{
-		"ENV PATH=/usr/local/go/bin:/usr/bin:/bin", "ENV GOPATH=/go", "ENV GOTOOLCHAIN=local", "ENV GOFLAGS=-modcacherw",
+		"ENV GOCACHE=/gocache", "ENV PATH=/usr/local/go/bin:/usr/bin:/bin", "ENV GOPATH=/go", "ENV GOTOOLCHAIN=local", "ENV GOFLAGS=-modcacherw",
 		"ENV GOPROXY=file:///proxy", "ENV GOSUMDB=off", "ENV HOME=/tmp",
 	}
 }

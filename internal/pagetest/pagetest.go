@@ -1,0 +1,195 @@
+package pagetest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds a page. It is long because a page that works does not use it.
+const patience = 15 * time.Minute
+
+// Block is a fenced block of a page.
+type Block struct {
+	at     string // page:line of its fence
+	kind   string
+	text   string
+	before string // the paragraph before it
+}
+
+// Read returns the blocks of a page, and fails where they do not keep to the
+// convention.
+func Read(t *testing.T, page string) []Block {
+	t.Helper()
+	data, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var blocks []Block
+	var open *Block
+	var paragraph string
+	for i, line := range strings.Split(string(data), "\n") {
+		fence := strings.HasPrefix(line, "```")
+		switch {
+		case fence && open == nil:
+			open = &Block{at: fmt.Sprintf("%s:%d", filepath.Base(page), i+1), kind: line[3:], before: paragraph}
+		case fence:
+			blocks = append(blocks, *open)
+			open, paragraph = nil, ""
+		case open != nil:
+			open.text += line + "\n"
+		case line == "" && !strings.HasSuffix(paragraph, "\n"):
+			paragraph += "\n" // the end, unless more follows
+		case line != "":
+			if strings.HasSuffix(paragraph, "\n") {
+				paragraph = ""
+			}
+			paragraph += line + " "
+		}
+	}
+	if open != nil {
+		t.Fatalf("%s: the block has no end", open.at)
+	}
+	for i, b := range blocks {
+		switch {
+		case b.kind == "sh":
+		case b.kind == "output" && i > 0 && blocks[i-1].kind == "sh":
+		case b.kind == "text" && strings.Contains(b.before, "Not run: "):
+		default:
+			t.Errorf("%s: %q is no sh, no output after one, and no text with a \"Not run: ...\" before it", b.at, b.kind)
+		}
+	}
+	return blocks
+}
+
+// ending ends what the blocks started, and waits for it. authsvc takes a second
+// signal as the end of its wait for balancers.
+const ending = `trap 'while jobs=$(jobs -pr) && [ -n "$jobs" ]; do kill $jobs 2>/dev/null || true; sleep 0.1; done' EXIT`
+
+// Run runs the blocks in one bash, in the directory work, with these variables, and
+// compares what they print. A block that fails fails the test, and so does a log of
+// theirs (*.log) that tells of a data race.
+func Run(t *testing.T, work string, blocks []Block, env ...string) {
+	t.Helper()
+	outputs := t.TempDir()
+	output := func(i int) string { return filepath.Join(outputs, strconv.Itoa(i)) }
+	script := "set -euo pipefail\n" + ending + "\n"
+	for i, b := range blocks {
+		if b.kind == "sh" {
+			script += fmt.Sprintf("exec >'%s' 2>&1\n%s", output(i), b.text)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "--noprofile", "--norc", "-c", script)
+	cmd.Dir = work
+	cmd.Env = append(append(ports(t, blocks), "HOME="+work, "LANG=C.UTF-8"), env...)
+	// A group of its own, so that all that it started can be ended with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	runErr := cmd.Run()
+
+	last := 0
+	for i, b := range blocks {
+		got, err := os.ReadFile(output(i))
+		if err != nil {
+			continue // no sh, or not reached
+		}
+		last = i
+		if i+1 == len(blocks) || blocks[i+1].kind != "output" {
+			continue
+		}
+		text := strings.TrimSuffix(strings.ReplaceAll(string(got), "\r\n", "\n"), "\n") + "\n"
+		if want := blocks[i+1]; !pattern(want.text).MatchString(text) {
+			t.Errorf("%s: the block prints\n%s\nand the page shows, at %s,\n%s", b.at, text, want.at, want.text)
+		}
+	}
+	if runErr != nil {
+		got, _ := os.ReadFile(output(last))
+		t.Errorf("%s: %v; the block prints\n%s", blocks[last].at, runErr, got)
+	}
+	logs, _ := filepath.Glob(work + "/*.log")
+	for _, path := range logs {
+		log, err := os.ReadFile(path)
+		if err != nil {
+			t.Error(err)
+		}
+		if strings.Contains(string(log), "DATA RACE") {
+			t.Errorf("data race:\n%s", log)
+		}
+		if t.Failed() {
+			t.Logf("%s:\n%s", filepath.Base(path), log)
+		}
+	}
+}
+
+// pattern is what an output must be like.
+func pattern(shown string) *regexp.Regexp {
+	var p strings.Builder
+	for line := range strings.Lines(shown) {
+		if line == "...\n" {
+			p.WriteString(`(?:[^\n]*\n)*`)
+			continue
+		}
+		p.WriteString(strings.ReplaceAll(regexp.QuoteMeta(line), `\.\.\.`, `[^\n]*`))
+	}
+	return regexp.MustCompile(`^` + p.String() + `$`)
+}
+
+var portVariable = regexp.MustCompile(`\$\{([A-Z0-9_]*PORT[0-9]*):-[0-9]+\}`)
+
+// ports sets each variable that the blocks take a port from.
+func ports(t *testing.T, blocks []Block) []string {
+	t.Helper()
+	var names, env []string
+	for _, b := range blocks {
+		if b.kind != "sh" {
+			continue
+		}
+		for _, m := range portVariable.FindAllStringSubmatch(b.text, -1) {
+			if !slices.Contains(names, m[1]) {
+				names = append(names, m[1])
+				env = append(env, m[1]+"="+freePort(t))
+			}
+		}
+	}
+	return env
+}
+
+var taken = struct {
+	sync.Mutex
+	ports map[int]bool
+}{ports: map[int]bool{}}
+
+// freePort is a port below those that the system hands out (to outgoing
+// connections, and to who listens on port 0), so nobody takes it by chance before
+// the page does.
+func freePort(t *testing.T) string {
+	t.Helper()
+	taken.Lock()
+	defer taken.Unlock()
+	for range 100 {
+		port := 12000 + rand.IntN(20000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil || taken.ports[port] {
+			continue
+		}
+		l.Close()
+		taken.ports[port] = true
+		return strconv.Itoa(port)
+	}
+	t.Fatal("no free port from 12000 to 31999")
+	return ""
+}
