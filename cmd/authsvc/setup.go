@@ -57,6 +57,7 @@ secrets are hashed under it.`,
 	}
 	dirFlag(c, &at.dir)
 	c.Flags().StringVar(&at.redisDir, "redis-dir", "", "`DIR` for the password of Redis; it must exist")
+	c.Flags().BoolVar(&at.newPassword, "new-redis-password", false, "make a new password for Redis; both sides read it when they start")
 	c.AddCommand(setupShow())
 	return c
 }
@@ -97,7 +98,10 @@ func dirFlag(c *cobra.Command, dir *string) {
 }
 
 // installation is where the files of an installation are.
-type installation struct{ dir, redisDir string }
+type installation struct {
+	dir, redisDir string
+	newPassword   bool // in the place of the one in redisDir
+}
 
 func (at installation) keys() string    { return filepath.Join(at.dir, "keys.json") }
 func (at installation) apps() string    { return filepath.Join(at.dir, "apps.yaml") }
@@ -150,7 +154,14 @@ func (at installation) make(now time.Time) (made []string, err error) {
 	if at.redisDir == "" {
 		return made, nil
 	}
-	password := filepath.Join(at.redisDir, "password")
+	password, authConf := filepath.Join(at.redisDir, "password"), filepath.Join(at.redisDir, "auth.conf")
+	if at.newPassword {
+		for _, path := range []string{authConf, password} {
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return made, err
+			}
+		}
+	}
 	if err := create(password, []byte(app.NewSecret()+"\n"), 0o640); err != nil {
 		return made, err
 	}
@@ -160,7 +171,7 @@ func (at installation) make(now time.Time) (made []string, err error) {
 	}
 	text = bytes.TrimSpace(text)
 	conf := fmt.Sprintf("requirepass %s\nmasterauth %s\n", text, text)
-	return made, create(filepath.Join(at.redisDir, "auth.conf"), []byte(conf), 0o640)
+	return made, create(authConf, []byte(conf), 0o640)
 }
 
 // firstApps is the apps file of the first apps, with the secrets that were kept.

@@ -1,22 +1,22 @@
 #!/bin/sh
-# Starts a Sentinel. What it knows is in /data/sentinel.conf, which it rewrites itself.
+# Starts a Sentinel. What it learns stands in /data/sentinel.conf, which it rewrites itself;
+# the password is read anew at each start.
 set -eu
 umask 077
 conf=/data/sentinel.conf
-if [ ! -e "$conf" ]; then
-    password=$(cat /etc/authsvc-redis/password)
-    cat > "$conf.new" <<END
-port 26379
+password=$(cat /etc/authsvc-redis/password)
+if [ -e "$conf" ]; then
+    known=$(grep -vE '^(requirepass|user|sentinel sentinel-pass|sentinel auth-pass) ' "$conf")
+else
+    known="port 26379
 bind * -::*
 dir /data
-requirepass $password
-sentinel sentinel-pass $password
 sentinel monitor authsvc $REDIS_PRIMARY 6379 2
-sentinel auth-pass authsvc $password
 sentinel down-after-milliseconds authsvc 5000
 sentinel failover-timeout authsvc 30000
-sentinel parallel-syncs authsvc 1
-END
-    mv "$conf.new" "$conf"
+sentinel parallel-syncs authsvc 1"
 fi
+printf '%s\n' "$known" "requirepass $password" "sentinel sentinel-pass $password" \
+    "sentinel auth-pass authsvc $password" > "$conf.new"
+mv "$conf.new" "$conf"
 exec redis-sentinel "$conf"

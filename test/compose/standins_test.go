@@ -35,7 +35,9 @@ func images(t *testing.T) {
 		}
 		t.Logf("%s is not here: a stand-in takes its place", image)
 		standIn(t, image, build)
-		t.Cleanup(func() { removeImage(image) })
+		if os.Getenv("COMPOSE_TEST_KEEP") != "1" {
+			t.Cleanup(func() { removeImage(image) })
+		}
 	}
 }
 
@@ -91,7 +93,9 @@ func redisStandIn(t *testing.T, to *rootfs) []string {
 	to.users("redis:x:999:999::/data:/bin/sh")
 	to.program("redis-server", "/usr/local/bin/redis-server")
 	to.program("redis-cli", "/usr/local/bin/redis-cli")
-	to.link("/usr/local/bin/redis-sentinel", "redis-server")
+	for _, p := range []string{"redis-sentinel", "redis-check-rdb"} {
+		to.link("/usr/local/bin/"+p, "redis-server")
+	}
 	to.dir("/data", 0o755, 999, 999)
 	return []string{path, "WORKDIR /data", "VOLUME /data"}
 }
@@ -270,7 +274,7 @@ func (r *rootfs) program(name, to string) {
 func (r *rootfs) shell() {
 	r.t.Helper()
 	r.program("busybox", "/bin/busybox")
-	for _, p := range []string{"sh", "cat", "cp", "grep", "mkdir", "mv", "ls", "sleep", "chmod", "id"} {
+	for _, p := range []string{"sh", "cat", "cp", "grep", "mkdir", "mv", "ls", "sleep", "chmod", "rm", "id"} {
 		r.link("/bin/"+p, "busybox")
 	}
 }
