@@ -251,7 +251,7 @@ func TestAnUnknownKeyIsReadBeforeTheVerdict(t *testing.T) {
 		s, err := newService(config.Config{
 			Store: redis.URL(), StoreTimeout: 5 * time.Second, Apps: site.Apps, Keys: keys,
 			AccessTTL: time.Hour, RefreshTTL: time.Hour, RefreshGrace: time.Minute,
-		}, slog.New(slog.NewJSONHandler(&log, nil)))
+		}, slog.New(slog.NewJSONHandler(&log, nil)), func() uint64 { return 0 })
 		if err != nil {
 			t.Fatal(err)
 		}

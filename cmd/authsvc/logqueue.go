@@ -14,7 +14,8 @@ import (
 type logQueue struct {
 	w       io.Writer
 	lines   chan []byte // never closed: a request that outlives the drain may still log
-	dropped atomic.Int64
+	dropped atomic.Uint64
+	told    uint64 // of the dropped, those whose number was written
 	quit    chan struct{}
 	done    chan struct{}
 }
@@ -50,7 +51,8 @@ func (q *logQueue) run() {
 
 func (q *logQueue) write(line []byte) {
 	_, _ = q.w.Write(line) // there is nowhere else to say it
-	if n := q.dropped.Swap(0); n > 0 {
+	if n := q.dropped.Load() - q.told; n > 0 {
+		q.told += n
 		_, _ = fmt.Fprintf(q.w, `{"level":"ERROR","msg":"log lines were dropped, because nobody read them","lines":%d}`+"\n", n)
 	}
 }
@@ -64,6 +66,9 @@ func (q *logQueue) Write(line []byte) (int, error) {
 	}
 	return len(line), nil
 }
+
+// Dropped is how many lines were dropped so far.
+func (q *logQueue) Dropped() uint64 { return q.dropped.Load() }
 
 // Close writes what is queued, for a second at most. What is logged after it is lost.
 func (q *logQueue) Close() {

@@ -40,7 +40,7 @@ func TestLogQueue(t *testing.T) {
 		}
 	}
 	written := bytes.Count(got, []byte("line "))
-	if !bytes.HasPrefix(got, []byte("line 0\n")) || dropped == 0 || written+dropped != lines {
-		t.Errorf("%d lines were written and %d counted as dropped, of %d", written, dropped, lines)
+	if !bytes.HasPrefix(got, []byte("line 0\n")) || dropped == 0 || written+dropped != lines || q.Dropped() != uint64(dropped) {
+		t.Errorf("%d lines were written and %d (%d) counted as dropped, of %d", written, dropped, q.Dropped(), lines)
 	}
 }

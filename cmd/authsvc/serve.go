@@ -71,7 +71,7 @@ SIGHUP looks for changed files, as happens every second anyway.`,
 		}
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 		defer stop()
-		s, err := newService(cfg, log)
+		s, err := newService(cfg, log, queue.Dropped)
 		if err != nil {
 			return err
 		}
@@ -136,8 +136,9 @@ func clientName() string {
 }
 
 // newService reads everything that must be there before a listener opens. The
-// store need not be: until it answers, the process is not ready.
-func newService(cfg config.Config, log *slog.Logger) (*service, error) {
+// store need not be: until it answers, the process is not ready. dropped counts the
+// lines that the log has lost.
+func newService(cfg config.Config, log *slog.Logger, dropped func() uint64) (*service, error) {
 	s := &service{cfg: cfg, log: log, clock: token.NewClock(time.Now)}
 	s.metrics = httpapi.NewMetrics(s.clock)
 	var sourceErr, storeErr error
@@ -150,6 +151,7 @@ func newService(cfg config.Config, log *slog.Logger) (*service, error) {
 	if err := errors.Join(sourceErr, storeErr); err != nil {
 		return nil, err
 	}
+	s.metrics.Observe(s.observed(dropped))
 	s.measured = s.metrics.Store(s.store)
 	s.manager = token.NewManager(token.Config{
 		Store: s.measured, Clock: s.clock, Keys: s.source.keys, Apps: s.source.apps,
@@ -157,6 +159,20 @@ func newService(cfg config.Config, log *slog.Logger) (*service, error) {
 		OnEvent: httpapi.GrantEvents(log, s.metrics),
 	})
 	return s, nil
+}
+
+// observed is what the metrics read.
+func (s *service) observed(dropped func() uint64) httpapi.Observed {
+	b := readBuildInfo()
+	o := httpapi.Observed{
+		Build: httpapi.BuildInfo{Version: b.Version, Revision: b.Revision, Go: b.Go},
+		Keys:  s.source.keys, Apps: s.source.apps, LogLinesDropped: dropped,
+		CertificateNotAfter: s.source.certificateNotAfter,
+	}
+	if r, ok := s.store.(*store.Redis); ok {
+		o.Pool = func() httpapi.PoolStats { return httpapi.PoolStats(r.Pool()) }
+	}
+	return o
 }
 
 // run serves until ctx ends, and then until what is in flight has finished or

@@ -22,8 +22,11 @@ type source struct {
 	keys        *token.Keys
 	apps        *app.Registry
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error) // nil: no TLS
-	watched     []*reload.Watcher
-	demo        *demo // only with --dev
+	// certificateNotAfter is when that expires; nil: no TLS.
+	certificateNotAfter func() time.Time
+
+	watched []*reload.Watcher
+	demo    *demo // only with --dev
 }
 
 // newSource reads keyring, apps file and certificate. It fails with everything
@@ -138,5 +141,6 @@ func (s *source) watchCertificate(cfg config.Config, watch watchFunc) error {
 	}
 	watch("tls", "the TLS certificate", fixed(cfg.TLSCert, cfg.TLSKey), load)
 	s.certificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return current.Load(), nil }
+	s.certificateNotAfter = func() time.Time { return current.Load().Leaf.NotAfter }
 	return load()
 }

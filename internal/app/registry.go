@@ -106,6 +106,16 @@ func (r *Registry) Reread() {
 // Len is the number of apps.
 func (r *Registry) Len() int { return len(*r.apps.Load()) }
 
+// Frozen is the number of those that are frozen.
+func (r *Registry) Frozen() (n int) {
+	for _, a := range *r.apps.Load() {
+		if a.Frozen {
+			n++
+		}
+	}
+	return n
+}
+
 // Authenticate checks a key against the secrets that the caller may have meant
 // (HTTP Basic can be read in two ways); one that fits is enough. An unknown app
 // and a wrong secret do the same work and give the same answer, APIG.1009.

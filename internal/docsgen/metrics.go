@@ -27,7 +27,7 @@ const metricsText = `# Metrics
 
 ` + "`GET /metrics`" + ` of the admin listener, in the format of Prometheus. Beside these there are
 the ` + "`go_*` and `process_*`" + ` metrics of the Go client. Which of them are worth an alert:
-[howto/watch.md](../howto/watch.md).
+[the rules](../../deploy/prometheus/rules.yml) and [the runbooks](../runbooks/README.md).
 
 `
 
@@ -79,8 +79,11 @@ func ours(name string) bool { return strings.HasPrefix(name, "authsvc_") }
 
 // list is the values of a label; the codes are those of the error table.
 func list(label string, values []string) string {
-	if label == "code" {
+	switch label {
+	case "code":
 		return code("ok") + ", or a code of the [table](errors.md)"
+	case "version", "revision", "goversion":
+		return "as " + code("authsvc version") + " says"
 	}
 	slices.Sort(values)
 	for i, v := range values {
@@ -107,9 +110,19 @@ func newExercise() (*exercise, error) {
 	if err != nil {
 		return nil, err
 	}
+	keys := token.NewKeys(ring, nil)
+	metrics.Observe(httpapi.Observed{
+		Keys: keys, Apps: apps,
+		LogLinesDropped:     func() uint64 { return 0 },
+		CertificateNotAfter: func() time.Time { return now },
+		Pool:                func() httpapi.PoolStats { return httpapi.PoolStats{} },
+	})
+	httpapi.NewAdmin(httpapi.AdminConfig{
+		Store: verdict{token.ErrUnavailable}, Clock: clock, Metrics: metrics, StoreTimeout: time.Second, Draining: func() bool { return false },
+	})
 	api, err := httpapi.New(httpapi.Config{
 		Manager: token.NewManager(token.Config{
-			Store: verdict{token.ErrUnavailable}, Clock: clock, Keys: token.NewKeys(ring, nil), Apps: apps,
+			Store: verdict{token.ErrUnavailable}, Clock: clock, Keys: keys, Apps: apps,
 			AccessTTL: token.DefaultAccessTTL, RefreshTTL: token.DefaultRefreshTTL, Grace: token.DefaultGrace,
 		}),
 		Apps: apps, Metrics: metrics, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
@@ -135,18 +148,6 @@ func (e *exercise) run() {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			e.api.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(method, p, http.NoBody))
 		}
-	}
-	for _, err := range []error{nil, token.ErrNotFound, token.ErrExists, token.ErrConflict, token.ErrUnavailable} {
-		s, ctx, id, t := e.metrics.Store(verdict{err}), context.Background(), token.GrantID{}, time.Time{}
-		_ = s.Create(ctx, id, nil, t)
-		_, _ = s.Get(ctx, id)
-		_ = s.Swap(ctx, id, nil, nil, t, t)
-		_ = s.Delete(ctx, id)
-		_, _ = s.Now(ctx)
-	}
-	for _, file := range []string{"apps", "keys", "tls"} { // those that cmd/authsvc watches
-		e.metrics.Reloaded(file, nil)
-		e.metrics.Reloaded(file, io.EOF)
 	}
 	for _, check := range checkup.RedisChecks() {
 		e.metrics.RedisCheck(check, 0)

@@ -25,6 +25,7 @@ type AdminConfig struct {
 // runs), /readyz (it can do its work: the store answers, its clock is known, and
 // the process is not about to stop) and /metrics.
 func NewAdmin(cfg AdminConfig) http.Handler {
+	cfg.Metrics.observeReady(func() bool { return cfg.ready(context.Background()) == nil })
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { tell(w, nil) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { tell(w, cfg.ready(r.Context())) })

@@ -45,9 +45,11 @@ func (x *exchange) introspect() error {
 	ctx, cancel := x.storeContext()
 	defer cancel()
 	i, err := x.server.cfg.Manager.Inspect(ctx, q.values[tokenParam])
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	x.server.cfg.Metrics.verdict(introspectEndpoint, i.Reason)
+	switch {
 	case i.Reason != nil && x.server.cfg.IntrospectReason:
 		return x.render(http.StatusOK, inactiveBody{ErrorCode: i.Reason.Row.Code(), ErrorMsg: i.Reason.Row.Message()})
 	case i.Reason != nil:

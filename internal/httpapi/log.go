@@ -13,7 +13,7 @@ import (
 // for a success, warn for a refusal, error for a fault of ours.
 func (x *exchange) finish() {
 	took := time.Since(x.start)
-	code, level := "ok", slog.LevelInfo
+	code, level := answerOK, slog.LevelInfo
 	if e := x.failure; e != nil {
 		code, level = e.Row.Code(), slog.LevelWarn
 		if e.Row.Status() >= 500 {
@@ -21,6 +21,7 @@ func (x *exchange) finish() {
 		}
 	}
 	x.server.cfg.Metrics.request(x.endpoint, code, took)
+	x.server.cfg.Metrics.inFlight.Dec()
 
 	ctx := context.WithoutCancel(x.Request.Context())
 	if !x.server.cfg.Log.Enabled(ctx, level) {

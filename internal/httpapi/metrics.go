@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"authsvc/internal/app"
+	apierr "authsvc/internal/errors"
 	"authsvc/internal/token"
 )
 
@@ -18,13 +20,18 @@ import (
 // set of values: endpoints, codes of the error table, operations.
 type Metrics struct {
 	registry *prometheus.Registry
+	clock    *token.Clock
 
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
+	inFlight  prometheus.Gauge
+	verdicts  *prometheus.CounterVec
 	grants    *prometheus.CounterVec
 	store     *prometheus.HistogramVec
 	reloads   *prometheus.CounterVec
+	reloaded  *prometheus.GaugeVec
 	away      prometheus.Gauge
+	outages   prometheus.Counter
 	checks    *prometheus.GaugeVec
 }
 
@@ -47,6 +54,7 @@ func NewMetrics(clock *token.Clock) *Metrics {
 	})
 	m := &Metrics{
 		registry: r,
+		clock:    clock,
 		requests: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "authsvc_http_requests_total",
 			Help: "Requests answered, by endpoint and code of the answer (ok, or a code of the error table).",
@@ -55,55 +63,231 @@ func NewMetrics(clock *token.Clock) *Metrics {
 			Name: "authsvc_http_request_duration_seconds", Buckets: buckets,
 			Help: "Time from the head of a request to its answer, by endpoint and code.",
 		}, []string{"endpoint", "code"}),
+		inFlight: f.NewGauge(prometheus.GaugeOpts{
+			Name: "authsvc_http_requests_in_flight",
+			Help: "Requests that have begun and are not answered yet.",
+		}),
+		verdicts: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "authsvc_introspections_total",
+			Help: "What tokens were found to be, by the endpoint that was asked: active, or the code of the error table that says why not. Where that could not be told there is no verdict; authsvc_http_requests_total has these.",
+		}, []string{"endpoint", "verdict"}),
 		grants: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "authsvc_grant_events_total",
 			Help: "What happened to grants: issued and refreshed (each a pair of tokens), refresh_repeated (the same pair again, within the grace), revoked, refresh_replayed, grant_healed.",
 		}, []string{"event"}),
 		store: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "authsvc_store_call_duration_seconds", Buckets: buckets,
-			Help: "Time of calls of the token store, by operation and result (ok, not_found, exists, conflict, unavailable).",
+			Help: "Time of calls of the token store, by operation and result (ok, not_found, exists, conflict, late: a swap that came after its time and did nothing, unavailable).",
 		}, []string{"op", "result"}),
 		reloads: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "authsvc_reloads_total",
 			Help: "Times that a changed file was read again, by file and result (ok, refused).",
 		}, []string{"file", "result"}),
+		reloaded: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "authsvc_last_reload_successful",
+			Help: "1 while the file is in use as it was last read, 0 after it was refused: then what was read before stays in use, and a process that starts now would not start.",
+		}, []string{"file"}),
 		away: f.NewGauge(prometheus.GaugeOpts{
 			Name: "authsvc_redis_away",
 			Help: "How many Redis primaries have not answered for half a second or more, so that calls which need them are refused: at most 1 but for a Cluster.",
+		}),
+		outages: f.NewCounter(prometheus.CounterOpts{
+			Name: "authsvc_redis_outages_total",
+			Help: "Times that a Redis primary was found to be away (see authsvc_redis_away), also those that were over before anybody looked.",
 		}),
 		checks: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "authsvc_redis_check",
 			Help: "What the examination of Redis, at start and each minute, found by check: 0 nothing, 1 a note, 2 a warning, 3 an error. The log says what and how to mend it, and so does authsvc doctor.",
 		}, []string{"check"}),
 	}
+	// An alert needs the 0 before the first.
 	for _, e := range []token.EventKind{
 		token.EventIssued, token.EventRefreshed, token.EventRefreshRepeated,
 		token.EventRevoked, token.EventRefreshReplayed, token.EventGrantHealed,
 	} {
-		m.grants.WithLabelValues(string(e)) // an alert needs the 0 before the first
+		m.grants.WithLabelValues(string(e))
+	}
+	for _, endpoint := range []string{introspectEndpoint, verifyEndpoint} {
+		m.verdicts.WithLabelValues(endpoint, active)
+		for _, row := range []apierr.Row{apierr.AccessTokenInvalid, apierr.AccessTokenExpired, apierr.AppNotExist, apierr.AppFrozen} {
+			m.verdicts.WithLabelValues(endpoint, row.Code())
+		}
+	}
+	m.verdicts.WithLabelValues(verifyEndpoint, apierr.AppNotAuthorized.Code())
+	for _, file := range []string{"apps", "keys", "tls"} { // those that cmd/authsvc watches
+		m.reloads.WithLabelValues(file, reloadOK)
+		m.reloads.WithLabelValues(file, reloadRefused)
+		m.reloaded.WithLabelValues(file).Set(1)
+	}
+	for op, results := range storeResults {
+		for _, result := range append(results, "ok", "unavailable") {
+			m.store.WithLabelValues(op, result)
+		}
 	}
 	return m
 }
+
+// storeResults are the results that an operation of a token.Store may have beside
+// ok and unavailable.
+var storeResults = map[string][]string{
+	"create": {"exists"},
+	"get":    {"not_found"},
+	"swap":   {"conflict", "late"},
+	"delete": nil,
+	"now":    nil,
+}
+
+// expect makes the counters that alerts need the 0 of: of an endpoint's answers, the
+// successes and what is a fault of ours.
+func (m *Metrics) expect(endpoint string) {
+	for _, code := range []string{answerOK, apierr.Internal.Code(), apierr.Unavailable.Code()} {
+		m.requests.WithLabelValues(endpoint, code)
+	}
+}
+
+// The values of labels that are no codes of the error table.
+const (
+	answerOK      = "ok"     // of code
+	active        = "active" // of verdict
+	reloadOK      = "ok"     // of result
+	reloadRefused = "refused"
+)
+
+// Observed is what is read when the metrics are asked for. A func must be fast, and
+// safe for concurrent use.
+type Observed struct {
+	Build BuildInfo
+	Keys  *token.Keys
+	Apps  *app.Registry
+	// LogLinesDropped counts them, since the process started.
+	LogLinesDropped func() uint64
+	// CertificateNotAfter is when the certificate of the public listener that is in
+	// use expires; nil without TLS.
+	CertificateNotAfter func() time.Time
+	// Pool is the connections to Redis; nil for a store without.
+	Pool func() PoolStats
+}
+
+// BuildInfo is what the binary was built from. What is not known is empty.
+type BuildInfo struct{ Version, Revision, Go string }
+
+// PoolStats are the connections to all Redis servers of the store together.
+type PoolStats struct {
+	Idle, InUse int // now
+	// Waits and Timeouts count, since the process started, how often a connection
+	// had to be waited for, and how often there was none in time.
+	Waits, Timeouts uint64
+}
+
+// Observe adds the metrics of what is observed. It is called once.
+func (m *Metrics) Observe(o Observed) {
+	f := promauto.With(m.registry)
+	f.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "authsvc_build_info",
+		Help: "1, with the version, the revision of the source and the Go that the process was built from; empty where the build did not say.",
+	}, []string{"version", "revision", "goversion"}).WithLabelValues(o.Build.Version, o.Build.Revision, o.Build.Go).Set(1)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "authsvc_signing_key_created_timestamp_seconds",
+		Help: "When the key that signs now was made, in seconds since 1970.",
+	}, func() float64 {
+		now, err := m.clock.Now()
+		if err != nil {
+			now = time.Now() // the store is away; this one will do
+		}
+		return seconds(o.Keys.Signing(now).Created)
+	})
+	f.NewCounterFunc(prometheus.CounterOpts{
+		Name: "authsvc_log_lines_dropped_total",
+		Help: "Log lines that were lost, because nobody read standard error fast enough.",
+	}, func() float64 { return float64(o.LogLinesDropped()) })
+	if o.CertificateNotAfter != nil {
+		f.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "authsvc_tls_certificate_not_after_timestamp_seconds",
+			Help: "When the certificate of the public listener expires, in seconds since 1970. Only with TLS.",
+		}, func() float64 { return seconds(o.CertificateNotAfter()) })
+	}
+	appsDesc := prometheus.NewDesc("authsvc_apps", "Apps, by state.", []string{"state"}, nil)
+	m.registry.MustRegister(collector{[]*prometheus.Desc{appsDesc}, func(ch chan<- prometheus.Metric) {
+		frozen := o.Apps.Frozen()
+		ch <- prometheus.MustNewConstMetric(appsDesc, prometheus.GaugeValue, float64(o.Apps.Len()-frozen), "active")
+		ch <- prometheus.MustNewConstMetric(appsDesc, prometheus.GaugeValue, float64(frozen), "frozen")
+	}})
+	if o.Pool == nil {
+		return
+	}
+	connections := prometheus.NewDesc("authsvc_redis_pool_connections", "Connections to Redis, by state. Only with a Redis.", []string{"state"}, nil)
+	waits := prometheus.NewDesc("authsvc_redis_pool_waits_total", "Times that a connection to Redis had to be waited for, because the most that there may be were in use. Only with a Redis.", nil, nil)
+	timeouts := prometheus.NewDesc("authsvc_redis_pool_timeouts_total", "Times that no connection to Redis became free in time. Only with a Redis.", nil, nil)
+	m.registry.MustRegister(collector{[]*prometheus.Desc{connections, waits, timeouts}, func(ch chan<- prometheus.Metric) {
+		s := o.Pool()
+		ch <- prometheus.MustNewConstMetric(connections, prometheus.GaugeValue, float64(s.Idle), "idle")
+		ch <- prometheus.MustNewConstMetric(connections, prometheus.GaugeValue, float64(s.InUse), "in_use")
+		ch <- prometheus.MustNewConstMetric(waits, prometheus.CounterValue, float64(s.Waits))
+		ch <- prometheus.MustNewConstMetric(timeouts, prometheus.CounterValue, float64(s.Timeouts))
+	}})
+}
+
+// observeReady adds the metric of what /readyz says.
+func (m *Metrics) observeReady(ready func() bool) {
+	promauto.With(m.registry).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "authsvc_ready",
+		Help: "1 while /readyz answers ok, else 0. The store is asked for it each time.",
+	}, func() float64 {
+		if ready() {
+			return 1
+		}
+		return 0
+	})
+}
+
+// collector reads several metrics at once.
+type collector struct {
+	descs   []*prometheus.Desc
+	collect func(chan<- prometheus.Metric)
+}
+
+// Describe is prometheus.Collector's.
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range c.descs {
+		ch <- d
+	}
+}
+
+// Collect is prometheus.Collector's.
+func (c collector) Collect(ch chan<- prometheus.Metric) { c.collect(ch) }
+
+func seconds(t time.Time) float64 { return float64(t.Unix()) }
 
 func (m *Metrics) request(endpoint, code string, took time.Duration) {
 	m.requests.WithLabelValues(endpoint, code).Inc()
 	m.durations.WithLabelValues(endpoint, code).Observe(took.Seconds())
 }
 
+// verdict counts what a token was found to be; nil is active.
+func (m *Metrics) verdict(endpoint string, reason *apierr.Error) {
+	verdict := active
+	if reason != nil {
+		verdict = reason.Row.Code()
+	}
+	m.verdicts.WithLabelValues(endpoint, verdict).Inc()
+}
+
 func (m *Metrics) grantEvent(kind token.EventKind) { m.grants.WithLabelValues(string(kind)).Inc() }
 
 // Reloaded counts one reading of a changed file.
 func (m *Metrics) Reloaded(file string, err error) {
-	result := "ok"
+	result, successful := reloadOK, 1.0
 	if err != nil {
-		result = "refused"
+		result, successful = reloadRefused, 0
 	}
 	m.reloads.WithLabelValues(file, result).Inc()
+	m.reloaded.WithLabelValues(file).Set(successful)
 }
 
 // RedisAway counts a Redis that is away, or no longer.
 func (m *Metrics) RedisAway(away bool) {
 	if away {
+		m.outages.Inc()
 		m.away.Inc()
 	} else {
 		m.away.Dec()
@@ -143,6 +327,8 @@ func (s measuredStore) observe(op string, start time.Time, err error) {
 		result = "exists"
 	case errors.Is(err, token.ErrConflict):
 		result = "conflict"
+	case errors.Is(err, token.ErrLate):
+		result = "late"
 	}
 	s.m.store.WithLabelValues(op, result).Observe(time.Since(start).Seconds())
 }

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/gin-gonic/gin"
@@ -417,7 +418,7 @@ func TestOpenAPIDocument(t *testing.T) {
 // What the document describes is what is served: each operation, and nothing more.
 func TestOpenAPIOperations(t *testing.T) {
 	t.Parallel()
-	h, err := httpapi.New(httpapi.Config{Issuer: issuer})
+	h, err := httpapi.New(httpapi.Config{Issuer: issuer, Metrics: httpapi.NewMetrics(token.NewClock(time.Now))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -95,7 +95,7 @@ func (x *exchange) fail(err error) {
 
 // challenge is the WWW-Authenticate of a 401.
 func (x *exchange) challenge(e *apierr.Error) string {
-	if x.endpoint != "verify" {
+	if x.endpoint != verifyEndpoint {
 		return `Basic realm="authsvc", charset="UTF-8"`
 	}
 	if e.Row == apierr.AuthIncorrect { // RFC 6750 section 3.1: without a token, no error

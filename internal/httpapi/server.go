@@ -52,6 +52,12 @@ type Config struct {
 
 type server struct{ cfg Config }
 
+// The names, in logs and metrics, of the endpoints that are told apart by them.
+const (
+	introspectEndpoint = "introspect"
+	verifyEndpoint     = "verify"
+)
+
 // New returns the handler of the public listener. It fails for a trusted proxy
 // that is not valid.
 func New(cfg Config) (http.Handler, error) {
@@ -77,8 +83,8 @@ func New(cfg Config) (http.Handler, error) {
 	}{
 		{"/oauth/token", "token", []string{post}, (*exchange).token},
 		{"/v1/apigw/oauth2/token", "token", []string{post}, (*exchange).token},
-		{"/oauth/introspect", "introspect", []string{post}, (*exchange).introspect},
-		{"/oauth/verify", "verify", []string{get, head, post}, (*exchange).verify},
+		{"/oauth/introspect", introspectEndpoint, []string{post}, (*exchange).introspect},
+		{"/oauth/verify", verifyEndpoint, []string{get, head, post}, (*exchange).verify},
 		{"/oauth/revoke", "revoke", []string{post}, (*exchange).revoke},
 		{"/.well-known/oauth-authorization-server", "metadata", []string{get, head}, (*exchange).metadata},
 		{"/errors", "errors", []string{get, head}, (*exchange).errorPages},
@@ -119,7 +125,9 @@ type exchange struct {
 // request. Whatever a handler returns or panics with is answered and logged here,
 // and only here.
 func (s *server) endpoint(name string, methods []string, handle func(*exchange) error) gin.HandlerFunc {
+	s.cfg.Metrics.expect(name)
 	return func(c *gin.Context) {
+		s.cfg.Metrics.inFlight.Inc()
 		x := &exchange{Context: c, server: s, start: time.Now(), id: newRequestID(), endpoint: name, methods: methods}
 		c.Header("X-Request-Id", x.id)
 		if s.cfg.Draining() {
@@ -141,7 +149,7 @@ func (x *exchange) run(handle func(*exchange) error) (err error) {
 		}
 	}()
 	x.ip = clientIP(x.Request, x.server.cfg.TrustedProxies)
-	if x.endpoint == "verify" && x.Query("gateway") == "nginx" {
+	if x.endpoint == verifyEndpoint && x.Query("gateway") == "nginx" {
 		x.statusFor = nginxStatus
 	}
 	if err := checkHead(x.Request); err != nil {

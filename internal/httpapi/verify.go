@@ -73,18 +73,13 @@ func (x *exchange) verified(v verifyRequest) error {
 	if err != nil {
 		return err
 	}
+	if i.Reason == nil {
+		x.app = i.AppKey
+		i.Reason = v.lacks(i.Scope)
+	}
+	x.server.cfg.Metrics.verdict(verifyEndpoint, i.Reason)
 	if i.Reason != nil {
 		return i.Reason
-	}
-	x.app = i.AppKey
-	granted := strings.Fields(i.Scope)
-	for _, s := range v.scopes {
-		if !slices.Contains(granted, s) {
-			return &apierr.Error{
-				Row: apierr.AppNotAuthorized, OAuth: "insufficient_scope",
-				Hint: "The access token does not have a scope that this API needs. Ask for a token with that scope; the operator can add it to the app.",
-			}
-		}
 	}
 	// All four always, the empty ones too (gin would leave them out): a gateway
 	// that copies what is there must overwrite what its caller made up.
@@ -95,6 +90,20 @@ func (x *exchange) verified(v verifyRequest) error {
 	h.Set("X-Through-Data", percentEncode(i.ThroughData))
 	x.noStore()
 	x.Status(http.StatusOK)
+	return nil
+}
+
+// lacks is APIG.0304 where the API needs a scope that was not granted, else nil.
+func (v verifyRequest) lacks(scope string) *apierr.Error {
+	granted := strings.Fields(scope)
+	for _, s := range v.scopes {
+		if !slices.Contains(granted, s) {
+			return &apierr.Error{
+				Row: apierr.AppNotAuthorized, OAuth: "insufficient_scope",
+				Hint: "The access token does not have a scope that this API needs. Ask for a token with that scope; the operator can add it to the app.",
+			}
+		}
+	}
 	return nil
 }
 

@@ -115,6 +115,9 @@ type Redis struct {
 	tasks sync.WaitGroup
 
 	samples sampler // of Facts
+
+	leaving sync.Mutex // of nodes, so that each is in nodes or in left
+	left    PoolStats  // of those that left the Cluster: what counts only up
 }
 
 var _ Opened = (*Redis)(nil)
@@ -532,14 +535,23 @@ func (r *Redis) nodeOf(ctx context.Context, key string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.nodes.Range(func(c, n any) bool { // forget those that left
+	r.forgetLeft()
+	kept, _ := r.nodes.LoadOrStore(c, n) // the pipeline is the client's, and the same
+	return kept.(*node), nil
+}
+
+// forgetLeft forgets the nodes that left the Cluster.
+func (r *Redis) forgetLeft() {
+	r.leaving.Lock()
+	defer r.leaving.Unlock()
+	r.nodes.Range(func(c, n any) bool {
 		if n.(*node).pipe.IsClosed() {
 			r.nodes.Delete(c)
+			r.left.add(c.(*redis.Client))
+			r.left.Idle, r.left.InUse = 0, 0
 		}
 		return true
 	})
-	kept, _ := r.nodes.LoadOrStore(c, n) // the pipeline is the client's, and the same
-	return kept.(*node), nil
 }
 
 // once queues a command for the primary of a key and waits for its reply, or for

@@ -24,6 +24,9 @@ func NewKeys(ring *Keyring, reread func()) *Keys {
 // Ring is the keyring in use now.
 func (k *Keys) Ring() *Keyring { return k.ring.Load() }
 
+// Signing is the key that signs at a time, by the store's clock.
+func (k *Keys) Signing(now time.Time) *Key { return k.Ring().signer(now) }
+
 // Replace puts a keyring in the place of the present one, or changes nothing and
 // returns an error: the new one has another pepper, another key under an id in
 // use, or lacks a key whose tokens can still be alive at the time now.

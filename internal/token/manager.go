@@ -101,7 +101,7 @@ func (m *Manager) Issue(ctx context.Context, who app.Authenticated, scope, throu
 	if err != nil {
 		return nil, m.unavailable(err)
 	}
-	key := m.cfg.Keys.Ring().signer(now)
+	key := m.cfg.Keys.Signing(now)
 	g := Grant{
 		AppKey: a.Key, Generation: a.Generation, Scope: granted, ThroughData: throughData,
 		IssuedAt: now.Unix(), LowestValid: firstSerial,
