@@ -1,0 +1,182 @@
+package prometheus
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"authsvc/internal/redistest"
+)
+
+// server is a Prometheus of the test's own. It ends with the test.
+type server struct {
+	t   *testing.T
+	url string
+}
+
+// start starts a Prometheus that scrapes and evaluates the rules each second. Each
+// target is host:port.
+func start(t *testing.T, rules string, targets ...string) *server {
+	t.Helper()
+	prometheus := tool(t, "prometheus")
+	dir := t.TempDir()
+	config := filepath.Join(dir, "prometheus.yml")
+	list, err := json.Marshal(targets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config, fmt.Appendf(nil, `
+global: { scrape_interval: 1s, evaluation_interval: 1s }
+rule_files: [%q]
+scrape_configs:
+  - job_name: authsvc
+    static_configs: [{ targets: %s }]
+`, rules, list), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// Between finding a free port and taking it another process can be faster.
+	for range 5 {
+		addr := freeAddr(t)
+		log, err := os.Create(filepath.Join(dir, "prometheus.log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(prometheus, "--config.file", config, "--storage.tsdb.path", filepath.Join(dir, "data"),
+			"--web.listen-address", addr, "--log.level", "warn")
+		cmd.Stdout, cmd.Stderr = log, log
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() { _ = cmd.Wait(); log.Close(); close(ended) }()
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			<-ended
+			if text, err := os.ReadFile(log.Name()); err == nil && len(text) > 0 && t.Failed() {
+				t.Logf("Prometheus says:\n%s", text)
+			}
+		})
+		s := &server{t, "http://" + addr}
+		running := true
+		redistest.Eventually(t, "Prometheus to be ready, or to end", func() bool {
+			select {
+			case <-ended:
+				running = false
+				return true
+			default:
+			}
+			res, err := http.Get(s.url + "/-/ready")
+			if err != nil {
+				return false
+			}
+			res.Body.Close()
+			return res.StatusCode == http.StatusOK
+		})
+		if running {
+			return s
+		}
+	}
+	t.Fatal("Prometheus does not start")
+	return nil
+}
+
+// freeAddr is below the ports that the system hands out by itself.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	for range 1000 {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+rand.N(22_000)))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			return addr
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
+}
+
+// tool is the path of a program of Prometheus.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatalf("%s is not installed; 'make deps' installs it", name)
+	}
+	return path
+}
+
+// ask is a GET of the API, whose data goes into to. It fails with what Prometheus
+// says of a query that is wrong.
+func (s *server) ask(path string, to any) error {
+	res, err := http.Get(s.url + path)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	var answer struct {
+		Status, Error string
+		Warnings      []string
+		Data          json.RawMessage
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return fmt.Errorf("%w: %s", err, body)
+	}
+	if answer.Status != "success" || len(answer.Warnings) > 0 {
+		return fmt.Errorf("%s %s", answer.Error, strings.Join(answer.Warnings, ", "))
+	}
+	return json.Unmarshal(answer.Data, to)
+}
+
+// series are the values that a query has now.
+func (s *server) series(query string) ([]string, error) {
+	var data struct {
+		ResultType string
+		Result     []struct{ Value [2]any }
+	}
+	if err := s.ask("/api/v1/query?query="+url.QueryEscape(query), &data); err != nil {
+		return nil, fmt.Errorf("%s: %w", query, err)
+	}
+	if data.ResultType != "vector" {
+		return nil, fmt.Errorf("%s is a %s", query, data.ResultType)
+	}
+	var values []string
+	for _, r := range data.Result {
+		values = append(values, r.Value[1].(string))
+	}
+	return values, nil
+}
+
+// alert is one that is pending or firing.
+type alert struct {
+	State               string
+	Labels, Annotations map[string]string
+}
+
+// alerts are those of a name.
+func (s *server) alerts(name string) []alert {
+	s.t.Helper()
+	var data struct{ Alerts []alert }
+	if err := s.ask("/api/v1/alerts", &data); err != nil {
+		s.t.Fatal(err)
+	}
+	var found []alert
+	for _, a := range data.Alerts {
+		if a.Labels["alertname"] == name {
+			found = append(found, a)
+		}
+	}
+	return found
+}
