@@ -51,8 +51,8 @@ $(BIN)/docker-compose:
 	CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -o $@ $(firstword $(subst @, ,$(COMPOSE)))/cmd
 
 # What the tests run: redis-server, curl, slowhttptest, a C compiler for the race
-# detector, and the clients and gateways of test/. Two of them come with a service, which
-# is turned off again.
+# detector, Prometheus, and the clients and gateways of test/. Three of them come with a
+# service, which is turned off again.
 deps: $(BIN)/caddy
 	@missing=; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
@@ -60,6 +60,7 @@ deps: $(BIN)/caddy
 	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	command -v slowhttptest >/dev/null || missing="$$missing slowhttptest"; \
+	command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	[ -x /usr/sbin/nginx ] || missing="$$missing nginx"; \
 	[ -e /usr/lib/apache2/modules/mod_auth_openidc.so ] || missing="$$missing apache2-bin libapache2-mod-auth-openidc"; \
 	/usr/bin/python3 -c 'import authlib, requests_oauthlib' 2>/dev/null || missing="$$missing python3-authlib python3-requests-oauthlib"; \
@@ -67,7 +68,7 @@ deps: $(BIN)/caddy
 		echo "installing$$missing"; \
 		$(SUDO) apt-get update -q && \
 		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing && \
-		for s in nginx redis-server; do \
+		for s in nginx prometheus redis-server; do \
 			case "$$missing" in *$$s*) $(SUDO) systemctl disable --now $$s 2>/dev/null || true;; esac; \
 		done; \
 	fi

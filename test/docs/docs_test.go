@@ -79,7 +79,7 @@ var link = regexp.MustCompile(`\]\(([^)#:\s]+)(?:#[^)]*)?\)`)
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	pages := []string{root + "/README.md", docs + "/tutorial.md", docs + "/explanation.md"}
-	for _, dir := range []string{"howto", "reference"} {
+	for _, dir := range []string{"howto", "reference", "runbooks"} {
 		more, err := filepath.Glob(filepath.Join(docs, dir, "*.md"))
 		if err != nil || len(more) == 0 {
 			t.Fatal(more, err)

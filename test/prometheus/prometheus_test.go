@@ -189,6 +189,30 @@ func panels(t *testing.T) map[string]string {
 	return all
 }
 
+var promql = regexp.MustCompile("(?s)```promql\n(.*?)```")
+
+// asked are the queries that the runbooks give, one a line, and the alerts whose they
+// are.
+func asked(t *testing.T) map[string]string {
+	t.Helper()
+	pages, err := filepath.Glob(runbooks + "/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, page := range pages {
+		for _, block := range promql.FindAllStringSubmatch(string(read(t, page)), -1) {
+			for query := range strings.Lines(block[1]) {
+				all[strings.TrimSpace(query)] = filepath.Base(page)
+			}
+		}
+	}
+	if len(all) < 20 {
+		t.Fatalf("%d queries", len(all))
+	}
+	return all
+}
+
 // site is a service whose every metric is there: two replicas, one with TLS, on a
 // Redis.
 type site struct {
@@ -289,8 +313,8 @@ var (
 	forHow   = regexp.MustCompile(`(?m)^( +for:) .*$`)
 )
 
-// Prometheus answers every query of the dashboard and of the rules, what they select
-// is there, and an alert fires when it should.
+// Prometheus answers every query of the dashboard, the rules and the runbooks, what they
+// select is there, and an alert fires when it should.
 func TestQueries(t *testing.T) {
 	s := newSite(t)
 	// Alerts fire at once, so that this can be seen; promtool tests the waiting.
@@ -311,6 +335,14 @@ func TestQueries(t *testing.T) {
 		}
 		for _, sel := range selector.FindAllString(r.Expr, -1) {
 			queries[r.Alert+r.Record+" selects "+sel] = sel
+		}
+	}
+	for query, page := range asked(t) {
+		if _, err := p.series(query); err != nil {
+			t.Errorf("%s: %v", page, err)
+		}
+		for _, sel := range selector.FindAllString(query, -1) {
+			queries[page+" selects "+sel] = sel
 		}
 	}
 	t.Cleanup(func() {
