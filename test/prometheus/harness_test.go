@@ -140,11 +140,17 @@ func (s *server) ask(path string, to any) error {
 	return json.Unmarshal(answer.Data, to)
 }
 
-// series are the values that a query has now.
-func (s *server) series(query string) ([]string, error) {
+// sample is one series of an answer, and its value now.
+type sample struct {
+	Metric map[string]string
+	Value  [2]any // time, and the number as text
+}
+
+// series are what a query selects now.
+func (s *server) series(query string) ([]sample, error) {
 	var data struct {
 		ResultType string
-		Result     []struct{ Value [2]any }
+		Result     []sample
 	}
 	if err := s.ask("/api/v1/query?query="+url.QueryEscape(query), &data); err != nil {
 		return nil, fmt.Errorf("%s: %w", query, err)
@@ -152,11 +158,7 @@ func (s *server) series(query string) ([]string, error) {
 	if data.ResultType != "vector" {
 		return nil, fmt.Errorf("%s is a %s", query, data.ResultType)
 	}
-	var values []string
-	for _, r := range data.Result {
-		values = append(values, r.Value[1].(string))
-	}
-	return values, nil
+	return data.Result, nil
 }
 
 // alert is one that is pending or firing.

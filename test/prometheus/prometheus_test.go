@@ -156,31 +156,37 @@ func TestRunbooks(t *testing.T) {
 	}
 }
 
-// panels are the queries of the dashboard, by "title: query".
-func panels(t *testing.T) map[string]string {
+// query is one that somebody is to see the answer of.
+type query struct {
+	of   string // where it stands
+	expr string
+	text string // that shows labels of the answer; may be empty
+}
+
+// panels are the queries of the dashboard, as Grafana asks them with all replicas
+// chosen.
+func panels(t *testing.T) (all []query) {
 	t.Helper()
 	var d struct {
 		Panels []struct {
 			Type, Title string
 			Datasource  struct{ Type, UID string }
-			Targets     []struct{ Expr string }
+			Targets     []struct{ Expr, LegendFormat string }
 		}
 	}
 	if err := json.Unmarshal(read(t, dashboard), &d); err != nil {
 		t.Fatal(err)
 	}
-	all := map[string]string{}
 	for _, p := range d.Panels {
 		if p.Type != "row" && (len(p.Targets) == 0 || p.Datasource.Type != "prometheus" || p.Datasource.UID != "${datasource}") {
 			t.Errorf("%s: %d queries of %v", p.Title, len(p.Targets), p.Datasource)
 		}
 		for _, q := range p.Targets {
-			// As Grafana does, with all replicas chosen.
 			expr := strings.NewReplacer("$instance", ".+", "$__rate_interval", "10s").Replace(q.Expr)
 			if strings.Contains(expr, "$") {
 				t.Errorf("%s: a variable that this test does not know: %s", p.Title, expr)
 			}
-			all[p.Title+": "+expr] = expr
+			all = append(all, query{"the panel " + p.Title, expr, q.LegendFormat})
 		}
 	}
 	if len(all) < 30 {
@@ -191,19 +197,17 @@ func panels(t *testing.T) map[string]string {
 
 var promql = regexp.MustCompile("(?s)```promql\n(.*?)```")
 
-// asked are the queries that the runbooks give, one a line, and the alerts whose they
-// are.
-func asked(t *testing.T) map[string]string {
+// asked are the queries that the runbooks give, one a line.
+func asked(t *testing.T) (all []query) {
 	t.Helper()
 	pages, err := filepath.Glob(runbooks + "/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := map[string]string{}
 	for _, page := range pages {
 		for _, block := range promql.FindAllStringSubmatch(string(read(t, page)), -1) {
-			for query := range strings.Lines(block[1]) {
-				all[strings.TrimSpace(query)] = filepath.Base(page)
+			for expr := range strings.Lines(block[1]) {
+				all = append(all, query{of: filepath.Base(page), expr: expr})
 			}
 		}
 	}
@@ -308,8 +312,10 @@ func metrics(t *testing.T, r *authsvctest.Server) map[string]bool {
 }
 
 var (
-	metric   = regexp.MustCompile(`\b(?:authsvc|go|process)_[a-z0-9_]+`)
-	selector = regexp.MustCompile(`\b(?:job:)?(?:authsvc|go|process)_[a-z0-9_:]+(?:\{[^}]*\})?|\bup\{[^}]*\}`)
+	metric = regexp.MustCompile(`\b(?:authsvc|go|process)_[a-z0-9_]+`)
+	// labels are those behind by, and those in the texts of Grafana and of Prometheus.
+	labels   = regexp.MustCompile(`\bby \(([^)]*)\)|\{\{ *(?:\$labels\.)?([a-z]+)`)
+	selector = regexp.MustCompile(`\b(?:job:)?(?:authsvc|go|process)_[a-z0-9_:]+(?:\{[^}]*\})?|\b(?:up|ALERTS)\{[^}]*\}`)
 	forHow   = regexp.MustCompile(`(?m)^( +for:) .*$`)
 )
 
@@ -328,41 +334,44 @@ func TestQueries(t *testing.T) {
 	}
 	p := start(t, quick, targets...)
 
-	queries := panels(t) // those that have no value yet
+	shown := panels(t)
+	queries := append(asked(t), shown...)
 	for _, r := range rules(t) {
-		if _, err := p.series(r.Expr); err != nil {
-			t.Errorf("%s%s: %v", r.Alert, r.Record, err)
+		queries = append(queries, query{r.Alert + r.Record, r.Expr, r.Annotations["summary"] + r.Annotations["description"]})
+	}
+	missing := map[string]string{} // what has no value yet, and where it stands
+	for _, q := range queries {
+		if _, err := p.series(q.expr); err != nil {
+			t.Errorf("%s: %v", q.of, err)
 		}
-		for _, sel := range selector.FindAllString(r.Expr, -1) {
-			queries[r.Alert+r.Record+" selects "+sel] = sel
+		for _, selected := range selector.FindAllString(q.expr, -1) {
+			missing[selected] = q.of
 		}
 	}
-	for query, page := range asked(t) {
-		if _, err := p.series(query); err != nil {
-			t.Errorf("%s: %v", page, err)
-		}
-		for _, sel := range selector.FindAllString(query, -1) {
-			queries[page+" selects "+sel] = sel
-		}
+	for _, q := range shown { // an alert has no value, rightly
+		missing[q.expr] = q.of
 	}
 	t.Cleanup(func() {
-		for of := range queries {
-			t.Logf("no value: %s", of)
+		for expr, of := range missing {
+			t.Logf("no value: %s, of %s", expr, of)
 		}
 	})
-	redistest.Eventually(t, "a value of every query", func() bool {
+	redistest.Eventually(t, "a value of everything", func() bool {
 		s.traffic(t)
-		for of, query := range queries {
-			values, err := p.series(query)
+		for expr, of := range missing {
+			found, err := p.series(expr)
 			if err != nil {
 				t.Fatalf("%s: %v", of, err)
 			}
-			if slices.ContainsFunc(values, func(v string) bool { return v != "NaN" }) {
-				delete(queries, of)
+			if slices.ContainsFunc(found, func(f sample) bool { return f.Value[1] != "NaN" }) {
+				delete(missing, expr)
 			}
 		}
-		return len(queries) == 0
+		return len(missing) == 0
 	})
+	for _, q := range queries {
+		p.checkLabels(q)
+	}
 
 	if a := p.alerts("AuthsvcRedisAway"); len(a) != 0 {
 		t.Errorf("before Redis is away: %v", a)
@@ -379,6 +388,31 @@ func TestQueries(t *testing.T) {
 		redistest.Eventually(t, name+" to end", func() bool { return len(p.alerts(name)) == 0 })
 	}
 	p.checkRules()
+}
+
+// checkLabels checks that the labels that a query groups by, or its text shows, are
+// labels of what it selects. A mistyped one would do no harm that anybody sees.
+func (s *server) checkLabels(q query) {
+	s.t.Helper()
+	there := map[string]bool{"revision": true} // a build need not know it
+	for _, selected := range selector.FindAllString(q.expr, -1) {
+		found, err := s.series(selected)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, f := range found {
+			for label := range f.Metric {
+				there[label] = true
+			}
+		}
+	}
+	for _, m := range labels.FindAllStringSubmatch(q.expr+q.text, -1) {
+		for label := range strings.SplitSeq(m[1]+m[2], ",") {
+			if label = strings.TrimSpace(label); !there[label] {
+				s.t.Errorf("%s: nothing has the label %s: %s %s", q.of, label, q.expr, q.text)
+			}
+		}
+	}
 }
 
 // checkRules checks that all rules are evaluated without an error, and that the texts
