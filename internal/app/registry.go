@@ -106,14 +106,15 @@ func (r *Registry) Reread() {
 // Len is the number of apps.
 func (r *Registry) Len() int { return len(*r.apps.Load()) }
 
-// Frozen is the number of those that are frozen.
-func (r *Registry) Frozen() (n int) {
-	for _, a := range *r.apps.Load() {
+// States is how many apps are active, and how many frozen.
+func (r *Registry) States() (active, frozen int) {
+	apps := *r.apps.Load()
+	for _, a := range apps {
 		if a.Frozen {
-			n++
+			frozen++
 		}
 	}
-	return n
+	return len(apps) - frozen, frozen
 }
 
 // Authenticate checks a key against the secrets that the caller may have meant

@@ -837,12 +837,10 @@ func TestMetricsBeforeTheFirst(t *testing.T) {
 	s.post("/oauth/token", worker, values("grant_type", "refresh_token", "refresh_token", s.issue(worker).refresh))
 	s.store.fail(token.ErrUnavailable)
 	text = string(s.get(s.admin + "/metrics").body)
-	for _, line := range []string{"authsvc_ready 0"} {
-		if !strings.Contains(text, "\n"+line+"\n") {
-			t.Errorf("no %s in the metrics", line)
-		}
+	if !strings.Contains(text, "\nauthsvc_ready 0\n") {
+		t.Error("ready without a store")
 	}
-	if strings.Contains(text, `store_call_duration_seconds_count{op="swap",result="late"} 0`) || strings.Contains(text, `op="swap",result="unavailable"} 1`) {
+	if strings.Contains(text, `{op="swap",result="late"} 0`) || !strings.Contains(text, `_count{op="swap",result="unavailable"} 0`) {
 		t.Error("a swap that came late was counted as something else")
 	}
 }

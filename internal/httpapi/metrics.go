@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"authsvc/internal/app"
 	apierr "authsvc/internal/errors"
 	"authsvc/internal/token"
 )
@@ -85,7 +84,7 @@ func NewMetrics(clock *token.Clock) *Metrics {
 		}, []string{"file", "result"}),
 		reloaded: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "authsvc_last_reload_successful",
-			Help: "1 while the file is in use as it was last read, 0 after it was refused: then what was read before stays in use, and a process that starts now would not start.",
+			Help: "1 while the file is in use as it was last read, 0 after it was refused: then what was read before stays in use, and a process that starts now may not start.",
 		}, []string{"file"}),
 		away: f.NewGauge(prometheus.GaugeOpts{
 			Name: "authsvc_redis_away",
@@ -152,111 +151,6 @@ const (
 	reloadOK      = "ok"     // of result
 	reloadRefused = "refused"
 )
-
-// Observed is what is read when the metrics are asked for. A func must be fast, and
-// safe for concurrent use.
-type Observed struct {
-	Build BuildInfo
-	Keys  *token.Keys
-	Apps  *app.Registry
-	// LogLinesDropped counts them, since the process started.
-	LogLinesDropped func() uint64
-	// CertificateNotAfter is when the certificate of the public listener that is in
-	// use expires; nil without TLS.
-	CertificateNotAfter func() time.Time
-	// Pool is the connections to Redis; nil for a store without.
-	Pool func() PoolStats
-}
-
-// BuildInfo is what the binary was built from. What is not known is empty.
-type BuildInfo struct{ Version, Revision, Go string }
-
-// PoolStats are the connections to all Redis servers of the store together.
-type PoolStats struct {
-	Idle, InUse int // now
-	// Waits and Timeouts count, since the process started, how often a connection
-	// had to be waited for, and how often there was none in time.
-	Waits, Timeouts uint64
-}
-
-// Observe adds the metrics of what is observed. It is called once.
-func (m *Metrics) Observe(o Observed) {
-	f := promauto.With(m.registry)
-	f.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "authsvc_build_info",
-		Help: "1, with the version, the revision of the source and the Go that the process was built from; empty where the build did not say.",
-	}, []string{"version", "revision", "goversion"}).WithLabelValues(o.Build.Version, o.Build.Revision, o.Build.Go).Set(1)
-	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "authsvc_signing_key_created_timestamp_seconds",
-		Help: "When the key that signs now was made, in seconds since 1970.",
-	}, func() float64 {
-		now, err := m.clock.Now()
-		if err != nil {
-			now = time.Now() // the store is away; this one will do
-		}
-		return seconds(o.Keys.Signing(now).Created)
-	})
-	f.NewCounterFunc(prometheus.CounterOpts{
-		Name: "authsvc_log_lines_dropped_total",
-		Help: "Log lines that were lost, because nobody read standard error fast enough.",
-	}, func() float64 { return float64(o.LogLinesDropped()) })
-	if o.CertificateNotAfter != nil {
-		f.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "authsvc_tls_certificate_not_after_timestamp_seconds",
-			Help: "When the certificate of the public listener expires, in seconds since 1970. Only with TLS.",
-		}, func() float64 { return seconds(o.CertificateNotAfter()) })
-	}
-	appsDesc := prometheus.NewDesc("authsvc_apps", "Apps, by state.", []string{"state"}, nil)
-	m.registry.MustRegister(collector{[]*prometheus.Desc{appsDesc}, func(ch chan<- prometheus.Metric) {
-		frozen := o.Apps.Frozen()
-		ch <- prometheus.MustNewConstMetric(appsDesc, prometheus.GaugeValue, float64(o.Apps.Len()-frozen), "active")
-		ch <- prometheus.MustNewConstMetric(appsDesc, prometheus.GaugeValue, float64(frozen), "frozen")
-	}})
-	if o.Pool == nil {
-		return
-	}
-	connections := prometheus.NewDesc("authsvc_redis_pool_connections", "Connections to Redis, by state. Only with a Redis.", []string{"state"}, nil)
-	waits := prometheus.NewDesc("authsvc_redis_pool_waits_total", "Times that a connection to Redis had to be waited for, because the most that there may be were in use. Only with a Redis.", nil, nil)
-	timeouts := prometheus.NewDesc("authsvc_redis_pool_timeouts_total", "Times that no connection to Redis became free in time. Only with a Redis.", nil, nil)
-	m.registry.MustRegister(collector{[]*prometheus.Desc{connections, waits, timeouts}, func(ch chan<- prometheus.Metric) {
-		s := o.Pool()
-		ch <- prometheus.MustNewConstMetric(connections, prometheus.GaugeValue, float64(s.Idle), "idle")
-		ch <- prometheus.MustNewConstMetric(connections, prometheus.GaugeValue, float64(s.InUse), "in_use")
-		ch <- prometheus.MustNewConstMetric(waits, prometheus.CounterValue, float64(s.Waits))
-		ch <- prometheus.MustNewConstMetric(timeouts, prometheus.CounterValue, float64(s.Timeouts))
-	}})
-}
-
-// observeReady adds the metric of what /readyz says.
-func (m *Metrics) observeReady(ready func() bool) {
-	promauto.With(m.registry).NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "authsvc_ready",
-		Help: "1 while /readyz answers ok, else 0. The store is asked for it each time.",
-	}, func() float64 {
-		if ready() {
-			return 1
-		}
-		return 0
-	})
-}
-
-// collector reads several metrics at once.
-type collector struct {
-	descs   []*prometheus.Desc
-	collect func(chan<- prometheus.Metric)
-}
-
-// Describe is prometheus.Collector's.
-func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range c.descs {
-		ch <- d
-	}
-}
-
-// Collect is prometheus.Collector's.
-func (c collector) Collect(ch chan<- prometheus.Metric) { c.collect(ch) }
-
-func seconds(t time.Time) float64 { return float64(t.Unix()) }
 
 func (m *Metrics) request(endpoint, code string, took time.Duration) {
 	m.requests.WithLabelValues(endpoint, code).Inc()
