@@ -99,7 +99,7 @@ func (s *stack) refusals() {
 	s.must("a refresh token", 400, "APIG.2203", "/demo/", "", p.refresh, nil)
 	s.must("junk", 400, "APIG.2203", "/demo/", "", "junk", nil)
 	s.must("no such path", 404, "APIG.0101", "/nothing", "", "", nil)
-	s.must("a wrong secret", 401, "APIG.1009", "/oauth/token", "", "", url.Values{
+	s.must("a wrong secret", 400, "APIG.1009", "/oauth/token", "", "", url.Values{
 		"grant_type": {"client_credentials"}, "client_id": {"first-app"}, "client_secret": {"wr0ng-Secret"},
 	})
 	s.must("a large body", 413, "APIG.0201", "/oauth/token", "", "", url.Values{"through_data": {strings.Repeat("x", 100<<10)}})
