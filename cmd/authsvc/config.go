@@ -28,7 +28,7 @@ func loaded(s *config.Settings, p process) (checked, error) {
 		return checked{}, err
 	}
 	if wrong == nil {
-		st, err := openStore(cfg, nil) // connects to nothing, but reads the URL and the certificates
+		st, err := openStore(cfg, nil, nil) // connects to nothing, but reads the URL and the certificates
 		if err != nil {
 			return newChecked([]string{err.Error()}, warnings), nil
 		}

@@ -68,7 +68,7 @@ service need not run. The settings themselves are checked by: authsvc config che
 // examine looks at everything that the settings name. It fails only where they
 // name a store that serve would not take.
 func examine(cfg config.Config, now time.Time) ([]checkup.Finding, error) {
-	st, err := openStore(cfg, nil)
+	st, err := openStore(cfg, nil, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -19,12 +19,15 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
+	oteltrace "go.opentelemetry.io/otel/trace"
 
 	"authsvc/internal/config"
 	"authsvc/internal/httpapi"
 	"authsvc/internal/store"
 	"authsvc/internal/token"
+	"authsvc/internal/tracing"
 )
 
 // The limits on a slow client. A token request is a few hundred bytes, but 12 MiB
@@ -90,6 +93,7 @@ type service struct {
 	measured token.Store
 	clock    *token.Clock
 	manager  *token.Manager
+	traces   *tracing.Provider // nil: there are none
 	draining atomic.Bool
 	inFlight atomic.Int64
 }
@@ -110,13 +114,13 @@ func (l httpLog) Write(line []byte) (int, error) {
 }
 
 // openStore opens the store of the settings, without connecting to it. onReach is
-// told of a Redis that is away, or back.
-func openStore(cfg config.Config, onReach func(node string, err error, since time.Time)) (store.Opened, error) {
+// told of a Redis that is away, or back; traces, which may be nil, makes spans.
+func openStore(cfg config.Config, onReach func(node string, err error, since time.Time), traces oteltrace.TracerProvider) (store.Opened, error) {
 	return store.Open(store.RedisOptions{
 		URL: cfg.Store, Password: cfg.StorePassword, SentinelUser: cfg.StoreSentinelUser, SentinelPassword: cfg.StoreSentinelPassword,
 		Prefix: cfg.StorePrefix, ClientName: clientName(),
 		CAFile: cfg.StoreCA, CertFile: cfg.StoreCert, KeyFile: cfg.StoreKey,
-		Timeout: cfg.StoreTimeout, OnReach: onReach,
+		Timeout: cfg.StoreTimeout, OnReach: onReach, Traces: traces,
 	})
 }
 
@@ -141,18 +145,24 @@ func clientName() string {
 func newService(cfg config.Config, log *slog.Logger, dropped func() uint64) (*service, error) {
 	s := &service{cfg: cfg, log: log, clock: token.NewClock(time.Now)}
 	s.metrics = httpapi.NewMetrics(s.clock)
-	var sourceErr, storeErr error
+	var sourceErr, storeErr, traceErr error
 	if cfg.Dev {
 		s.source, sourceErr = newDemo()
 	} else {
 		s.source, sourceErr = newSource(cfg, log, s.metrics, s.clock)
 	}
-	s.store, storeErr = openStore(cfg, s.redisReach)
-	if err := errors.Join(sourceErr, storeErr); err != nil {
+	if cfg.TraceEndpoint != "" {
+		s.traces, traceErr = tracing.New(tracing.Config{Endpoint: cfg.TraceEndpoint, Sample: cfg.TraceSample, Version: readBuildInfo().Version, Log: log})
+	}
+	s.store, storeErr = openStore(cfg, s.redisReach, s.tracer())
+	if err := errors.Join(sourceErr, storeErr, traceErr); err != nil {
 		return nil, err
 	}
 	s.metrics.Observe(s.observed(dropped))
 	s.measured = s.metrics.Store(s.store)
+	if s.traces != nil {
+		s.measured = httpapi.TracedStore(s.measured, s.traces)
+	}
 	s.manager = token.NewManager(token.Config{
 		Store: s.measured, Clock: s.clock, Keys: s.source.keys, Apps: s.source.apps,
 		AccessTTL: cfg.AccessTTL, RefreshTTL: cfg.RefreshTTL, Grace: cfg.RefreshGrace,
@@ -175,6 +185,14 @@ func (s *service) observed(dropped func() uint64) httpapi.Observed {
 	return o
 }
 
+// tracer makes spans; nil: there are none.
+func (s *service) tracer() oteltrace.TracerProvider {
+	if s.traces == nil {
+		return nil
+	}
+	return s.traces
+}
+
 // run serves until ctx ends, and then until what is in flight has finished or
 // the time for that is up.
 func (s *service) run(ctx context.Context, stdout io.Writer) (err error) {
@@ -184,6 +202,7 @@ func (s *service) run(ctx context.Context, stdout io.Writer) (err error) {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	defer stop()
+	s.notify(statusWaiting)
 	failed := make(chan error, 3) // one for each that can fail
 	if err := s.useStore(background, &tasks, failed); err != nil {
 		return err
@@ -215,13 +234,14 @@ func (s *service) run(ctx context.Context, stdout io.Writer) (err error) {
 	api, err := httpapi.New(httpapi.Config{
 		Manager: s.manager, Apps: s.source.apps, Metrics: s.metrics, Log: s.log,
 		Issuer: issuer, TrustedProxies: s.cfg.TrustedProxies, StoreTimeout: s.cfg.StoreTimeout,
-		IntrospectReason: s.cfg.IntrospectReason, Draining: s.draining.Load,
+		IntrospectReason: s.cfg.IntrospectReason, Draining: s.draining.Load, Traces: s.tracer(),
 	})
 	if err != nil {
 		return err
 	}
 	probes := httpapi.NewAdmin(httpapi.AdminConfig{
 		Store: s.measured, Clock: s.clock, Metrics: s.metrics, StoreTimeout: s.cfg.StoreTimeout, Draining: s.draining.Load,
+		Pprof: s.cfg.Pprof,
 	})
 	servers := []*http.Server{s.server(api, s.source.certificate), s.server(probes, nil)}
 	serve := func(srv *http.Server, l net.Listener) {
@@ -240,6 +260,8 @@ func (s *service) run(ctx context.Context, stdout io.Writer) (err error) {
 	serve(servers[0], public)
 	serve(servers[1], admin)
 	s.log.Info("serving", "listen", public.Addr().String(), "admin_listen", admin.Addr().String(), "issuer", issuer, "apps", s.source.apps.Len())
+	s.notify(daemon.SdNotifyReady)
+	tasks.Go(func() { s.watchdog(background, config.DefaultIssuer(admin.Addr().String(), false)+"/livez") })
 	if s.cfg.Dev {
 		s.source.demo.print(stdout, issuer)
 	}
@@ -247,6 +269,7 @@ func (s *service) run(ctx context.Context, stdout io.Writer) (err error) {
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
+		s.notify(daemon.SdNotifyStopping)
 		s.linger()
 	}
 	return errors.Join(err, s.shutdown(servers))
@@ -319,9 +342,11 @@ func (s *service) redisReach(node string, err error, since time.Time) {
 // storeChanged logs that the store was lost, or found.
 func (s *service) storeChanged(err error) {
 	if err != nil {
+		s.notify(statusAway)
 		s.log.Error("the token store is out of reach: requests that need it are answered with APIG.0613", "cause", err.Error())
 		return
 	}
+	s.notify(statusReady)
 	offset, _ := s.clock.Offset()
 	s.log.Info("the token store answers", "clock_offset", offset.Seconds())
 }
@@ -344,7 +369,8 @@ func (s *service) lookOnHangup(ctx context.Context) {
 	}
 }
 
-// shutdown ends the servers, each request within the other half of the drain time.
+// shutdown ends the servers, each request within the other half of the drain time,
+// and sends the last spans in what is left of it.
 func (s *service) shutdown(servers []*http.Server) error {
 	ctx, cancel := s.halfOfDrain()
 	defer cancel()
@@ -356,6 +382,9 @@ func (s *service) shutdown(servers []*http.Server) error {
 			}
 			errs = append(errs, srv.Close())
 		}
+	}
+	if s.traces != nil {
+		s.traces.Close(ctx)
 	}
 	return errors.Join(errs...)
 }

@@ -56,6 +56,10 @@ type Config struct {
 	IntrospectReason bool          // whether introspection says why a token is not active
 	LogLevel         slog.Level
 
+	TraceEndpoint string  // URL that traces are sent to, with its path; empty: there are none
+	TraceSample   float64 // how many of the traces that begin here are recorded: 0 to 1
+	Pprof         bool    // profiles at AdminListen
+
 	// Dev keeps everything in memory. Store is then memory://, and Apps and
 	// Keys are empty.
 	Dev bool
@@ -121,6 +125,9 @@ func Register(fs *pflag.FlagSet) *Settings {
 	duration("drain", 10*time.Second, "time for requests under way at the end", &c.Drain, 0, 10*time.Minute, 1)
 	boolean("introspect-reason", true, "say in an introspection why a token is not active", &c.IntrospectReason)
 	text("log-level", "info", "`LEVEL` of the log: debug, info, warn or error", levelOf(&c.LogLevel))
+	text("trace-endpoint", "", "`URL` of an OTLP/HTTP receiver to send traces to, as in http://127.0.0.1:4318; without, there are none", traceOf(&c.TraceEndpoint))
+	text("trace-sample", "1", "`RATIO` of requests to trace, where no trusted proxy decides", ratioOf(&c.TraceSample)).kind = numberKind
+	boolean("pprof", false, "serve profiles at /debug/pprof/ of the admin listener", &c.Pprof)
 	boolean("dev", false, "try authsvc out: all in memory, one app, nothing kept", &c.Dev)
 	return s
 }
@@ -168,6 +175,9 @@ func (s *Settings) check() {
 		if s.store.Password && s.given("store-password") {
 			s.fault("%s: the URL of the store holds a password already; leave one of them out", s.label("store-password"))
 		}
+	}
+	if s.given("trace-sample") && !s.given("trace-endpoint") {
+		s.fault("%s: is of use with --trace-endpoint only", s.label("trace-sample"))
 	}
 	if s.good("listen", "admin-listen") && c.Listen == c.AdminListen && !strings.HasSuffix(c.Listen, ":0") {
 		s.fault("%s: is the address of %s too; they need one each", s.label("admin-listen"), s.label("listen"))
@@ -316,12 +326,41 @@ func checkedOf(to *string, check func(string) error) func(string) error {
 	}
 }
 
-func issuerOf(to *string) func(string) error {
+func issuerOf(to *string) func(string) error { return urlOf(to, "https://auth.example.com") }
+
+// traceOf keeps the URL that traces go to. Of OpenTelemetry's own settings some
+// name the receiver, and some its path for traces; either is taken. It is no
+// secret, as it takes no user and no query.
+func traceOf(to *string) func(string) error {
+	const path = "/v1/traces"
+	receiver := urlOf(to, "http://127.0.0.1:4318")
+	return func(s string) error {
+		if err := receiver(s); err != nil {
+			return err
+		}
+		*to = strings.TrimSuffix(*to, path) + path
+		return nil
+	}
+}
+
+func ratioOf(to *float64) func(string) error {
+	return func(s string) error {
+		ratio, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(ratio >= 0 && ratio <= 1) { // so that NaN is none
+			return errors.New("must be a number from 0 to 1, as in 0.1")
+		}
+		*to = ratio
+		return nil
+	}
+}
+
+// urlOf keeps a URL without the slash at its end.
+func urlOf(to *string, example string) func(string) error {
 	return func(s string) error {
 		u, err := url.Parse(s)
 		odd := func(r rune) bool { return r <= ' ' || r > '~' || r == '?' || r == '#' }
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.ContainsFunc(s, odd) {
-			return errors.New("must be an http:// or https:// URL with a host, and without a user, a query and a fragment, as in https://auth.example.com")
+			return errors.New("must be an http:// or https:// URL with a host, and without a user, a query and a fragment, as in " + example)
 		}
 		*to = strings.TrimRight(u.String(), "/")
 		return nil

@@ -87,7 +87,7 @@ func TestDefaults(t *testing.T) {
 		Store: "redis://127.0.0.1/0", StorePrefix: "authsvc:", Apps: "apps.yaml", Keys: "keys.json",
 		AccessTTL: time.Hour, RefreshTTL: 2 * time.Hour, RefreshGrace: time.Minute,
 		StoreTimeout: 300 * time.Millisecond, Issuer: "http://127.0.0.1:8080", IssuerDerived: true,
-		Drain: 10 * time.Second, IntrospectReason: true, LogLevel: slog.LevelInfo,
+		Drain: 10 * time.Second, IntrospectReason: true, LogLevel: slog.LevelInfo, TraceSample: 1,
 	}
 	if diff := cmp.Diff(want, got, netipEqual); diff != "" {
 		t.Error(diff)
@@ -141,6 +141,12 @@ func TestPrecedence(t *testing.T) {
 		{"drain", "0s", "1m", "10m", enough, func(c Config) any { return c.Drain }, time.Duration(0), time.Minute, 10 * time.Minute},
 		{"introspect-reason", "false", "true", "false", enough, func(c Config) any { return c.IntrospectReason }, false, true, false},
 		{"log-level", "debug", "warn", "error", enough, func(c Config) any { return c.LogLevel }, slog.LevelDebug, slog.LevelWarn, slog.LevelError},
+		{
+			"trace-endpoint", "http://a:4318", "https://b/otlp/", "http://c/v1/traces", enough, func(c Config) any { return c.TraceEndpoint },
+			"http://a:4318/v1/traces", "https://b/otlp/v1/traces", "http://c/v1/traces",
+		},
+		{"trace-sample", "0.5", "0", "1", append([]string{"--trace-endpoint=http://a"}, enough...), func(c Config) any { return c.TraceSample }, 0.5, 0.0, 1.0},
+		{"pprof", "false", "true", "false", enough, func(c Config) any { return c.Pprof }, false, true, false},
 		{"dev", "true", "true", "true", nil, func(c Config) any { return c.Dev }, true, true, true},
 	}
 	var covered []string
@@ -312,6 +318,7 @@ func TestFaults(t *testing.T) {
 		address  = "must be HOST:PORT with a port from 0 to 65535, as in 127.0.0.1:8080 or :8080"
 		store    = "must be memory://, or a Redis: redis://, rediss:// (TLS), unix://, redis+sentinel:// or redis+cluster://"
 		issuer   = "must be an http:// or https:// URL with a host, and without a user, a query and a fragment, as in https://auth.example.com"
+		trace    = "must be an http:// or https:// URL with a host, and without a user, a query and a fragment, as in http://127.0.0.1:4318"
 		network  = "must be an IP address, or a network such as 10.0.0.0/8 or 2001:db8::/32"
 		syntax   = "not valid YAML from here on: look at the indentation, the colons and the quotes"
 		dev      = "can't go with --dev, which keeps everything in memory; leave one of them out"
@@ -339,6 +346,16 @@ func TestFaults(t *testing.T) {
 		{"store taken back", good.with("--store="), noStore},
 		{"no apps", input{flags: []string{enough[0], enough[2]}}, noApps},
 		{"no keys", input{flags: enough[:2]}, noKeys},
+
+		{"trace with a user", flag("--trace-endpoint=http://u:p@h:4318"), "--trace-endpoint: " + trace},
+		{"trace with a query", flag("--trace-endpoint=http://h:4318?key=k"), "--trace-endpoint: " + trace},
+		{"trace of gRPC", flag("--trace-endpoint=h:4317"), "--trace-endpoint: " + trace},
+		{"sample above", flag("--trace-endpoint=http://h", "--trace-sample=1.01"), "--trace-sample: must be a number from 0 to 1, as in 0.1"},
+		{"sample below", flag("--trace-endpoint=http://h", "--trace-sample=-0.1"), "--trace-sample: must be a number from 0 to 1, as in 0.1"},
+		{"sample is no number", flag("--trace-endpoint=http://h", "--trace-sample=NaN"), "--trace-sample: must be a number from 0 to 1, as in 0.1"},
+		{"sample in percent", flag("--trace-endpoint=http://h", "--trace-sample=5%"), "--trace-sample: must be a number from 0 to 1, as in 0.1"},
+		{"sample in quotes", file("trace_endpoint: http://h\ntrace_sample: 'a'\n"), "FILE: line 2: trace_sample: must be a number, without quotes"},
+		{"sample of nothing", flag("--trace-sample=0.5"), "--trace-sample: is of use with --trace-endpoint only"},
 
 		{"listen", flag("--listen=8080"), "--listen: " + address},
 		{"listen empty", flag("--listen="), "--listen: " + address},
@@ -616,7 +633,7 @@ func TestOrigins(t *testing.T) {
 		"store-prefix": "default authsvc:", "allow-eviction": "default false", "apps": "flag apps.yaml", "keys": "flag keys.json", "access-ttl": "default 1h", "refresh-ttl": "default 2h",
 		"refresh-grace": "default 1m", "store-timeout": "default 300ms", "issuer": "default http://127.0.0.1:1",
 		"trusted-proxies": "file ::1,10.0.0.0/8", "tls-cert": "default ", "tls-key": "default ", "drain": "env 1m",
-		"introspect-reason": "default true", "log-level": "flag warn", "dev": "default false", "config": got["config"],
+		"introspect-reason": "default true", "log-level": "flag warn", "trace-endpoint": "default ", "trace-sample": "default 1", "pprof": "default false", "dev": "default false", "config": got["config"],
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

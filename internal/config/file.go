@@ -144,6 +144,10 @@ func valuesOf(n ast.Node, k kind) ([]string, error) {
 		if k == boolKind {
 			return []string{n.GetToken().Value}, nil
 		}
+	case *ast.IntegerNode, *ast.FloatNode:
+		if k == numberKind {
+			return []string{n.GetToken().Value}, nil
+		}
 	case *ast.SequenceNode:
 		if k == listKind {
 			values := []string{}
@@ -165,6 +169,7 @@ func valuesOf(n ast.Node, k kind) ([]string, error) {
 		boolKind:     "must be true or false, without quotes",
 		listKind:     "must be a list, such as [one, two]",
 		durationKind: "must be a duration with a unit, as in 300ms, 90s or 1h",
+		numberKind:   "must be a number, without quotes",
 		textKind:     "must be text: put it in quotes",
 	}[k])
 }

@@ -63,6 +63,7 @@ type kind string // as pflag shows it in a usage
 const (
 	textKind     kind = "string"
 	durationKind kind = "duration"
+	numberKind   kind = "float"
 	boolKind     kind = "bool"
 	listKind     kind = "strings"
 )

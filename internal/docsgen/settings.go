@@ -34,6 +34,7 @@ const settingsRules = `
 - A password is in the URL of the store, or in ` + "`--store-password`" + `, not in both.
 - ` + "`--store-cert` goes with `--store-key`, `--tls-cert` with `--tls-key`" + `.
 - ` + "`--listen` and `--admin-listen`" + ` are two addresses.
+- ` + "`--trace-sample` is for `--trace-endpoint`" + ` only.
 - A ` + "`--refresh-ttl` shorter than `--refresh-grace`" + ` is a warning.
 
 Lifetimes can also be set for one app, in the apps file (see the README).
@@ -123,7 +124,7 @@ func find(f *pflag.Flag) (found, error) {
 	switch s.bounds {
 	case "string":
 		s.bounds = "text"
-	case "duration", "bool", "strings":
+	case "duration", "float", "bool", "strings":
 		return s, fmt.Errorf("--%s does not say what it takes", f.Name)
 	}
 	return s, nil

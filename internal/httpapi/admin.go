@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"authsvc/internal/token"
@@ -19,17 +20,25 @@ type AdminConfig struct {
 	// StoreTimeout bounds the question to the store.
 	StoreTimeout time.Duration
 	Draining     func() bool
+	// Pprof serves profiles of the process.
+	Pprof bool
 }
 
 // NewAdmin returns the handler of the admin listener: GET /livez (the process
 // runs), /readyz (it can do its work: the store answers, its clock is known, and
-// the process is not about to stop) and /metrics.
+// the process is not about to stop) and /metrics; and, where they are wanted, the
+// profiles of net/http/pprof. The command line is none of them: it can hold a secret.
 func NewAdmin(cfg AdminConfig) http.Handler {
 	cfg.Metrics.observeReady(func() bool { return cfg.ready(context.Background()) == nil })
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { tell(w, nil) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { tell(w, cfg.ready(r.Context())) })
 	mux.Handle("GET /metrics", cfg.Metrics.handler())
+	if cfg.Pprof {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	return mux
 }
 

@@ -15,17 +15,18 @@ import (
 // valid, and no network contains it: guessing that the proxy itself is the client
 // would let everybody behind it into a network that the proxy is in.
 func clientIP(r *http.Request, proxies []netip.Prefix) netip.Addr {
-	trusted := func(ip netip.Addr) bool {
-		return slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(ip) })
-	}
 	ip := parseIP(r.RemoteAddr)
 	forwarded := strings.Join(r.Header.Values("X-Forwarded-For"), ",")
-	for forwarded != "" && trusted(ip) {
+	for forwarded != "" && within(ip, proxies) {
 		i := strings.LastIndexByte(forwarded, ',')
 		ip = parseIP(strings.TrimSpace(forwarded[i+1:]))
 		forwarded = forwarded[:max(i, 0)]
 	}
 	return ip
+}
+
+func within(ip netip.Addr, networks []netip.Prefix) bool {
+	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
 // parseIP reads an address with or without a port.

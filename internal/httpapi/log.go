@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"authsvc/internal/token"
 )
 
@@ -22,12 +24,13 @@ func (x *exchange) finish() {
 	}
 	x.server.cfg.Metrics.request(x.endpoint, code, took)
 	x.server.cfg.Metrics.inFlight.Dec()
+	x.trace(code)
 
 	ctx := context.WithoutCancel(x.Request.Context())
 	if !x.server.cfg.Log.Enabled(ctx, level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 12)
+	attrs := make([]slog.Attr, 0, 13)
 	attrs = append(attrs,
 		slog.String("request_id", x.id),
 		slog.String("endpoint", x.endpoint),
@@ -50,6 +53,9 @@ func (x *exchange) finish() {
 	// is never taken from it.
 	if id := x.GetHeader("X-Request-Id"); callerID.MatchString(id) {
 		attrs = append(attrs, slog.String("caller_request_id", id))
+	}
+	if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
+		attrs = append(attrs, slog.String("trace_id", sc.TraceID().String()))
 	}
 	x.server.cfg.Log.LogAttrs(ctx, level, "request", attrs...)
 }

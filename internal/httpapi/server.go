@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/otel/trace"
 
 	"authsvc/internal/app"
 	apierr "authsvc/internal/errors"
@@ -29,7 +30,7 @@ const (
 // answer heads that are too large with their row.
 const MaxHeaderBytes = 1 << 20
 
-// Config is what the API is made of. Nothing is optional.
+// Config is what the API is made of. Nothing but Traces is optional.
 type Config struct {
 	Manager *token.Manager
 	Apps    *app.Registry
@@ -45,6 +46,8 @@ type Config struct {
 	StoreTimeout time.Duration
 	// IntrospectReason makes /oauth/introspect say why a token is not active.
 	IntrospectReason bool
+	// Traces makes a span of each request; nil: none.
+	Traces trace.TracerProvider
 	// Draining tells that the process is about to stop: answers then ask for
 	// their connection to be closed.
 	Draining func() bool
@@ -100,6 +103,9 @@ func New(cfg Config) (http.Handler, error) {
 	g.NoMethod(s.endpoint("other", nil, func(*exchange) error {
 		return apierr.New(apierr.APIMethodNotFound, "This path does not take the method. The Allow header lists those that it takes.")
 	}))
+	if cfg.Traces != nil {
+		return s.traced(g), nil
+	}
 	return g, nil
 }
 

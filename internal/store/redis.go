@@ -19,6 +19,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+	"go.opentelemetry.io/otel/trace"
 
 	"authsvc/internal/token"
 )
@@ -50,6 +51,8 @@ type RedisOptions struct {
 	// by ErrReplaced; and since when it was away. It is called from goroutines of
 	// the store.
 	OnReach func(node string, err error, since time.Time)
+	// Traces, which may be nil, makes spans of what is asked of Redis.
+	Traces trace.TracerProvider
 }
 
 func (o *RedisOptions) hasFiles() bool { return o.CAFile != "" || o.CertFile != "" || o.KeyFile != "" }
@@ -161,6 +164,9 @@ func newRedis(t target, o *redis.UniversalOptions, opts RedisOptions, limit int)
 		c := o.Cluster()
 		c.DisableRoutingPolicies = true // each command of ours is for the primary of its key
 		r.cluster = redis.NewClusterClient(c)
+		if opts.Traces != nil {
+			r.cluster.OnNewNode(func(c *redis.Client) { _ = instrument(c, opts.Traces) }) // it fails for no *redis.Client
+		}
 		r.client = r.cluster
 		r.layout = &reach{run: r.run, changed: r.changed("the Cluster"), probe: func(ctx context.Context) error {
 			_, err := r.cluster.MasterForKey(ctx, r.prefix)
@@ -173,6 +179,9 @@ func newRedis(t target, o *redis.UniversalOptions, opts RedisOptions, limit int)
 		one = redis.NewClient(o.Simple())
 	}
 	r.client = one
+	if opts.Traces != nil {
+		_ = instrument(one, opts.Traces)
+	}
 	var err error
 	if r.only, err = r.newNode(one, name); err != nil {
 		_ = r.Close()
@@ -568,7 +577,7 @@ func (r *Redis) once(ctx context.Context, key string, args ...any) (any, error) 
 		return nil, errAway
 	}
 	cmd := redis.NewCmd(ctx, args...)
-	err = n.pipe.Submit(ctx, cmd).WaitContext(ctx)
+	err = n.pipe.Submit(ctx, withSpan(ctx, cmd)).WaitContext(ctx)
 	r.note(n, key, err)
 	if err == nil {
 		return cmd.Val(), nil

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// What systemd is told (Type=notify), where it started the process. READY means
+// that the listeners are open, not that Redis answers: withheld, it would keep the
+// boot waiting, and have a process killed that only waits for Redis. Whether the
+// store answers is in the status line, and in /readyz.
+const (
+	statusWaiting = "STATUS=Serving; the token store has not answered yet"
+	statusReady   = "STATUS=Serving; the token store answers"
+	statusAway    = "STATUS=Serving; the token store is out of reach, and what needs it is answered with APIG.0613"
+)
+
+// notify tells systemd, if it wants to know.
+func (s *service) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		s.log.Warn("systemd could not be told", "state", state, "cause", err.Error())
+	}
+}
+
+// watchdog tells systemd that the process is alive for as long as its admin
+// listener says so, where the unit has a WatchdogSec. It is asked three times
+// within that, so that one slow answer is not the end.
+func (s *service) watchdog(ctx context.Context, livez string) {
+	within, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		s.log.Warn("the watchdog of systemd is not used", "cause", err.Error())
+	}
+	if within <= 0 {
+		return
+	}
+	tick := time.NewTicker(within / 3)
+	defer tick.Stop()
+	for {
+		if _, err := probe(livez, within/3); err == nil {
+			s.notify(daemon.SdNotifyWatchdog)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
