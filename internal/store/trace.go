@@ -56,17 +56,23 @@ type othersKey struct{}
 // DialHook is redis.Hook's.
 func (callers) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-// ProcessHook is redis.Hook's.
-func (callers) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+// ProcessHook is redis.Hook's. A command that is alone is sent like this, without
+// its context all the same.
+func (callers) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { return next(withCallers(ctx, cmd), cmd) }
+}
 
 // ProcessPipelineHook is redis.Hook's.
 func (callers) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if spans := callersOf(cmds); len(spans) > 0 {
-			ctx = context.WithValue(trace.ContextWithSpan(ctx, spans[0]), othersKey{}, spans[1:])
-		}
-		return next(ctx, cmds)
+	return func(ctx context.Context, cmds []redis.Cmder) error { return next(withCallers(ctx, cmds...), cmds) }
+}
+
+func withCallers(ctx context.Context, cmds ...redis.Cmder) context.Context {
+	spans := callersOf(cmds)
+	if len(spans) == 0 {
+		return ctx
 	}
+	return context.WithValue(trace.ContextWithSpan(ctx, spans[0]), othersKey{}, spans[1:])
 }
 
 // discreet is a TracerProvider whose spans are linked with their callers, and do
