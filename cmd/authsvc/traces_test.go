@@ -1,0 +1,321 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
+
+	"authsvc/internal/authsvctest"
+	"authsvc/internal/redistest"
+	"authsvc/internal/token"
+)
+
+// receiver takes traces, and keeps what it was sent.
+type receiver struct {
+	*httptest.Server
+	mu    sync.Mutex
+	raw   []byte
+	spans []*tracepb.Span
+}
+
+func newReceiver(t *testing.T) *receiver {
+	t.Helper()
+	r := &receiver{}
+	r.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		body, err := io.ReadAll(req.Body)
+		var m coltracepb.ExportTraceServiceRequest
+		if err != nil || req.URL.Path != "/v1/traces" || proto.Unmarshal(body, &m) != nil {
+			t.Errorf("%s: no traces: %v", req.URL, err)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.raw = append(r.raw, body...)
+		for _, rs := range m.ResourceSpans {
+			for _, ss := range rs.ScopeSpans {
+				r.spans = append(r.spans, ss.Spans...)
+			}
+		}
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+// end ends a process, and waits for it: the last spans are sent then.
+func end(t *testing.T, s *authsvctest.Server) {
+	t.Helper()
+	s.Signal(syscall.SIGTERM)
+	s.Stderr.Event(t, "stopping", s.Ended)
+	s.Signal(syscall.SIGTERM) // no balancer has to notice
+	<-s.Ended
+	if code := s.Cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("exit status %d\n%s", code, s.Stderr.Text())
+	}
+}
+
+// ask sends a request that no client library would.
+func ask(t *testing.T, s *authsvctest.Server, method, path, body string, header ...string) {
+	t.Helper()
+	r, err := http.NewRequest(method, s.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+		if header[i] == "Host" {
+			r.Host = header[i+1]
+		}
+	}
+	res, err := s.Client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+}
+
+// driveSecrets uses a service in all ways, and misuses it: credentials are put
+// wherever a client could put them. It returns each secret in each spelling.
+func driveSecrets(t *testing.T, r *redistest.Server, s *authsvctest.Server) map[string][]byte {
+	t.Helper()
+	secrets := map[string][]byte{"the secret": []byte(authsvctest.Secret)}
+	add := func(what string, p authsvctest.Pair) {
+		for kind, tok := range map[string]string{" access": p.Access, " refresh": p.Refresh} {
+			claims, err := token.Decode(tok)
+			if err != nil {
+				t.Fatal(err)
+			}
+			secrets[what+kind] = []byte(tok)
+			secrets[what+" grant, raw"] = claims.Grant[:]
+			secrets[what+" grant, hex"] = []byte(hex.EncodeToString(claims.Grant[:]))
+			secrets[what+" grant, base64"] = []byte(base64.RawURLEncoding.EncodeToString(claims.Grant[:]))
+		}
+	}
+	p := s.Issue(authsvctest.Worker, "through_data", "thr0ugh-data-01").Pair()
+	secrets["through_data"] = []byte("thr0ugh-data-01")
+	add("first", p)
+	next := s.Refresh(authsvctest.Worker, p.Refresh).Pair()
+	add("second", next)
+	s.Refresh(authsvctest.Worker, p.Refresh) // a repeat
+	s.Introspect(next.Access)
+	s.Verify(next.Access, "?scope=orders.read")
+	for i, tok := range []string{next.Access, next.Refresh} {
+		s.Verify(tok, "?token="+tok)
+		ask(t, s, "POST", "/oauth/introspect?token="+tok+"&client_secret="+authsvctest.Secret, "")
+		ask(t, s, "GET", "/oauth/introspect/"+tok, "")
+		ask(t, s, "GET", "/errors/"+tok, "")
+		ask(t, s, tok, "/oauth/token", "") // its characters are those of a method
+		ask(t, s, "POST", "/oauth/token", "grant_type="+tok+"&client_id="+tok+"&client_secret="+tok)
+		for _, h := range []string{"Host", "User-Agent", "X-Forwarded-For", "X-Request-Id", "Referer", "Authorization", "Traceparent", "Baggage", "Cookie"} {
+			ask(t, s, "GET", "/oauth/verify", "", h, tok)
+			ask(t, s, "GET", "/oauth/verify", "", h, authsvctest.Secret)
+		}
+		ask(t, s, "GET", "/oauth/verify", "", "Traceparent", "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01", "Tracestate", "v="+tok)
+		if i == 0 {
+			for _, d := range r.Dump() {
+				secrets["the record"] = d.Value[5 : len(d.Value)-10] // without what DUMP puts around it
+			}
+		}
+	}
+	s.Revoke(authsvctest.Worker, next.Access)
+	s.Refresh(authsvctest.Worker, next.Refresh)
+	return secrets
+}
+
+// No token, secret, grant id or record comes into a trace, however it was sent; and
+// the test would notice: without each of the protections it finds some.
+func TestNoSecretsInTraces(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		patches []authsvctest.Patch
+		leaks   string // one of what is found then
+	}{
+		"as it is":        {},
+		"with statements": {[]authsvctest.Patch{{File: "internal/store/trace.go", Old: "WithDBStatement(false)", New: "WithDBStatement(true)"}}, "first grant, base64"},
+		"with the request": {[]authsvctest.Patch{
+			{File: "internal/httpapi/trace.go", Old: "spans.ServeHTTP(w, shown.With", New: "shown = r; spans.ServeHTTP(w, shown.With"},
+		}, "second access"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			binary := authsvctest.Binary(t)
+			if c.patches != nil {
+				binary = authsvctest.BuildPatched(t, c.patches...)
+			}
+			r, to := redistest.Start(t), newReceiver(t)
+			s := authsvctest.NewSite(t).StartBinary(binary, r.URL(), append([]string{"--trace-endpoint", to.URL}, patient...)...)
+			s.WaitReady()
+			secrets := driveSecrets(t, r, s)
+			end(t, s)
+			var found []string
+			for what, secret := range secrets {
+				if bytes.Contains(to.raw, secret) {
+					found = append(found, what)
+				}
+			}
+			switch {
+			case len(to.spans) < 50:
+				t.Errorf("%d spans only", len(to.spans))
+			case c.leaks == "" && len(found) > 0:
+				t.Errorf("the traces hold %q", found)
+			case c.leaks != "" && !slices.Contains(found, c.leaks):
+				t.Errorf("the traces hold %q, and not %q: the test sees nothing", found, c.leaks)
+			}
+		})
+	}
+}
+
+// attributes is a span's, as text.
+func attributes(s *tracepb.Span) map[string]string {
+	m := map[string]string{}
+	for _, a := range s.Attributes {
+		m[a.Key] = a.Value.GetStringValue()
+	}
+	return m
+}
+
+// A request is a span with a name from a short list; what it asked of the store is
+// below, and what that asked of Redis below that. Its line in the log has the trace.
+func TestTraceOfARequest(t *testing.T) {
+	t.Parallel()
+	r, to := redistest.Start(t), newReceiver(t)
+	s := authsvctest.NewSite(t).Serve(r.URL(), append([]string{"--trace-endpoint", to.URL, "--trusted-proxies", "127.0.0.1"}, patient...)...)
+	p := s.Issue(authsvctest.Worker).Pair()
+	ask(t, s, "GET", "/some/junk", "")
+	ask(t, s, "GET", "/errors/APIG.2203", "", "X-Forwarded-For", "203.0.113.9")
+	r.Kill()
+	s.Verify(p.Access, "?gateway=nginx") // APIG.0613, for which nginx is told 403
+	end(t, s)
+
+	requests := map[string]*tracepb.Span{}
+	children := map[string][]*tracepb.Span{}
+	for _, span := range to.spans {
+		if span.Kind == tracepb.Span_SPAN_KIND_SERVER {
+			if requests[span.Name] != nil {
+				t.Errorf("two spans %s", span.Name)
+			}
+			requests[span.Name] = span
+		}
+		children[string(span.ParentSpanId)] = append(children[string(span.ParentSpanId)], span)
+	}
+	for name, want := range map[string]map[string]string{
+		"token":  {"http.route": "/oauth/token", "authsvc.code": "ok", "authsvc.app": authsvctest.Worker, "http.request.method": "POST"},
+		"other":  {"authsvc.code": "APIG.0101", "http.route": ""},
+		"errors": {"http.route": "/errors/:code", "client.address": "203.0.113.9"},
+		"verify": {"authsvc.code": "APIG.0613"},
+	} {
+		got := requests[name]
+		if got == nil {
+			t.Errorf("no span %s", name)
+			continue
+		}
+		all := attributes(got)
+		for k, v := range want {
+			if all[k] != v {
+				t.Errorf("%s: %s is %q, want %q", name, k, all[k], v)
+			}
+		}
+		if failed := got.Status.GetCode() == tracepb.Status_STATUS_CODE_ERROR; failed != (name == "verify") {
+			t.Errorf("%s: status %v", name, got.Status)
+		}
+		if !strings.Contains(s.Stderr.Text(), `"request_id":"`+all["authsvc.request_id"]+`"`) ||
+			!strings.Contains(s.Stderr.Text(), `"trace_id":"`+hex.EncodeToString(got.TraceId)+`"`) {
+			t.Errorf("%s: the log has no line of this trace", name)
+		}
+	}
+	names := func(parent *tracepb.Span) (list []string) {
+		for _, c := range children[string(parent.SpanId)] {
+			list = append(list, c.Name)
+		}
+		return list
+	}
+	if got := names(requests["token"]); !slices.Equal(got, []string{"store.create"}) {
+		t.Fatalf("below the request are %q", got)
+	}
+	if got := names(children[string(requests["token"].SpanId)][0]); !slices.Contains(got, "set") {
+		t.Errorf("below the store's call are %q", got)
+	}
+	for _, span := range children[""] { // a trace begins with a request only
+		if span.Kind != tracepb.Span_SPAN_KIND_SERVER {
+			t.Errorf("a trace begins with %s", span.Name)
+		}
+	}
+}
+
+// The trace of a trusted proxy goes on, and it decides whether it is recorded. That
+// of anybody else is linked to, and decides nothing.
+func TestTraceOfTheCaller(t *testing.T) {
+	t.Parallel()
+	const traceID = "0123456789abcdef0123456789abcdef"
+	loopback := "127.0.0.1"
+	for _, c := range []struct {
+		trusted, sample, flags string
+		spans                  int
+		goesOn                 bool
+	}{
+		{"192.0.2.1", "1", "01", 1, false},
+		{"192.0.2.1", "1", "00", 1, false}, // it can't hide
+		{"192.0.2.1", "0", "01", 0, false}, // nor have us record
+		{loopback, "0", "01", 1, true},
+		{loopback, "1", "00", 0, true},
+	} {
+		to := newReceiver(t)
+		s := authsvctest.NewSite(t).Serve("memory://", "--trace-endpoint", to.URL, "--trace-sample", c.sample, "--trusted-proxies", c.trusted)
+		ask(t, s, "GET", "/errors", "", "Traceparent", "00-"+traceID+"-0123456789abcdef-"+c.flags, "Tracestate", "vendor=v1")
+		end(t, s)
+		if len(to.spans) != c.spans {
+			t.Errorf("%+v: %d spans", c, len(to.spans))
+			continue
+		}
+		if c.spans == 0 {
+			if strings.Contains(s.Stderr.Text(), "trace_id") {
+				t.Errorf("%+v: the log names a trace that is not recorded", c)
+			}
+			continue
+		}
+		span := to.spans[0]
+		goesOn := hex.EncodeToString(span.TraceId) == traceID && hex.EncodeToString(span.ParentSpanId) == "0123456789abcdef" && span.TraceState == "vendor=v1"
+		linked := len(span.ParentSpanId) == 0 && len(span.Links) == 1 && hex.EncodeToString(span.Links[0].TraceId) == traceID && span.Links[0].TraceState == ""
+		if goesOn != c.goesOn || linked == c.goesOn {
+			t.Errorf("%+v: %v", c, span)
+		}
+	}
+}
+
+// A receiver that never answers costs neither a request nor the end of the process.
+func TestTracesToNobody(t *testing.T) {
+	t.Parallel()
+	entered, leave := make(chan struct{}, 100), make(chan struct{})
+	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		entered <- struct{}{}
+		<-leave
+	}))
+	defer hangs.Close()
+	defer close(leave)
+	s := authsvctest.NewSite(t).Serve("memory://", "--trace-endpoint", hangs.URL, "--drain", "1s")
+	for range 1500 { // more spans than the queue takes
+		authsvctest.Want(t, "token", s.Issue(authsvctest.Worker), 200, "")
+	}
+	<-entered
+	s.Signal(syscall.SIGTERM)
+	<-s.Ended // the harness ends it after 20 s, and fails
+	if code := s.Cmd.ProcessState.ExitCode(); code != 0 || s.Stderr.Count("traces can't be sent, and are dropped; requests are served all the same") > 1 {
+		t.Errorf("exit status %d\n%s", code, s.Stderr.Text())
+	}
+	for line := range strings.Lines(s.Stderr.Text()) {
+		if !strings.HasPrefix(line, "{") {
+			t.Errorf("OpenTelemetry writes to the log by itself: %s", line)
+		}
+	}
+}
