@@ -50,15 +50,16 @@ $(BIN)/docker-compose:
 	$(GO) get $(COMPOSE); \
 	CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -o $@ $(firstword $(subst @, ,$(COMPOSE)))/cmd
 
-# What the tests run: redis-server, curl, slowhttptest, a C compiler for the race
-# detector, Prometheus, and the clients and gateways of test/. Three of them come with a
-# service, which is turned off again.
+# What the tests run: redis-server, curl, slowhttptest, systemd-analyze, a C compiler for
+# the race detector, Prometheus, and the clients and gateways of test/. Three of them come
+# with a service, which is turned off again.
 deps: $(BIN)/caddy
 	@missing=; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
 	command -v curl >/dev/null || missing="$$missing curl ca-certificates"; \
 	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	command -v slowhttptest >/dev/null || missing="$$missing slowhttptest"; \
 	command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	[ -x /usr/sbin/nginx ] || missing="$$missing nginx"; \
