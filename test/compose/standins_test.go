@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // images makes sure that every image that the Dockerfile and the compose file name is
@@ -23,7 +24,7 @@ import (
 func images(t *testing.T) {
 	t.Helper()
 	for name, build := range map[string]func(*testing.T, *rootfs) []string{
-		"golang": goStandIn(builtHere(t).cache), "redis": redisStandIn, "nginx": nginxStandIn, "prom/prometheus": prometheusStandIn,
+		"golang": goStandIn, "redis": redisStandIn, "nginx": nginxStandIn, "prom/prometheus": prometheusStandIn,
 	} {
 		image := named(t, name)
 		if exec.Command("docker", "image", "inspect", image).Run() == nil {
@@ -123,11 +124,7 @@ func prometheusStandIn(t *testing.T, to *rootfs) []string {
 
 // goStandIn is the local toolchain, a module proxy in a directory with the modules of
 // go.mod, and what of them is compiled already.
-func goStandIn(compiled string) func(*testing.T, *rootfs) []string {
-	return func(t *testing.T, to *rootfs) []string { return goImage(t, to, compiled) }
-}
-
-func goImage(t *testing.T, to *rootfs, compiled string) []string {
+func goStandIn(t *testing.T, to *rootfs) []string {
 	to.shell()
 	to.users()
 	goroot := goEnv(t, "GOROOT")
@@ -163,7 +160,7 @@ func goImage(t *testing.T, to *rootfs, compiled string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	to.tree(compiled, "/gocache")
+	to.tree(builtHere(t).cache, "/gocache")
 	return []string{
 		"ENV GOCACHE=/gocache", "ENV PATH=/usr/local/go/bin:/usr/bin:/bin", "ENV GOPATH=/go", "ENV GOTOOLCHAIN=local", "ENV GOFLAGS=-modcacherw",
 		"ENV GOPROXY=file:///proxy", "ENV GOSUMDB=off", "ENV HOME=/tmp",
@@ -192,6 +189,7 @@ func (r *rootfs) add(h *tar.Header, from io.Reader) {
 		return
 	}
 	r.has[h.Name] = true
+	h.ModTime = time.Now() // go forgets what is old
 	if err := r.w.WriteHeader(h); err != nil {
 		r.t.Fatal(h.Name, err)
 	}
