@@ -129,19 +129,15 @@ func (s *stack) try(args ...string) (string, error) {
 	return strings.TrimSpace(out.String()), nil
 }
 
-// sub runs a part of the test, without which the next ones make no sense.
-func (s *stack) sub(name string, test func(s *stack)) {
+// sub runs a part of the test.
+func (s *stack) sub(name string, test func(s *stack)) bool {
 	s.t.Helper()
-	ok := s.t.Run(name, func(t *testing.T) {
+	return s.t.Run(name, func(t *testing.T) {
 		its := *s
 		its.t = t
 		test(&its)
-		its.t = nil
 		s.secrets, s.env, s.flags = its.secrets, its.env, its.flags
 	})
-	if !ok {
-		s.t.FailNow()
-	}
 }
 
 // container is what the engine says of a service's container.
