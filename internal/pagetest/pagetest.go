@@ -186,7 +186,7 @@ func freePort(t *testing.T) string {
 		if err != nil || taken.ports[port] {
 			continue
 		}
-		l.Close()
+		_ = l.Close()
 		taken.ports[port] = true
 		return strconv.Itoa(port)
 	}

@@ -28,10 +28,11 @@ import (
 
 const root = "../.."
 
-// stack is a project of docker compose, in the root of the repository, that ends with
+// stack is a project of docker compose, in a clone of the repository, that ends with
 // its test, volumes and all.
 type stack struct {
 	t       *testing.T
+	dir     string   // a clone of the repository
 	compose []string // the command
 	project string
 	env     []string
@@ -61,7 +62,7 @@ func newStack(t *testing.T, compose []string) *stack {
 	port, id := freePort(t), rand.IntN(1<<16)
 	net := func(n int) string { return fmt.Sprintf("10.%d.%d", 211+n+id%20*2, id/256) }
 	s := &stack{
-		t: t, compose: compose, project: fmt.Sprintf("authsvctest%04x", id), url: "http://127.0.0.1:" + port,
+		t: t, dir: root, compose: compose, project: fmt.Sprintf("authsvctest%04x", id), url: "http://127.0.0.1:" + port,
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 30 * time.Second},
 	}
 	s.env = append(os.Environ(), "AUTHSVC_PORT="+port, "AUTHSVC_ISSUER="+s.url, "AUTHSVC_NET="+net(0), "AUTHSVC_BACK_NET="+net(1),
@@ -104,7 +105,7 @@ func removeImage(name string) { _ = exec.Command("docker", "image", "rm", "-f", 
 func (s *stack) command(args ...string) *exec.Cmd {
 	args = slices.Concat(s.compose[1:], s.flags, []string{"-p", s.project}, args)
 	cmd := exec.Command(s.compose[0], args...)
-	cmd.Dir, cmd.Env = root, s.env
+	cmd.Dir, cmd.Env = s.dir, s.env
 	return cmd
 }
 

@@ -105,7 +105,7 @@ func madeOf(t *testing.T) string {
 
 const path = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-func redisStandIn(t *testing.T, to *rootfs) []string {
+func redisStandIn(_ *testing.T, to *rootfs) []string {
 	to.shell()
 	to.users("redis:x:999:999::/data:/bin/sh")
 	to.program("redis-server", "/usr/local/bin/redis-server")
@@ -117,7 +117,7 @@ func redisStandIn(t *testing.T, to *rootfs) []string {
 	return []string{path, "WORKDIR /data", "VOLUME /data"}
 }
 
-func nginxStandIn(t *testing.T, to *rootfs) []string {
+func nginxStandIn(_ *testing.T, to *rootfs) []string {
 	to.shell()
 	to.users("nginx:x:101:101::/nonexistent:/bin/false")
 	to.program("/usr/sbin/nginx", "/usr/sbin/nginx")
@@ -128,7 +128,7 @@ func nginxStandIn(t *testing.T, to *rootfs) []string {
 	return []string{path}
 }
 
-func prometheusStandIn(t *testing.T, to *rootfs) []string {
+func prometheusStandIn(_ *testing.T, to *rootfs) []string {
 	to.shell()
 	to.users("nobody:x:65534:65534::/home:/bin/false")
 	to.program("prometheus", "/bin/prometheus")

@@ -1,0 +1,64 @@
+//go:build compose
+
+package compose
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"authsvc/internal/pagetest"
+)
+
+// The page for operators is run as a new one would: in a clean copy, from the top.
+func TestOperating(t *testing.T) {
+	images(t)
+	current, _ := composes(t)
+	s := newStack(t, current)
+	s.dir = checkout(t)
+	plugins := t.TempDir()
+	if err := os.Mkdir(filepath.Join(plugins, "cli-plugins"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(current[0], filepath.Join(plugins, "cli-plugins", "docker-compose")); err != nil {
+		t.Fatal(err)
+	}
+	pagetest.Run(t, s.dir, pagetest.Read(t, root+"/docs/operating.md"),
+		append(s.env, "COMPOSE_PROJECT_NAME="+s.project, "DOCKER_CONFIG="+plugins)...)
+}
+
+// checkout copies what a clone would have, if what is here were committed.
+func checkout(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	list := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	list.Dir = root
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range strings.Split(strings.TrimRight(string(out), "\x00"), "\x00") {
+		from := filepath.Join(root, name)
+		info, err := os.Stat(from)
+		if os.IsNotExist(err) {
+			continue // deleted, and not committed
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, text, info.Mode().Perm()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
