@@ -31,9 +31,9 @@ func TestCompose(t *testing.T) {
 		s.run("--env-file", "deploy/ha.env", "config", "-q")
 	}
 	t.Run("image", image)
-	t.Run("current", func(t *testing.T) { all(newStack(t, current)) })
+	t.Run("current", func(t *testing.T) { all(newStack(t, root, current)) })
 	t.Run("1.29", func(t *testing.T) {
-		s := newStack(t, old)
+		s := newStack(t, root, old)
 		if s.sub("first run", (*stack).firstRun) {
 			s.sub("down and up", (*stack).downAndUp)
 			s.sub("rolling update", (*stack).rollingUpdate)

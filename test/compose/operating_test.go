@@ -16,8 +16,7 @@ import (
 func TestOperating(t *testing.T) {
 	images(t)
 	current, _ := composes(t)
-	s := newStack(t, current)
-	s.dir = checkout(t)
+	s := newStack(t, checkout(t), current)
 	plugins := t.TempDir()
 	if err := os.Mkdir(filepath.Join(plugins, "cli-plugins"), 0o755); err != nil {
 		t.Fatal(err)

@@ -57,12 +57,12 @@ func composes(t *testing.T) (current, old []string) {
 	return []string{bin}, []string{"docker-compose"}
 }
 
-func newStack(t *testing.T, compose []string) *stack {
+func newStack(t *testing.T, dir string, compose []string) *stack {
 	t.Helper()
 	port, id := freePort(t), rand.IntN(1<<16)
 	net := func(n int) string { return fmt.Sprintf("10.%d.%d", 211+n+id%20*2, id/256) }
 	s := &stack{
-		t: t, dir: root, compose: compose, project: fmt.Sprintf("authsvctest%04x", id), url: "http://127.0.0.1:" + port,
+		t: t, dir: dir, compose: compose, project: fmt.Sprintf("authsvctest%04x", id), url: "http://127.0.0.1:" + port,
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 30 * time.Second},
 	}
 	s.env = append(os.Environ(), "AUTHSVC_PORT="+port, "AUTHSVC_ISSUER="+s.url, "AUTHSVC_NET="+net(0), "AUTHSVC_BACK_NET="+net(1),

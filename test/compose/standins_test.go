@@ -167,7 +167,7 @@ func goStandIn(t *testing.T, to *rootfs) []string {
 		}
 	}
 	// And what modules say of those that they would need, and we don't.
-	err = filepath.WalkDir(cache, func(p string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(cache, func(p string, _ fs.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(p, ".mod") {
 			to.file(p, "/proxy"+strings.TrimPrefix(p, cache))
 		}
