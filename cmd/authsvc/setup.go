@@ -39,9 +39,8 @@ With --redis-dir it also makes a password for Redis, for authsvc in the file pas
 and for Redis in auth.conf, which its own configuration can include. Owner and group
 may read these two; the rest is for the owner only.
 
-What is there is left alone, so that it can run at each start. A keyring that is
-missing beside an apps file is not made: it has to come from a backup, because the
-secrets are hashed under it.`,
+What is there is left alone, so that it can run at each start. Of keyring and apps file
+none is made where only the other is there: it was lost, and has to come from a backup.`,
 		Example: "  authsvc setup --dir /etc/authsvc --redis-dir /etc/authsvc-redis\n  authsvc setup show --dir /etc/authsvc",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -130,16 +129,22 @@ func (at installation) make(now time.Time) (made []string, err error) {
 	if err != nil {
 		return made, err
 	}
-	if !hasKeys && hasApps {
-		return made, fmt.Errorf("%s is there and %s is not: bring it back from a backup, since the secrets of the apps are hashed under it, or take the apps file away as well to begin anew", at.apps(), at.keys())
-	}
-	if err := create(at.keys(), token.NewKeyring(now).Marshal(), 0o600); err != nil {
+	hasSecrets, err := exists(at.secrets())
+	if err != nil {
 		return made, err
 	}
-	if !hasApps {
-		// Their secrets first: without the file nobody would ever know them.
+	switch {
+	case !hasKeys && hasApps:
+		return made, fmt.Errorf("%s is there and %s is not: bring it back from a backup, since the secrets of the apps are hashed under it, or take the apps file away as well to begin anew", at.apps(), at.keys())
+	case hasKeys && !hasApps && !hasSecrets: // the keyring is made after the secrets
+		return made, fmt.Errorf("%s is there and %s is not: bring it back from a backup, since another one would let tokens live again that were revoked, or take the keyring away as well to begin anew", at.keys(), at.apps())
+	case !hasApps:
+		// Without the file nobody would ever know them.
 		secrets := firstApp + ":" + app.NewSecret() + "\n" + firstGateway + ":" + app.NewSecret() + "\n"
 		if err := create(at.secrets(), []byte(secrets), 0o600); err != nil {
+			return made, err
+		}
+		if err := create(at.keys(), token.NewKeyring(now).Marshal(), 0o600); err != nil {
 			return made, err
 		}
 		text, err := at.firstApps()
@@ -156,10 +161,8 @@ func (at installation) make(now time.Time) (made []string, err error) {
 	}
 	password, authConf := filepath.Join(at.redisDir, "password"), filepath.Join(at.redisDir, "auth.conf")
 	if at.newPassword {
-		for _, path := range []string{authConf, password} {
-			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return made, err
-			}
+		if err := os.Remove(password); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return made, err
 		}
 	}
 	if err := create(password, []byte(app.NewSecret()+"\n"), 0o640); err != nil {
@@ -170,8 +173,18 @@ func (at installation) make(now time.Time) (made []string, err error) {
 		return made, err
 	}
 	text = bytes.TrimSpace(text)
-	conf := fmt.Sprintf("requirepass %s\nmasterauth %s\n", text, text)
-	return made, create(authConf, []byte(conf), 0o640)
+	conf := fmt.Appendf(nil, "requirepass %s\nmasterauth %s\n", text, text)
+	if err := create(authConf, conf, 0o640); err != nil {
+		return made, err
+	}
+	// One of another password is mended, however it came there.
+	err = wholefile.Rewrite(authConf, func(was []byte) ([]byte, error) {
+		if !bytes.Equal(was, conf) {
+			made = append(made, authConf)
+		}
+		return conf, nil
+	})
+	return made, err
 }
 
 // firstApps is the apps file of the first apps, with the secrets that were kept.

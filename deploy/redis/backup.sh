@@ -5,6 +5,10 @@
 set -eu
 umask 077
 file=/data/backup.rdb
+if sh /etc/redis/cli.sh info replication | grep -q master_link_status:down; then
+    echo "this Redis is a replica that has lost its primary: take another one" >&2
+    exit 1
+fi
 trap 'rm -f "$file"' EXIT
 sh /etc/redis/cli.sh --rdb "$file" > /dev/null # not to standard output, where redis-cli leaves a mark at the end
 redis-check-rdb "$file" > /dev/null

@@ -5,6 +5,7 @@ package compose
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"authsvc/internal/redistest"
@@ -50,6 +52,8 @@ func all(s *stack) {
 	s.sub("commands", (*stack).commands)
 	s.sub("down and up", (*stack).downAndUp)
 	s.sub("a replica is killed", (*stack).replicaKilled)
+	s.sub("a replica is frozen", (*stack).replicaFrozen)
+	s.sub("large headers", (*stack).largeHeaders)
 	s.sub("both replicas are away", (*stack).replicasAway)
 	s.sub("Redis is killed", (*stack).redisKilled)
 	s.sub("rolling update", (*stack).rollingUpdate)
@@ -65,7 +69,7 @@ func (s *stack) firstRun() {
 		s.t.Errorf("init is %s, status %d", c.State.Status, c.State.ExitCode)
 	}
 	s.secrets = map[string]string{}
-	secrets := s.run("run", "--rm", "init", "setup", "show", "--dir", "/etc/authsvc")
+	secrets := s.run("run", "--rm", "-T", "init", "setup", "show", "--dir", "/etc/authsvc")
 	for _, m := range regexp.MustCompile(`(?m)^([a-z-]+):([0-9a-f]{64})\r?$`).FindAllStringSubmatch(secrets, -1) {
 		s.secrets[m[1]] = m[2]
 	}
@@ -81,12 +85,8 @@ func (s *stack) firstRun() {
 	said := s.run("logs", "--no-color")
 	for _, service := range append(running, "init") {
 		c := s.container(service)
-		settings, err := json.Marshal(c)
-		if err != nil {
-			s.t.Fatal(err)
-		}
 		args, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(c.State.Pid), "cmdline")) // none of init
-		said += string(settings) + string(args)
+		said += docker(s.t, "inspect", c.ID) + string(args)
 	}
 	for _, secret := range []string{password, s.secrets["first-app"], s.secrets["first-gateway"]} {
 		if len(secret) != 64 || strings.Contains(said, secret) {
@@ -151,8 +151,8 @@ func (s *stack) commands() {
 	if out := s.run("exec", "-T", "authsvc-1", "authsvc", "doctor"); !strings.Contains(out, "redis") {
 		s.t.Errorf("doctor says %s", out)
 	}
-	secret := s.run("run", "--rm", "init", "app", "add", "orders-batch-01", "--scopes", "demo.read")
-	s.secrets["orders-batch-01"] = secret[strings.LastIndexByte(strings.TrimSpace(secret), '\n')+1:]
+	secret := s.run("run", "--rm", "-T", "init", "app", "add", "orders-batch-01", "--scopes", "demo.read")
+	s.secrets["orders-batch-01"] = secret[strings.LastIndexByte(secret, '\n')+1:]
 	var a answer
 	redistest.Eventually(s.t, "both replicas to know the new app", func() bool {
 		for range 4 { // they take turns
@@ -216,6 +216,51 @@ func (s *stack) replicaKilled() {
 		l.more(50 * callers) // which includes the five seconds that nginx leaves it alone
 	}
 	l.clean()
+}
+
+// Nor does one that stands still with the calls that it has.
+func (s *stack) replicaFrozen() {
+	l := s.load()
+	for _, service := range []string{"authsvc-1", "authsvc-2"} {
+		pid := s.container(service).State.Pid
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			s.t.Fatal(err)
+		}
+		l.more(20 * callers)
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+			s.t.Fatal(err)
+		}
+		l.more(20 * callers)
+	}
+	l.clean()
+}
+
+// What an app with much to say is answered with fits through nginx, and takes no
+// replica from the others.
+func (s *stack) largeHeaders() {
+	const key = "an-app-with-many-scopes"
+	var scopes []string
+	for i := range 300 {
+		scopes = append(scopes, fmt.Sprintf("scope.%06d", i)) // 3,899 of 4,096 bytes
+	}
+	out := s.run("run", "--rm", "-T", "init", "app", "add", key, "--scopes", strings.Join(append(scopes, "demo.read"), ","))
+	s.secrets[key] = out[strings.LastIndexByte(out, '\n')+1:]
+	issue := url.Values{"grant_type": {"client_credentials"}, "through_data": {strings.Repeat("\U0001F511", 300)}}
+	var a answer
+	redistest.Eventually(s.t, "the app to be known", func() (ok bool) {
+		for range 4 { // they take turns
+			var err error
+			if a, err = s.call("/oauth/token", key, "", issue); err != nil || a.status != http.StatusOK {
+				return false
+			}
+		}
+		return true
+	})
+	for range 20 {
+		s.must("verify", 200, "", "/oauth/verify", "", a.text("access_token"), nil)
+		s.must("a protected call", 200, "", "/demo/", "", a.text("access_token"), nil)
+		s.issue()
+	}
 }
 
 // Without any replica the answer is the row of the table, and it is over by itself.
