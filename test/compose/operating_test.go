@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,6 +18,13 @@ func TestOperating(t *testing.T) {
 	images(t)
 	current, _ := composes(t)
 	s := newStack(t, checkout(t), current)
+	// The page sets the version itself, later on, where an environment would go first.
+	version := "AUTHSVC_VERSION=" + s.project
+	if err := os.WriteFile(filepath.Join(s.dir, ".env"), []byte(version+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := slices.DeleteFunc(slices.Clone(s.env), func(e string) bool { return e == version })
+	t.Cleanup(func() { removeImage("authsvc:next") })
 	plugins := t.TempDir()
 	if err := os.Mkdir(filepath.Join(plugins, "cli-plugins"), 0o755); err != nil {
 		t.Fatal(err)
@@ -25,7 +33,7 @@ func TestOperating(t *testing.T) {
 		t.Fatal(err)
 	}
 	pagetest.Run(t, s.dir, pagetest.Read(t, root+"/docs/operating.md"),
-		append(s.env, "COMPOSE_PROJECT_NAME="+s.project, "DOCKER_CONFIG="+plugins)...)
+		append(env, "COMPOSE_PROJECT_NAME="+s.project, "DOCKER_CONFIG="+plugins)...)
 }
 
 // checkout copies what a clone would have, if what is here were committed.
