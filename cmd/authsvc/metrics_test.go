@@ -24,16 +24,7 @@ import (
 // measured is a metric of a process; false if it has none of that name and labels.
 func measured(t *testing.T, s *authsvctest.Server, series string) (float64, bool) {
 	t.Helper()
-	res, err := s.Client.Get(s.Admin + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := strings.Cut(string(body), "\n"+series+" ")
+	_, rest, ok := strings.Cut(s.Metrics(), "\n"+series+" ")
 	if !ok {
 		return 0, false
 	}

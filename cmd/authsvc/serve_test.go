@@ -313,16 +313,7 @@ func TestLeaks(t *testing.T) {
 	}
 	last := see(s.Verify("nonsense", "")).Header.Get("X-Request-Id")
 	redistest.Eventually(t, "the log of the last request", func() bool { return strings.Contains(s.Stderr.Text(), last) })
-	res, err := s.Client.Get(s.Admin + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	metrics, err := io.ReadAll(res.Body)
-	res.Body.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	places := map[string]string{"log": s.Stderr.Text(), "standard output": s.Stdout.Text(), "metrics": string(metrics), "answers": shown.String()}
+	places := map[string]string{"log": s.Stderr.Text(), "standard output": s.Stdout.Text(), "metrics": s.Metrics(), "answers": shown.String()}
 	records := r.Dump()
 	if len(records) != live {
 		t.Errorf("%d keys in Redis for %d grants", len(records), live)

@@ -264,6 +264,21 @@ func (s *Server) WaitReady() {
 	redistest.Eventually(s.t, "the process to be ready", s.Ready)
 }
 
+// Metrics is what /metrics says.
+func (s *Server) Metrics() string {
+	s.t.Helper()
+	res, err := s.Client.Get(s.Admin + "/metrics")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(body)
+}
+
 // PeakMemory is the most memory that the process ever had, in bytes.
 func (s *Server) PeakMemory() int {
 	s.t.Helper()

@@ -401,16 +401,7 @@ func TestGivenUpIsFenced(t *testing.T) {
 // counted is how often a process has counted an event of grants.
 func counted(t *testing.T, s *authsvctest.Server, event string) (n int) {
 	t.Helper()
-	res, err := s.Client.Get(s.Admin + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := strings.Cut(string(body), fmt.Sprintf("authsvc_grant_events_total{event=%q} ", event))
+	_, rest, ok := strings.Cut(s.Metrics(), fmt.Sprintf("authsvc_grant_events_total{event=%q} ", event))
 	if _, err := fmt.Sscan(rest, &n); !ok || err != nil {
 		t.Fatalf("the metrics count no %s", event)
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -292,17 +291,8 @@ func (s *site) traffic(t *testing.T) {
 // metrics are the names of all series of a replica, and of their families.
 func metrics(t *testing.T, r *authsvctest.Server) map[string]bool {
 	t.Helper()
-	res, err := r.Client.Get(r.Admin + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
 	names := map[string]bool{}
-	for line := range strings.Lines(string(body)) {
+	for line := range strings.Lines(r.Metrics()) {
 		if rest, ok := strings.CutPrefix(line, "# TYPE "); ok {
 			line = rest
 		}
