@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"authsvc/internal/redistest"
 )
@@ -213,7 +214,8 @@ func (s *stack) replicaKilled() {
 	for _, service := range []string{"authsvc-1", "authsvc-2"} {
 		s.kill(service)
 		s.healthy(service)
-		l.more(50 * callers) // which includes the five seconds that nginx leaves it alone
+		s.used(service)
+		l.more(20 * callers)
 	}
 	l.clean()
 }
@@ -230,7 +232,7 @@ func (s *stack) replicaFrozen() {
 		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 			s.t.Fatal(err)
 		}
-		l.more(20 * callers)
+		s.used(service)
 	}
 	l.clean()
 }
@@ -261,6 +263,15 @@ func (s *stack) largeHeaders() {
 		s.must("a protected call", 200, "", "/demo/", "", a.text("access_token"), nil)
 		s.issue()
 	}
+}
+
+// used waits until nginx turns to a replica again, which it left alone.
+func (s *stack) used(service string) {
+	s.t.Helper()
+	id, from := s.container(service).ID, time.Now()
+	redistest.Eventually(s.t, service+" to be used again", func() bool {
+		return strings.Contains(docker(s.t, "logs", "--since", from.Format(time.RFC3339Nano), id), `"msg":"request"`)
+	})
 }
 
 // Without any replica the answer is the row of the table, and it is over by itself.
