@@ -315,9 +315,9 @@ func (s *stack) redisKilled() {
 
 // An update replaces one replica after the other, and no caller notices.
 func (s *stack) rollingUpdate() {
-	p, l := s.issue(), s.load()
 	s.env = append(s.env, "AUTHSVC_VERSION="+s.project+"-next")
 	s.run("build", "init")
+	p, l := s.issue(), s.load()
 	for _, service := range []string{"authsvc-1", "authsvc-2"} {
 		s.run("up", "-d", "--no-deps", service)
 		s.healthy(service)
