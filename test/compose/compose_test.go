@@ -495,7 +495,7 @@ var builtHere = func() func(t *testing.T) built {
 // image is what make image builds: small, without root, and the very bytes that were
 // built here, in another directory.
 func image(t *testing.T) {
-	const mebibyte = 1 << 20
+	const megabyte = 1_000_000
 	const tag = "authsvc:imagetest"
 	t.Cleanup(func() { removeImage(tag) })
 	cmd := exec.Command("make", "image", "VERSION="+testVersion, "REVISION="+testRevision, "IMAGE="+tag)
@@ -529,10 +529,10 @@ func image(t *testing.T) {
 		t.Fatal(err)
 	}
 	size := found[0].Size
-	if size > 35*mebibyte || found[0].Config.User != "65532:65532" || found[0].Config.Healthcheck == nil {
+	if size > 35*megabyte || found[0].Config.User != "65532:65532" || found[0].Config.Healthcheck == nil {
 		t.Errorf("%d bytes, %+v", size, found[0].Config)
 	}
-	t.Logf("%.1f MiB", float64(size)/mebibyte)
+	t.Logf("%.1f MB", float64(size)/megabyte)
 	version := docker(t, "run", "--rm", "--network", "none", "--read-only", tag, "version")
 	if !strings.Contains(version, "authsvc "+testVersion) || !strings.Contains(version, "revision "+testRevision) {
 		t.Error(version)

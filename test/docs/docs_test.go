@@ -78,7 +78,7 @@ var link = regexp.MustCompile(`\]\(([^)#:\s]+)(?:#[^)]*)?\)`)
 // What the pages link to is there.
 func TestLinks(t *testing.T) {
 	t.Parallel()
-	pages := []string{root + "/README.md", docs + "/tutorial.md", docs + "/explanation.md"}
+	pages := []string{root + "/README.md", docs + "/tutorial.md", docs + "/explanation.md", docs + "/operating.md"}
 	for _, dir := range []string{"howto", "reference", "runbooks"} {
 		more, err := filepath.Glob(filepath.Join(docs, dir, "*.md"))
 		if err != nil || len(more) == 0 {
