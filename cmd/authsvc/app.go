@@ -70,10 +70,10 @@ func appReplace(p process) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "replace --apps FILE --keys FILE",
 		Short: "Put a new apps file in the place of the old, if it is good",
-		Long: `Reads an apps file from standard input and puts it in the place of the one there is,
-whole or not at all, with its mode and owner. A text with a fault changes nothing,
-and neither does one that servers would refuse because it brings revoked tokens
-back. This is how to change an apps file that lies in a volume.`,
+		Long: `Reads an apps file from standard input and puts it in the place of the one there
+is, whole or not at all, with its mode and owner. A text with a fault changes
+nothing, and neither does one that servers would refuse because it brings revoked
+tokens back. This is how to change an apps file that lies in a volume.`,
 		Example: "  authsvc app replace --apps apps.yaml --keys keys.json < edited.yaml",
 		Args:    cobra.NoArgs,
 	}

@@ -32,15 +32,16 @@ func setupCommand() *cobra.Command {
 		Use:   "setup --dir DIR [--redis-dir DIR]",
 		Short: "Make what a new installation needs, where it is missing",
 		Long: `Makes the files of a new installation in a directory: the keyring keys.json, and
-apps.yaml with two apps, one that gets tokens and one that introspects them. Each has
-a secret of its own, which authsvc setup show prints once.
+apps.yaml with two apps, one that gets tokens and one that introspects them. Each
+has a secret of its own, which authsvc setup show prints once.
 
-With --redis-dir it also makes a password for Redis, for authsvc in the file password,
-and for Redis in auth.conf, which its own configuration can include. Owner and group
-may read these two; the rest is for the owner only.
+With --redis-dir it also makes a password for Redis, for authsvc in the file
+password, and for Redis in auth.conf, which its own configuration can include.
+Owner and group may read these two; the rest is for the owner only.
 
-What is there is left alone, so that it can run at each start. Of keyring and apps file
-none is made where only the other is there: it was lost, and has to come from a backup.`,
+What is there is left alone, so that it can run at each start. Of keyring and apps
+file none is made where only the other is there: it was lost, and has to come from
+a backup.`,
 		Example: "  authsvc setup --dir /etc/authsvc --redis-dir /etc/authsvc-redis\n  authsvc setup show --dir /etc/authsvc",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
