@@ -66,6 +66,7 @@ func newStack(t *testing.T, dir string, compose []string) *stack {
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 30 * time.Second},
 	}
 	s.env = append(os.Environ(), "AUTHSVC_PORT="+port, "AUTHSVC_ISSUER="+s.url, "AUTHSVC_NET="+net(0), "AUTHSVC_BACK_NET="+net(1),
+		"AUTHSVC_STORE_TIMEOUT=1500ms", // on a busy machine the default can pass; that is not what is tested
 		"AUTHSVC_VERSION="+s.project, "PROMETHEUS_PORT="+freePort(t), "COMPOSE_ANSI=never", "DOCKER_CLI_HINTS=false")
 	t.Cleanup(func() {
 		if t.Failed() {
