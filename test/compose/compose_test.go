@@ -210,6 +210,7 @@ func (s *stack) downAndUp() {
 
 // A replica that is killed under load costs no caller an answer.
 func (s *stack) replicaKilled() {
+	s.patientDisk()
 	l := s.load()
 	for _, service := range []string{"authsvc-1", "authsvc-2"} {
 		s.kill(service)
@@ -222,6 +223,7 @@ func (s *stack) replicaKilled() {
 
 // Nor does one that stands still with the calls that it has.
 func (s *stack) replicaFrozen() {
+	s.patientDisk()
 	l := s.load()
 	for _, service := range []string{"authsvc-1", "authsvc-2"} {
 		pid := s.container(service).State.Pid
@@ -299,6 +301,7 @@ func (s *stack) replicasAway() {
 // While Redis is away there is one code, and never a verdict; what it acknowledged is
 // there when it is back.
 func (s *stack) redisKilled() {
+	s.run("exec", "-T", "redis", "sh", "/etc/redis/cli.sh", "config", "set", "appendfsync", "always")
 	p, l := s.issue(), s.load()
 	s.kill("redis")
 	s.healthy("redis", "authsvc-1", "authsvc-2")
@@ -317,6 +320,7 @@ func (s *stack) redisKilled() {
 func (s *stack) rollingUpdate() {
 	s.env = append(s.env, "AUTHSVC_VERSION="+s.project+"-next")
 	s.run("build", "init")
+	s.patientDisk()
 	p, l := s.issue(), s.load()
 	for _, service := range []string{"authsvc-1", "authsvc-2"} {
 		s.run("up", "-d", "--no-deps", service)
