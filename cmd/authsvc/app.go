@@ -31,8 +31,10 @@ func appAdd(p process) *cobra.Command {
 is shown this once: the file has only its hash. Running servers read the file by
 themselves, within two seconds.
 
-What stands in the file stays as it is. Everything else about the app (lifetimes,
-addresses, a frozen state) is written into its entry by hand.`,
+A key that was an app before needs a higher generation than it had, written by
+hand: else its old tokens live again. What stands in the file stays as it is.
+Everything else about the app (lifetimes, addresses, a frozen state) is written
+into its entry by hand.`,
 		Example: `  authsvc app add orders-batch-01 --scopes orders.read,orders.write --apps apps.yaml --keys keys.json
   authsvc app add edge-gateway --roles introspect --apps apps.yaml --keys keys.json`,
 		Args: func(_ *cobra.Command, args []string) error {

@@ -5,7 +5,7 @@ set -eu
 umask 077
 conf=/data/sentinel.conf
 password=$(cat /etc/authsvc-redis/password)
-if [ -e "$conf" ]; then
+if [ -s "$conf" ]; then
     known=$(grep -vE '^(requirepass|user|sentinel sentinel-pass|sentinel auth-pass) ' "$conf")
 else
     known="port 26379

@@ -144,7 +144,6 @@ func (s *stack) sub(name string, test func(s *stack)) bool {
 // container is what the engine says of a service's container.
 type container struct {
 	ID    string `json:"Id"`
-	Image string
 	State struct {
 		Pid      int
 		Status   string
