@@ -334,7 +334,7 @@ func (a attempt) String() string {
 
 // listing is the history of one grant, or its beginning and end.
 func listing(grant []attempt) string {
-	const most = 20
+	const most = 60
 	var b strings.Builder
 	for i, a := range grant {
 		if i == most && len(grant) > 2*most {
