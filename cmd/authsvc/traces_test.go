@@ -140,11 +140,9 @@ func TestNoSecretsInTraces(t *testing.T) {
 		patches []authsvctest.Patch
 		leaks   string // one of what is found then
 	}{
-		"as it is":        {},
-		"with statements": {[]authsvctest.Patch{{File: "internal/store/trace.go", Old: "WithDBStatement(false)", New: "WithDBStatement(true)"}}, "first grant, base64"},
-		"with the request": {[]authsvctest.Patch{
-			{File: "internal/httpapi/trace.go", Old: "spans.ServeHTTP(w, shown.With", New: "shown = r; spans.ServeHTTP(w, shown.With"},
-		}, "second access"},
+		"as it is":         {},
+		"with statements":  {[]authsvctest.Patch{authsvctest.SpansShowStatements}, "first grant, base64"},
+		"with the request": {[]authsvctest.Patch{authsvctest.SpansShowRequests}, "second access"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -142,9 +142,7 @@ func TestServeRefusesARedisThatComesLate(t *testing.T) {
 // what is mended too; nobody is stopped. The metric follows.
 func TestServeWatchesRedis(t *testing.T) {
 	t.Parallel()
-	quick := authsvctest.BuildPatched(t, authsvctest.Patch{
-		File: "cmd/authsvc/watchredis.go", Old: "checkupEvery   = time.Minute", New: "checkupEvery   = 50 * time.Millisecond",
-	})
+	quick := authsvctest.BuildPatched(t, authsvctest.RedisIsCheckedAllTheTime)
 	server := redistest.Start(t, "--maxmemory", "100mb", "--appendonly", "yes", "--appendfsync", "always")
 	s := authsvctest.NewSite(t).StartBinary(quick, server.URL())
 	s.WaitReady()

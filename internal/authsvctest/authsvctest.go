@@ -73,56 +73,6 @@ func BuildPlain(t testing.TB) string {
 	return path
 }
 
-// Patch is a change of one source file: Old, which must stand in it exactly once,
-// becomes New.
-type Patch struct {
-	File     string // from the root of the repository
-	Old, New string
-}
-
-// BuildPatched builds authsvc, without the race detector, from sources with these
-// changes. The sources themselves stay as they are. A test of a protection uses it
-// to show that it fails without, or to put a fault where no other test can.
-func BuildPatched(t testing.TB, patches ...Patch) string {
-	t.Helper()
-	mod, err := exec.Command("go", "env", "GOMOD").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	root, dir := filepath.Dir(strings.TrimSpace(string(mod))), t.TempDir()
-	replace := map[string]string{}
-	for i, p := range patches {
-		file := filepath.Join(root, p.File)
-		from := file
-		if earlier, ok := replace[file]; ok {
-			from = earlier
-		}
-		source, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := bytes.Count(source, []byte(p.Old)); n != 1 {
-			t.Fatalf("%s holds %q %d times; the patch is out of date", p.File, p.Old, n)
-		}
-		replace[file] = filepath.Join(dir, fmt.Sprintf("%d%s", i, filepath.Ext(file)))
-		if err := os.WriteFile(replace[file], bytes.Replace(source, []byte(p.Old), []byte(p.New), 1), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	overlay, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, path := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "authsvc")
-	if err := os.WriteFile(list, overlay, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := build(path, false, list); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 func build(path string, race bool, overlay string) error {
 	args := []string{"build", "-tags", "nomsgpack", "-o", path}
 	if race {

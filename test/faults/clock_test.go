@@ -17,23 +17,11 @@ import (
 // agree on what is expired, whichever issued it.
 func TestWrongClocks(t *testing.T) {
 	sideBySide(t)
-	// The clock that all else counts with: what is known of the store's is measured
-	// with it. The name that the process is started by says how far it is off.
-	wrong := authsvctest.Patch{
-		File: "cmd/authsvc/serve.go", Old: "token.NewClock(time.Now)",
-		New: `token.NewClock(func() time.Time {
-			off, err := time.ParseDuration(os.Args[0][strings.LastIndexByte(os.Args[0], '/')+1:])
-			if err != nil {
-				panic(err)
-			}
-			return time.Now().Add(off)
-		})`,
-	}
-	wrongClocks(t, authsvctest.BuildPatched(t, wrong)).none(t)
+	// The name that a process is started by says how far its clock is off.
+	wrongClocks(t, authsvctest.BuildPatched(t, authsvctest.ClockIsOff)).none(t)
 	control(t, "the store's clock is not heeded", func(t *testing.T) {
-		f := wrongClocks(t, authsvctest.BuildPatched(t, wrong, authsvctest.Patch{
-			File: "internal/token/clock.go", Old: "return s.store.Add(c.process().Sub(s.process)), nil", New: "return c.process(), nil",
-		}))
+		f := wrongClocks(t, authsvctest.BuildPatched(t, authsvctest.ClockIsOff, authsvctest.StoreClockIsIgnored))
+
 		f.some(t, "the processes do not agree")
 		f.some(t, "refresh")
 	})

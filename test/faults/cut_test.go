@@ -49,11 +49,11 @@ func TestReplyCutAfterTheWrite(t *testing.T) {
 	judge(c.run(t), rules{late: defaultLate}).acquit(t)
 
 	control(t, "a retry is taken for a replay", func(t *testing.T) {
-		c := cuts{binary: authsvctest.BuildPatched(t, noRepeat), alone: true, times: 500}
+		c := cuts{binary: authsvctest.BuildPatched(t, authsvctest.RetryIsReplay), alone: true, times: 500}
 		convict(t, lost, func() verdict { return judge(c.run(t), rules{late: defaultLate}) })
 	})
 	control(t, "a retry gets a pair of its own", func(t *testing.T) {
-		c := cuts{binary: authsvctest.BuildPatched(t, pairOfItsOwn), times: 500}
+		c := cuts{binary: authsvctest.BuildPatched(t, authsvctest.RetryGetsItsOwnPair), times: 500}
 		convict(t, doubleSpent, func() verdict { return judge(c.run(t), rules{late: defaultLate}) })
 	})
 }

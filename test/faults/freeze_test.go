@@ -115,7 +115,7 @@ func TestRedisFrozen(t *testing.T) {
 		t.Errorf("want every answer within %v, and the service back, without failures, within a second", 2*deadline)
 	}
 	control(t, "a request has no deadline", func(t *testing.T) {
-		f.binary, f.frozen = authsvctest.BuildPatched(t, noDeadline), 3*time.Second
+		f.binary, f.frozen = authsvctest.BuildPatched(t, authsvctest.RequestsWait), 3*time.Second
 		if _, m := f.run(t); m.longest <= 2*deadline {
 			t.Error("without the protection every answer was in time")
 		}
@@ -132,7 +132,7 @@ func TestRedisFrozenBeyondTheGrace(t *testing.T) {
 	}
 	run(t).acquit(t)
 	control(t, "what was given up is done late", func(t *testing.T) {
-		f.binary = authsvctest.BuildPatched(t, noFence)
+		f.binary = authsvctest.BuildPatched(t, authsvctest.SwapIsNotFenced)
 		convict(t, lost, func() verdict { return run(t) })
 	})
 }

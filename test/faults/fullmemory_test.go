@@ -15,9 +15,7 @@ func TestFullMemory(t *testing.T) {
 	sideBySide(t)
 	fullMemory(t, authsvctest.Binary(t)).none(t)
 	control(t, "the swap is a script like any other", func(t *testing.T) {
-		f := fullMemory(t, authsvctest.BuildPatched(t, authsvctest.Patch{
-			File: "internal/store/swap.lua", Old: "#!lua flags=allow-oom\n", New: "#!lua\n",
-		}))
+		f := fullMemory(t, authsvctest.BuildPatched(t, authsvctest.SwapNeedsMemory))
 		f.some(t, "refresh on a full Redis: 503")
 		f.some(t, "revoke an access token on a full Redis: 503")
 	})

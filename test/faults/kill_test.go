@@ -77,8 +77,8 @@ func TestRedisKilled(t *testing.T) {
 		patch []authsvctest.Patch
 	}{
 		"Redis keeps nothing on disk":    {kills{times: times}, lost, nil},
-		"a retry is taken for a replay":  {kills{redis: always, alone: true, times: times}, lost, []authsvctest.Patch{noRepeat}},
-		"a retry gets a pair of its own": {kills{redis: always, times: times}, doubleSpent, []authsvctest.Patch{pairOfItsOwn}},
+		"a retry is taken for a replay":  {kills{redis: always, alone: true, times: times}, lost, []authsvctest.Patch{authsvctest.RetryIsReplay}},
+		"a retry gets a pair of its own": {kills{redis: always, times: times}, doubleSpent, []authsvctest.Patch{authsvctest.RetryGetsItsOwnPair}},
 	} {
 		control(t, name, func(t *testing.T) {
 			c.binary = authsvctest.BuildPatched(t, c.patch...)

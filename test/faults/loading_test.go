@@ -19,11 +19,7 @@ func TestLoading(t *testing.T) {
 	sideBySide(t)
 	loading(t, authsvctest.Binary(t), *full).none(t)
 	control(t, "a record that cannot be read is one that is not there, and readiness asks TIME", func(t *testing.T) {
-		const read, asked = `reply, err := r.repeated(ctx, key, "GET", key)`, `reply, err := c.Eval(ctx, timeSource, []string{key}).StringSlice()`
-		f := loading(t, authsvctest.BuildPatched(t,
-			authsvctest.Patch{File: "internal/store/redis.go", Old: read, New: read + `; if err != nil { return nil, token.ErrNotFound }`},
-			authsvctest.Patch{File: "internal/store/redis.go", Old: asked, New: `if now, err := c.Time(ctx).Result(); err == nil { return now, nil }; ` + asked},
-		), false)
+		f := loading(t, authsvctest.BuildPatched(t, authsvctest.UnreadableIsAbsent), false)
 		f.some(t, "while loading, introspect")
 		f.some(t, "while loading, refresh")
 		f.some(t, "while loading, ready")

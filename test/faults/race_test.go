@@ -84,14 +84,14 @@ func TestRacers(t *testing.T) {
 		t.Errorf("%d refreshes were done, want %d at least", r.refreshed.Load(), 60*tokens)
 	}
 	control(t, "none, but two pairs never look the same", func(t *testing.T) {
-		newRaces(t, authsvctest.BuildPatched(t, eachItsTime)).refreshes(100).acquit(t)
+		newRaces(t, authsvctest.BuildPatched(t, authsvctest.PairsDiffer)).refreshes(100).acquit(t)
 	})
 	control(t, "a swap does not look what it replaces", func(t *testing.T) {
-		binary := authsvctest.BuildPatched(t, eachItsTime, noCompare)
+		binary := authsvctest.BuildPatched(t, authsvctest.PairsDiffer, authsvctest.SwapIsBlind)
 		convict(t, doubleSpent, func() verdict { return newRaces(t, binary).refreshes(100) })
 	})
 	control(t, "a retry is taken for a replay", func(t *testing.T) {
-		binary := authsvctest.BuildPatched(t, noRepeat)
+		binary := authsvctest.BuildPatched(t, authsvctest.RetryIsReplay)
 		convict(t, lost, func() verdict { return newRaces(t, binary).refreshes(100) })
 	})
 }
@@ -105,7 +105,7 @@ func TestRefreshAgainstRevocation(t *testing.T) {
 	r.revocations(pairs).acquit(t)
 	figure(t, "%d pairs of a refresh and a revocation of its grant, %d of one of its access token, in %.1f s", pairs, pairs, time.Since(began).Seconds())
 	control(t, "a swap does not look what it replaces", func(t *testing.T) {
-		binary := authsvctest.BuildPatched(t, noCompare)
+		binary := authsvctest.BuildPatched(t, authsvctest.SwapIsBlind)
 		convict(t, revived, func() verdict { return newRaces(t, binary).revocations(pairs) })
 	})
 }

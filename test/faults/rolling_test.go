@@ -31,12 +31,8 @@ func TestRollingRestart(t *testing.T) {
 			f.some(t, "")
 		})
 	}
-	without("the process does not wait for the balancer", authsvctest.Patch{
-		File: "cmd/authsvc/serve.go", Old: "<-enough.Done()", New: "_ = enough",
-	})
-	without("answers do not ask for their connection to be closed", authsvctest.Patch{
-		File: "internal/httpapi/server.go", Old: "if s.cfg.Draining() {", New: "if false {",
-	})
+	without("the process does not wait for the balancer", authsvctest.StopsAtOnce)
+	without("answers do not ask for their connection to be closed", authsvctest.ConnectionsOutliveEnd)
 }
 
 func rollingRestart(t *testing.T, binary string) *findings {

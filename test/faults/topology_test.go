@@ -106,7 +106,7 @@ func TestSentinelFailover(t *testing.T) {
 		})
 	}
 	control(t, "a retry is taken for a replay", func(t *testing.T) {
-		binary := authsvctest.BuildPatched(t, noRepeat)
+		binary := authsvctest.BuildPatched(t, authsvctest.RetryIsReplay)
 		convict(t, lost, func() verdict {
 			trio := redistest.StartTrio(t)
 			s, began, ended := disturb(t, binary, []string{trio.URL(), trio.URL()}, func() { failovers["killed"](t, trio) })
@@ -192,9 +192,7 @@ func TestFailoverThatLosesRotations(t *testing.T) {
 	figure(t, "%d rotations of %d grants, acknowledged by a primary that was cut off, were lost in the failover: %d callers were logged out", i.refreshed, len(i.newest), 0)
 
 	control(t, "a token that is newer than its grant is refused", func(t *testing.T) {
-		i := isolate(t, authsvctest.BuildPatched(t, authsvctest.Patch{
-			File: "internal/token/decide.go", Old: "d := c.rotated(n)\n", New: "return refused(errRefreshForged())\n\t\td := c.rotated(n)\n",
-		}), 5)
+		i := isolate(t, authsvctest.BuildPatched(t, authsvctest.NewerTokenIsForged), 5)
 		i.follows.WaitReady()
 		for _, p := range i.newest {
 			authsvctest.Want(t, "refresh", i.follows.Refresh(authsvctest.Worker, p.Refresh), 400, refreshInvalid)
@@ -264,9 +262,7 @@ func TestClusterLosesAPrimary(t *testing.T) {
 		})
 	}
 	control(t, "the layout is not read again", func(t *testing.T) {
-		binary := authsvctest.BuildPatched(t, authsvctest.Patch{
-			File: "internal/store/redis.go", Old: "r.cluster.ReloadState(ctx)\n", New: "",
-		})
+		binary := authsvctest.BuildPatched(t, authsvctest.LayoutStays)
 		s, _, ended := losePrimary(t, binary, (*redistest.Server).Kill)
 		if _, last := back(s.history(), ended, time.Since(s.start)); last < 3*time.Second {
 			t.Errorf("the last failure came %v after the promotion", last)
@@ -326,9 +322,7 @@ func TestClusterMovesASlot(t *testing.T) {
 		t.Errorf("%d attempts ended without a verdict", n)
 	}
 	control(t, "redirections are not followed", func(t *testing.T) {
-		s := moves(t, authsvctest.BuildPatched(t, authsvctest.Patch{
-			File: "internal/store/redis.go", Old: "if r.cluster != nil && isRedirection(err) {", New: "if false && isRedirection(err) {",
-		}))
+		s := moves(t, authsvctest.BuildPatched(t, authsvctest.RedirectionsFail))
 		if s.unsure.Load() == 0 {
 			t.Error("every attempt ended with a verdict")
 		}
@@ -387,7 +381,7 @@ func TestGivenUpIsFenced(t *testing.T) {
 				t.Errorf("landed late: %s", late)
 			}
 			control(t, "without the fence", func(t *testing.T) {
-				late := run(t, authsvctest.BuildPatched(t, noFence))
+				late := run(t, authsvctest.BuildPatched(t, authsvctest.SwapIsNotFenced))
 				figure(t, "without the fence landed late: %s", late)
 				if late == "" {
 					t.Error("nothing landed late")

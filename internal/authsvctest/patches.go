@@ -1,0 +1,162 @@
+package authsvctest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Patch names a change of the sources: a test of a protection builds authsvc without
+// it, to show that it fails then, or puts a fault where no other test can. All of them
+// are in one list, below. TestPatchesApply says which no longer fits the sources.
+type Patch string
+
+// The patches, by what authsvc does with them.
+const (
+	RetryIsReplay            Patch = "takes the retry of a refresh for a replay"
+	RetryGetsItsOwnPair      Patch = "answers the retry of a refresh with a pair that is new"
+	PairsDiffer              Patch = "dates every pair differently, so that two for one token never look the same" // times are in seconds
+	NewerTokenIsForged       Patch = "refuses a refresh token that is newer than its grant"
+	SwapIsBlind              Patch = "swaps whatever the store holds"
+	SwapIsNotFenced          Patch = "lets a swap that was given up happen whenever Redis comes to it"
+	SwapNeedsMemory          Patch = "does not swap when Redis is full"
+	FailedWriteIsDone        Patch = "takes a write that failed for done"
+	UnreadableIsAbsent       Patch = "takes a record that can't be read for one that is not there, and is ready while Redis loads"
+	LayoutStays              Patch = "never reads the layout of a Cluster again"
+	RedirectionsFail         Patch = "follows no redirection of a Cluster"
+	RequestsWait             Patch = "lets a request wait for the store as long as that takes"
+	ConnectionsStay          Patch = "lets a connection be as slow as it likes"
+	StopsAtOnce              Patch = "does not wait for the balancer when it ends"
+	ConnectionsOutliveEnd    Patch = "does not ask for connections to be closed when it ends"
+	ClockIsOff               Patch = "has a clock that is off by what the name of its file says"
+	StoreClockIsIgnored      Patch = "does not heed the clock of the store"
+	SpansShowStatements      Patch = "puts what it sends to Redis into its spans"
+	SpansShowRequests        Patch = "puts requests into its spans as they came"
+	RedisIsCheckedAllTheTime Patch = "checks Redis 20 times a second"
+)
+
+// The files that are patched, from the root of the repository.
+const (
+	decide     = "internal/token/decide.go"
+	clock      = "internal/token/clock.go"
+	swap       = "internal/store/swap.lua"
+	redisStore = "internal/store/redis.go"
+	redisSpans = "internal/store/trace.go"
+	server     = "internal/httpapi/server.go"
+	spans      = "internal/httpapi/trace.go"
+	serve      = "cmd/authsvc/serve.go"
+	watchRedis = "cmd/authsvc/watchredis.go"
+)
+
+// edit is a change of one file: old, which must stand in it exactly once, becomes new.
+type edit struct{ file, old, new string }
+
+var patches = map[Patch][]edit{
+	RetryIsReplay:       {{decide, "case n == g.Serial-1 && within(c.now, g.Rotated, c.grace):", "case false:"}},
+	RetryGetsItsOwnPair: {{decide, "return c.repeated()", "return c.rotated(g.Serial)"}},
+	PairsDiffer: {{
+		decide, "g.setPair(n+1, c.key, now, c.ttl)",
+		"g.setPair(n+1, c.key, now.Add(time.Duration(time.Now().UnixMicro()%1000)*time.Second), c.ttl)",
+	}},
+	NewerTokenIsForged: {{decide, "d := c.rotated(n)\n", "return refused(errRefreshForged())\n\t\td := c.rotated(n)\n"}},
+
+	SwapIsBlind:     {{swap, "if held ~= ARGV[1] then return 'conflict' end", ""}},
+	SwapIsNotFenced: {{swap, "if now[1] * 1000000 + now[2] > tonumber(ARGV[4]) then return 'late' end", ""}},
+	SwapNeedsMemory: {{swap, "#!lua flags=allow-oom\n", "#!lua\n"}},
+
+	FailedWriteIsDone: {{redisStore, `case err == nil && reply == "OK":`, `case reply == "OK", err != nil:`}},
+	UnreadableIsAbsent: {
+		{redisStore, `reply, err := r.repeated(ctx, key, "GET", key)`, `reply, err := r.repeated(ctx, key, "GET", key); if err != nil { return nil, token.ErrNotFound }`},
+		{
+			redisStore, `reply, err := c.Eval(ctx, timeSource, []string{key}).StringSlice()`,
+			`if now, err := c.Time(ctx).Result(); err == nil { return now, nil }; reply, err := c.Eval(ctx, timeSource, []string{key}).StringSlice()`,
+		},
+	},
+	LayoutStays:      {{redisStore, "r.cluster.ReloadState(ctx)\n", ""}},
+	RedirectionsFail: {{redisStore, "if r.cluster != nil && isRedirection(err) {", "if false && isRedirection(err) {"}},
+
+	RequestsWait: {{server, "return context.WithTimeout(ctx, x.server.cfg.StoreTimeout)", "return context.WithCancel(ctx)"}},
+	ConnectionsStay: {
+		{serve, "readHeaderTimeout = 10 * time.Second", "readHeaderTimeout = 0 * time.Second"},
+		{serve, "readTimeout       = 60 * time.Second", "readTimeout       = 0 * time.Second"},
+		{serve, "writeTimeout      = 90 * time.Second", "writeTimeout      = 0 * time.Second"},
+		{serve, "idleTimeout       = 2 * time.Minute", "idleTimeout       = 0 * time.Second"},
+	},
+	StopsAtOnce:           {{serve, "<-enough.Done()", "_ = enough"}},
+	ConnectionsOutliveEnd: {{server, "if s.cfg.Draining() {", "if false {"}},
+
+	// The clock that all else counts with: what is known of the store's is measured
+	// with it.
+	ClockIsOff: {{serve, "token.NewClock(time.Now)", `token.NewClock(func() time.Time {
+			off, err := time.ParseDuration(os.Args[0][strings.LastIndexByte(os.Args[0], '/')+1:])
+			if err != nil {
+				panic(err)
+			}
+			return time.Now().Add(off)
+		})`}},
+	StoreClockIsIgnored: {{clock, "return s.store.Add(c.process().Sub(s.process)), nil", "return c.process(), nil"}},
+
+	SpansShowStatements: {{redisSpans, "WithDBStatement(false)", "WithDBStatement(true)"}},
+	SpansShowRequests:   {{spans, "spans.ServeHTTP(w, shown.With", "shown = r; spans.ServeHTTP(w, shown.With"}},
+
+	RedisIsCheckedAllTheTime: {{watchRedis, "checkupEvery   = time.Minute", "checkupEvery   = 50 * time.Millisecond"}},
+}
+
+// BuildPatched builds authsvc, without the race detector, with these patches. The
+// sources themselves stay as they are.
+func BuildPatched(t testing.TB, names ...Patch) string {
+	t.Helper()
+	list, _, err := overlay(t.TempDir(), names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "authsvc")
+	if err := build(path, false, list); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// overlay writes into a directory what go build -overlay takes for some patches, and
+// returns its path and the files that are patched, from the root of the repository.
+func overlay(dir string, names ...Patch) (list string, files []string, err error) {
+	mod, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", nil, err
+	}
+	root, patched := filepath.Dir(strings.TrimSpace(string(mod))), map[string][]byte{}
+	for _, name := range names {
+		for _, e := range patches[name] {
+			source, ok := patched[e.file]
+			if !ok {
+				if source, err = os.ReadFile(filepath.Join(root, e.file)); err != nil {
+					return "", nil, err
+				}
+				files = append(files, e.file)
+			}
+			if n := bytes.Count(source, []byte(e.old)); n != 1 {
+				return "", nil, fmt.Errorf("%s holds %q %d times, not once: the patch %q is out of date", e.file, e.old, n, name)
+			}
+			patched[e.file] = bytes.Replace(source, []byte(e.old), []byte(e.new), 1)
+		}
+	}
+	replace := map[string]string{}
+	for i, file := range files {
+		to := filepath.Join(dir, fmt.Sprintf("%d%s", i, filepath.Ext(file)))
+		if err := os.WriteFile(to, patched[file], 0o600); err != nil {
+			return "", nil, err
+		}
+		replace[filepath.Join(root, file)] = to
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", nil, err
+	}
+	list = filepath.Join(dir, "overlay.json")
+	return list, files, os.WriteFile(list, text, 0o600)
+}
