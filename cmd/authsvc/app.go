@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"authsvc/internal/app"
+	"authsvc/internal/keyring"
 	"authsvc/internal/token"
 )
 
@@ -51,7 +52,7 @@ into its entry by hand.`,
 	c.Flags().StringSliceVar(&a.Roles, "roles", nil, "its `ROLES`: introspect, for a gateway")
 	complete(c, "roles", app.RoleIntrospect)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		ring, err := token.ReadKeyring(keys)
+		ring, err := keyring.Read(keys)
 		if err != nil {
 			return err
 		}
@@ -82,7 +83,7 @@ tokens back. This is how to change an apps file that lies in a volume.`,
 	appsFlag(c, p, &apps)
 	keysFlag(c, p, &keys, keysOfApps)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		ring, err := token.ReadKeyring(keys)
+		ring, err := keyring.Read(keys)
 		if err != nil {
 			return err
 		}
@@ -126,7 +127,7 @@ The hash is good for the services that use this keyring only.`,
 	keysFlag(c, p, &file, keysOfApps)
 	in := secretFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		ring, err := token.ReadKeyring(file)
+		ring, err := keyring.Read(file)
 		if err != nil {
 			return err
 		}
@@ -163,7 +164,7 @@ can't be told from the outside: only a token request shows that.`,
 		var pepper app.Pepper
 		var faults []string
 		if keys != "" {
-			ring, err := token.ReadKeyring(keys)
+			ring, err := keyring.Read(keys)
 			if err != nil {
 				faults = append(faults, err.Error())
 			} else {

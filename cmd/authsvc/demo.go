@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"authsvc/internal/app"
-	"authsvc/internal/token"
+	"authsvc/internal/keyring"
 )
 
 // demo is what --dev makes up, to be tried out.
@@ -21,7 +21,7 @@ type demo struct {
 // keyring, an app and a gateway that nobody has seen before.
 func newDemo() (*source, error) {
 	d := &demo{App: "demo-app", AppSecret: app.NewSecret(), Gateway: "demo-gateway", GatewaySecret: app.NewSecret()}
-	ring := token.NewKeyring(time.Now())
+	ring := keyring.New(time.Now())
 	pepper := ring.Pepper()
 	apps, err := app.NewRegistry(pepper, []app.App{
 		{Key: d.App, Name: "Demo app", SecretHash: pepper.Hash(d.AppSecret), Scopes: []string{"orders.read", "orders.write"}},
@@ -30,7 +30,7 @@ func newDemo() (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &source{keys: token.NewKeys(ring, nil), apps: apps, demo: d}, nil
+	return &source{keys: keyring.NewCurrent(ring, nil), apps: apps, demo: d}, nil
 }
 
 //go:embed demo.txt

@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"authsvc/internal/authsvctest"
+	"authsvc/internal/keyring"
 	"authsvc/internal/redistest"
-	"authsvc/internal/token"
 )
 
 // finding is one of authsvc doctor -o json.
@@ -133,7 +133,7 @@ func TestDoctorsFixesCanBePasted(t *testing.T) {
 	site := authsvctest.NewSite(t)
 	dir := filepath.Dir(site.Keys)
 	site.Keys = filepath.Join(dir, "old keys.json")
-	if err := token.NewKeyring(time.Now().Add(-100 * 24 * time.Hour)).CreateFile(site.Keys); err != nil {
+	if err := keyring.New(time.Now().Add(-100 * 24 * time.Hour)).CreateFile(site.Keys); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range []string{site.Keys, site.Apps} {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"authsvc/internal/token"
+	"authsvc/internal/keyring"
 )
 
 // keysCommand is authsvc keys.
@@ -38,7 +38,7 @@ A file that exists is left alone.`,
 		Example: "  authsvc keys init --keys keys.json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			err := token.NewKeyring(time.Now()).CreateFile(file)
+			err := keyring.New(time.Now()).CreateFile(file)
 			if errors.Is(err, fs.ErrExist) {
 				return fmt.Errorf("%s exists. A keyring that is replaced ends every token and every secret_hash; name another file, or move it away if that is what you want", file)
 			}
@@ -72,9 +72,9 @@ waits signs in three seconds, and no other is added.`,
   authsvc keys rotate --keys keys.json --now`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			var key *token.Key
+			var key *keyring.Key
 			now := time.Now()
-			err := token.RewriteKeyring(file, func(r *token.Keyring) (next *token.Keyring, err error) {
+			err := keyring.Rewrite(file, func(r *keyring.Keyring) (next *keyring.Keyring, err error) {
 				next, key, err = r.Rotate(now, insist)
 				return next, err
 			})
@@ -90,14 +90,14 @@ waits signs in three seconds, and no other is added.`,
 	return c
 }
 
-func saySigns(w io.Writer, k *token.Key, now time.Time) {
+func saySigns(w io.Writer, k *keyring.Key, now time.Time) {
 	fmt.Fprintf(w, "key %d signs from %s (%s)\n", k.ID, k.SignsFrom.Format(time.RFC3339), ago(k.SignsFrom, now))
 }
 
 // keyInfo is one key of a list. There is nothing secret in it.
 type keyInfo struct {
 	ID        byte       `json:"id"`
-	State     string     `json:"state"` // a token.KeyState, or dropped
+	State     string     `json:"state"` // a keyring.State, or dropped
 	Created   *time.Time `json:"created"`
 	SignsFrom *time.Time `json:"signs_from"`
 	Dropped   *time.Time `json:"dropped"`
@@ -122,7 +122,7 @@ func keysList(p process) *cobra.Command {
 	keysFlag(c, p, &file, "the keyring `FILE`")
 	out := outputFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		ring, err := token.ReadKeyring(file)
+		ring, err := keyring.Read(file)
 		if err != nil {
 			return err
 		}
@@ -177,9 +177,9 @@ the leak allows it, rotate first, wait until the new key signs, and drop then.`,
 			if err != nil {
 				return errors.New("a key id is a number from 0 to 255; authsvc keys list shows them")
 			}
-			var added *token.Key
+			var added *keyring.Key
 			now := time.Now()
-			err = token.RewriteKeyring(file, func(r *token.Keyring) (next *token.Keyring, err error) {
+			err = keyring.Rewrite(file, func(r *keyring.Keyring) (next *keyring.Keyring, err error) {
 				next, added, err = r.Drop(byte(id), now, replace)
 				return next, err
 			})
@@ -210,7 +210,7 @@ same time. It never ends a token.`,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var pruned, forgotten []byte
-			err := token.RewriteKeyring(file, func(r *token.Keyring) (next *token.Keyring, _ error) {
+			err := keyring.Rewrite(file, func(r *keyring.Keyring) (next *keyring.Keyring, _ error) {
 				next, pruned, forgotten = r.Prune(time.Now())
 				if len(pruned)+len(forgotten) == 0 {
 					return r, nil

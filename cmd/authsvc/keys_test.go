@@ -13,6 +13,7 @@ import (
 
 	"authsvc/internal/authsvctest"
 	"authsvc/internal/config"
+	"authsvc/internal/keyring"
 	"authsvc/internal/redistest"
 	"authsvc/internal/token"
 )
@@ -51,9 +52,9 @@ func (r *replicas) keys(args ...string) {
 // test waits for it.
 func rotateEarlier(t *testing.T, path string) {
 	t.Helper()
-	err := token.RewriteKeyring(path, func(r *token.Keyring) (*token.Keyring, error) {
+	err := keyring.Rewrite(path, func(r *keyring.Keyring) (*keyring.Keyring, error) {
 		newest := r.Keys()[len(r.Keys())-1]
-		next, _, err := r.Rotate(newest.SignsFrom.Add(-token.HastyLead+time.Second), true)
+		next, _, err := r.Rotate(newest.SignsFrom.Add(-keyring.HastyLead+time.Second), true)
 		return next, err
 	})
 	if err != nil {
@@ -236,7 +237,7 @@ func TestAnUnknownKeyIsReadBeforeTheVerdict(t *testing.T) {
 	site := authsvctest.NewSite(t)
 	dir := t.TempDir()
 	early, late := filepath.Join(dir, "early.json"), filepath.Join(dir, "late.json")
-	if err := token.NewKeyring(time.Now().Add(-time.Hour)).CreateFile(early); err != nil {
+	if err := keyring.New(time.Now().Add(-time.Hour)).CreateFile(early); err != nil {
 		t.Fatal(err)
 	}
 	ahead, err := os.ReadFile(early)

@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"authsvc/internal/authsvctest"
+	"authsvc/internal/keyring"
 	"authsvc/internal/redistest"
-	"authsvc/internal/token"
 )
 
 // measured is a metric of a process; false if it has none of that name and labels.
@@ -62,7 +62,7 @@ func TestServeObserves(t *testing.T) {
 	notAfter := install(redistest.NewCerts(t))
 	s := site.Serve("memory://", "--tls-cert", cert, "--tls-key", key)
 
-	ring, err := token.ReadKeyring(site.Keys)
+	ring, err := keyring.Read(site.Keys)
 	if err != nil {
 		t.Fatal(err)
 	}

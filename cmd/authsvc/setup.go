@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"authsvc/internal/app"
-	"authsvc/internal/token"
+	"authsvc/internal/keyring"
 	"authsvc/internal/wholefile"
 )
 
@@ -145,7 +145,7 @@ func (at installation) make(now time.Time) (made []string, err error) {
 		if err := create(at.secrets(), []byte(secrets), 0o600); err != nil {
 			return made, err
 		}
-		if err := create(at.keys(), token.NewKeyring(now).Marshal(), 0o600); err != nil {
+		if err := create(at.keys(), keyring.New(now).Marshal(), 0o600); err != nil {
 			return made, err
 		}
 		text, err := at.firstApps()
@@ -190,7 +190,7 @@ func (at installation) make(now time.Time) (made []string, err error) {
 
 // firstApps is the apps file of the first apps, with the secrets that were kept.
 func (at installation) firstApps() ([]byte, error) {
-	ring, err := token.ReadKeyring(at.keys())
+	ring, err := keyring.Read(at.keys())
 	if err != nil {
 		return nil, err
 	}

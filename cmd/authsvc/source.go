@@ -13,13 +13,14 @@ import (
 	"authsvc/internal/app"
 	"authsvc/internal/config"
 	"authsvc/internal/httpapi"
+	"authsvc/internal/keyring"
 	"authsvc/internal/reload"
 	"authsvc/internal/token"
 )
 
 // source is what a service reads at its start, and again when it changes.
 type source struct {
-	keys        *token.Keys
+	keys        *keyring.Current
 	apps        *app.Registry
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error) // nil: no TLS
 	// certificateNotAfter is when that expires; nil: no TLS.
@@ -61,7 +62,7 @@ func fixed(paths ...string) func() []string { return func() []string { return pa
 
 func (s *source) watchKeys(cfg config.Config, log *slog.Logger, clock *token.Clock, watch watchFunc) error {
 	w := watch("keys", "the keyring", fixed(cfg.Keys), func() error {
-		ring, err := token.ReadKeyring(cfg.Keys)
+		ring, err := keyring.Read(cfg.Keys)
 		if err != nil {
 			return err
 		}
@@ -71,7 +72,7 @@ func (s *source) watchKeys(cfg config.Config, log *slog.Logger, clock *token.Clo
 		}
 		return s.keys.Replace(ring, now)
 	})
-	ring, err := token.ReadKeyring(cfg.Keys)
+	ring, err := keyring.Read(cfg.Keys)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w\n  make one with: authsvc keys init --keys %s", err, cfg.Keys)
 	}
@@ -82,7 +83,7 @@ func (s *source) watchKeys(cfg config.Config, log *slog.Logger, clock *token.Clo
 		log.Warn("the keyring can be read by others than its owner: whoever has it and a copy of the store can forge tokens",
 			"file", cfg.Keys, "fix", "chmod 600 "+cfg.Keys)
 	}
-	s.keys = token.NewKeys(ring, w.Check)
+	s.keys = keyring.NewCurrent(ring, w.Check)
 	return nil
 }
 

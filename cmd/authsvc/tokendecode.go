@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"authsvc/internal/keyring"
 	"authsvc/internal/token"
 )
 
@@ -71,12 +72,12 @@ status is 1 where a check fails.`,
 		said := "not checked; give --keys FILE"
 		var failed []error
 		if keys != "" {
-			ring, err := token.ReadKeyring(keys)
+			ring, err := keyring.Read(keys)
 			if err != nil {
 				return err
 			}
 			d.Signature, said = "good", "good"
-			if err := ring.Verify(text); err != nil {
+			if err := token.Verify(text, ring); err != nil {
 				d.Signature, said = "bad", "bad: "+why(ring, claims, err)
 				failed = append(failed, errors.New("the signature is bad: "+why(ring, claims, err)))
 			}
@@ -114,11 +115,11 @@ func tokenText(c *cobra.Command, args []string) (string, error) {
 }
 
 // why says why a signature is not good.
-func why(ring *token.Keyring, c token.Claims, err error) string {
+func why(ring *keyring.Keyring, c token.Claims, err error) string {
 	if at, dropped := ring.DroppedAt(c.KeyID); dropped {
 		return fmt.Sprintf("key %d was dropped at %s, and its tokens with it", c.KeyID, at.Format(time.RFC3339))
 	}
-	if _, known := ring.Key(c.KeyID); !known {
+	if ring.Key(c.KeyID) == nil {
 		return fmt.Sprintf("there is no key %d in the keyring; it was pruned, or the token is from another service", c.KeyID)
 	}
 	return err.Error()

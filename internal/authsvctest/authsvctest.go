@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"authsvc/internal/keyring"
 	"authsvc/internal/redistest"
-	"authsvc/internal/token"
 )
 
 // The apps of a Site, all with one secret. Gateway has the role introspect.
@@ -99,7 +99,7 @@ func NewSite(t *testing.T) *Site {
 	dir := t.TempDir()
 	s := &Site{t: t, Apps: filepath.Join(dir, "apps.yaml"), Keys: filepath.Join(dir, "keys.json")}
 	s.WriteApps(AppsYAML)
-	if err := token.NewKeyring(time.Now()).CreateFile(s.Keys); err != nil {
+	if err := keyring.New(time.Now()).CreateFile(s.Keys); err != nil {
 		t.Fatal(err)
 	}
 	return s

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"authsvc/internal/app"
-	"authsvc/internal/token"
+	"authsvc/internal/keyring"
 )
 
 const (
@@ -25,7 +25,7 @@ const (
 
 // Keyring are the findings about a keyring file.
 func Keyring(path string, now time.Time) []Finding {
-	ring, err := token.ReadKeyring(path)
+	ring, err := keyring.Read(path)
 	if err != nil {
 		f := Finding{
 			Check: KeyringFile, Subject: path, Severity: Error,
@@ -50,13 +50,13 @@ func Keyring(path string, now time.Time) []Finding {
 	return append(found, keyAge(ring, path, now)...)
 }
 
-func keyAge(ring *token.Keyring, path string, now time.Time) []Finding {
-	var signs *token.Key
+func keyAge(ring *keyring.Keyring, path string, now time.Time) []Finding {
+	var signs *keyring.Key
 	for _, k := range ring.Keys() {
 		switch ring.State(k, now) {
-		case token.KeyWaiting:
+		case keyring.Waiting:
 			return nil // a rotation is under way
-		case token.KeySigning:
+		case keyring.Signing:
 			signs = k
 		}
 	}

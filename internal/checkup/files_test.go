@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"authsvc/internal/token"
+	"authsvc/internal/keyring"
 )
 
 var now = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -33,9 +33,9 @@ func write(t *testing.T, path, text string, mode fs.FileMode) {
 
 // keyring is the findings about a keyring that was made some time ago, after a
 // change of it.
-func keyring(ago time.Duration, mode fs.FileMode, change func(*token.Keyring) *token.Keyring) func(*testing.T) []Finding {
+func keyringFile(ago time.Duration, mode fs.FileMode, change func(*keyring.Keyring) *keyring.Keyring) func(*testing.T) []Finding {
 	return func(t *testing.T) []Finding {
-		r := token.NewKeyring(now.Add(-ago))
+		r := keyring.New(now.Add(-ago))
 		if change != nil {
 			r = change(r)
 		}
@@ -45,8 +45,8 @@ func keyring(ago time.Duration, mode fs.FileMode, change func(*token.Keyring) *t
 }
 
 // rotated adds a key some time ago.
-func rotated(ago time.Duration) func(*token.Keyring) *token.Keyring {
-	return func(r *token.Keyring) *token.Keyring {
+func rotated(ago time.Duration) func(*keyring.Keyring) *keyring.Keyring {
+	return func(r *keyring.Keyring) *keyring.Keyring {
 		next, _, err := r.Rotate(now.Add(-ago), false)
 		if err != nil {
 			panic(err)
@@ -114,22 +114,22 @@ var fileTests = []struct {
 	what string // of the first; in it
 	fix  string // the same
 }{
-	{name: "a new keyring", find: keyring(0, 0o600, nil)},
-	{name: "90 days", find: keyring(90*day, 0o600, nil)},
+	{name: "a new keyring", find: keyringFile(0, 0o600, nil)},
+	{name: "90 days", find: keyringFile(90*day, 0o600, nil)},
 	{
-		name: "over 90 days", find: keyring(90*day+time.Second, 0o600, nil), want: []string{oldSigner},
+		name: "over 90 days", find: keyringFile(90*day+time.Second, 0o600, nil), want: []string{oldSigner},
 		what: "Key 1 has signed for 90 days", fix: "authsvc keys rotate --keys keys.json  #",
 	},
-	{name: "another signs", find: keyring(200*day, 0o600, rotated(50*day))},
-	{name: "another is about to sign", find: keyring(200*day, 0o600, rotated(time.Minute))},
-	{name: "another signed for as long", find: keyring(400*day, 0o600, rotated(100*day)), want: []string{oldSigner}, what: "Key 2 has signed for 99 days"},
+	{name: "another signs", find: keyringFile(200*day, 0o600, rotated(50*day))},
+	{name: "another is about to sign", find: keyringFile(200*day, 0o600, rotated(time.Minute))},
+	{name: "another signed for as long", find: keyringFile(400*day, 0o600, rotated(100*day)), want: []string{oldSigner}, what: "Key 2 has signed for 99 days"},
 	{
-		name: "a keyring for the group", find: keyring(0, 0o640, nil), want: []string{"warning keyring_permissions keys.json"},
+		name: "a keyring for the group", find: keyringFile(0, 0o640, nil), want: []string{"warning keyring_permissions keys.json"},
 		what: "mode 0640", fix: "chmod 600 keys.json",
 	},
-	{name: "a keyring for all", find: keyring(0, 0o604, nil), want: []string{"warning keyring_permissions keys.json"}},
-	{name: "an old keyring for all", find: keyring(91*day, 0o644, nil), want: []string{"warning keyring_permissions keys.json", oldSigner}},
-	{name: "a keyring for the owner to read", find: keyring(0, 0o400, nil)},
+	{name: "a keyring for all", find: keyringFile(0, 0o604, nil), want: []string{"warning keyring_permissions keys.json"}},
+	{name: "an old keyring for all", find: keyringFile(91*day, 0o644, nil), want: []string{"warning keyring_permissions keys.json", oldSigner}},
+	{name: "a keyring for the owner to read", find: keyringFile(0, 0o400, nil)},
 	{
 		name: "no keyring", find: func(*testing.T) []Finding { return Keyring("no keys.json", now) },
 		want: []string{"error keyring_file no keys.json"}, what: "no such file", fix: "authsvc keys init --keys 'no keys.json'  #",

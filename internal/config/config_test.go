@@ -15,9 +15,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/spf13/pflag"
-
-	"authsvc/internal/app"
-	"authsvc/internal/token"
 )
 
 // input is what a user gives. FILE in a flag or a variable stands for the path of
@@ -94,13 +91,6 @@ func TestDefaults(t *testing.T) {
 	}
 	if len(warnings)+len(faults) > 0 {
 		t.Errorf("%q %q", warnings, faults)
-	}
-}
-
-// The limits of an app's own lifetimes are those of the service.
-func TestLimitsAgree(t *testing.T) {
-	if app.MinTTL != token.MinTTL || app.MaxTTL != token.MaxTTL || app.MaxScopeLen != token.MaxScopeLen {
-		t.Error("package app has other limits than package token")
 	}
 }
 

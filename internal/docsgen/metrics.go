@@ -20,6 +20,7 @@ import (
 	"authsvc/internal/app"
 	"authsvc/internal/checkup"
 	"authsvc/internal/httpapi"
+	"authsvc/internal/keyring"
 	"authsvc/internal/token"
 )
 
@@ -104,13 +105,13 @@ func newExercise() (*exercise, error) {
 	now := time.Now()
 	clock := token.NewClock(time.Now)
 	metrics := httpapi.NewMetrics(clock)
-	ring := token.NewKeyring(now)
+	ring := keyring.New(now)
 	pepper := ring.Pepper()
 	apps, err := app.NewRegistry(pepper, []app.App{{Key: "exercise", SecretHash: pepper.Hash(app.NewSecret())}})
 	if err != nil {
 		return nil, err
 	}
-	keys := token.NewKeys(ring, nil)
+	keys := keyring.NewCurrent(ring, nil)
 	metrics.Observe(httpapi.Observed{
 		Keys: keys, Apps: apps,
 		LogLinesDropped:     func() uint64 { return 0 },

@@ -12,6 +12,7 @@ import (
 
 	"authsvc/internal/app"
 	"authsvc/internal/httpapi"
+	"authsvc/internal/keyring"
 	"authsvc/internal/redistest"
 	"authsvc/internal/store"
 	"authsvc/internal/token"
@@ -72,7 +73,7 @@ func BenchmarkHandlers(b *testing.B) {
 // benchService returns a function that posts a form to a service, and fails the
 // benchmark on any failure.
 func benchService(b *testing.B, st token.Store) func(path string, form url.Values) *httptest.ResponseRecorder {
-	ring := token.NewKeyring(time.Now())
+	ring := keyring.New(time.Now())
 	pepper := ring.Pepper()
 	apps, err := app.NewRegistry(pepper, []app.App{{
 		Key: worker, SecretHash: pepper.Hash(secret), Scopes: []string{"orders.read", "orders.write"}, Roles: []string{app.RoleIntrospect},
@@ -88,7 +89,7 @@ func benchService(b *testing.B, st token.Store) func(path string, form url.Value
 	}
 	h, err := httpapi.New(httpapi.Config{
 		Manager: token.NewManager(token.Config{
-			Store: st, Clock: clock, Keys: token.NewKeys(ring, nil), Apps: apps,
+			Store: st, Clock: clock, Keys: keyring.NewCurrent(ring, nil), Apps: apps,
 			AccessTTL: time.Hour, RefreshTTL: 2 * time.Hour, Grace: time.Minute,
 		}),
 		Apps: apps, Metrics: metrics, Log: slog.New(slog.NewJSONHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError})),

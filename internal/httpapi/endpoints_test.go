@@ -18,6 +18,7 @@ import (
 	"authsvc/internal/app"
 	apierr "authsvc/internal/errors"
 	"authsvc/internal/httpapi"
+	"authsvc/internal/keyring"
 	"authsvc/internal/redistest"
 	"authsvc/internal/store"
 	"authsvc/internal/token"
@@ -151,7 +152,7 @@ func TestClientAuthentication(t *testing.T) {
 func TestBasicWithPercentSign(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
-	ring := token.NewKeyring(s.now.Now())
+	ring := keyring.New(s.now.Now())
 	pepper := ring.Pepper()
 	const odd = "a%21b%25c!#$@"
 	apps, err := app.NewRegistry(pepper, []app.App{{Key: worker, SecretHash: pepper.Hash(odd)}})

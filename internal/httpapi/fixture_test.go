@@ -17,6 +17,7 @@ import (
 
 	"authsvc/internal/app"
 	"authsvc/internal/httpapi"
+	"authsvc/internal/keyring"
 	"authsvc/internal/store"
 	"authsvc/internal/token"
 )
@@ -80,7 +81,7 @@ func newServiceOn(t *testing.T, st token.Store, now *fakeNow, change ...func(*ht
 	log := slog.New(slog.NewJSONHandler(s.log, nil))
 	measured := metrics.Store(s.store)
 	s.manager = token.NewManager(token.Config{
-		Store: measured, Clock: clock, Keys: token.NewKeys(ring, nil), Apps: s.apps,
+		Store: measured, Clock: clock, Keys: keyring.NewCurrent(ring, nil), Apps: s.apps,
 		AccessTTL: token.DefaultAccessTTL, RefreshTTL: token.DefaultRefreshTTL, Grace: token.DefaultGrace,
 		OnEvent: httpapi.GrantEvents(log, metrics),
 	})
@@ -111,8 +112,8 @@ func newServiceOn(t *testing.T, st token.Store, now *fakeNow, change ...func(*ht
 
 // sharedRing is the keyring of all services of the tests, so that two of them can
 // share a store.
-var sharedRing = sync.OnceValue(func() *token.Keyring {
-	return token.NewKeyring(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+var sharedRing = sync.OnceValue(func() *keyring.Keyring {
+	return keyring.New(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
 })
 
 // setApp changes one app of the registry.

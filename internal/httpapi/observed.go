@@ -7,14 +7,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"authsvc/internal/app"
-	"authsvc/internal/token"
+	"authsvc/internal/keyring"
 )
 
 // Observed is what is read when the metrics are asked for. A func must be fast, and
 // safe for concurrent use.
 type Observed struct {
 	Build BuildInfo
-	Keys  *token.Keys
+	Keys  *keyring.Current
 	Apps  *app.Registry
 	// LogLinesDropped counts them, since the process started.
 	LogLinesDropped func() uint64
@@ -51,7 +51,7 @@ func (m *Metrics) Observe(o Observed) {
 		if err != nil {
 			now = time.Now() // the store is away; this one will do
 		}
-		return seconds(o.Keys.Signing(now).Created)
+		return seconds(o.Keys.Signer(now).Created)
 	})
 	f.NewCounterFunc(prometheus.CounterOpts{
 		Name: "authsvc_log_lines_dropped_total",

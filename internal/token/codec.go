@@ -7,9 +7,11 @@ import (
 	"encoding/binary"
 	"strings"
 	"time"
+
+	"authsvc/internal/keyring"
 )
 
-// Kind tells an access token from a refresh token.
+// Kind is whether a token is an access token or a refresh token.
 type Kind byte
 
 // The kinds; each is the first letter of its tokens.
@@ -39,8 +41,8 @@ const (
 // a token (the signing key is the other), so it goes to the store and nowhere else.
 type GrantID [16]byte
 
-// AppTag is the first 4 bytes of SHA-256 of an AppKey. It tells most tokens of
-// another app without asking the store; two keys can share one, so the grant's
+// AppTag is the first 4 bytes of SHA-256 of an AppKey. It rejects most tokens of
+// another app without a call to the store; two keys can share one, so the grant's
 // own app decides.
 type AppTag [4]byte
 
@@ -61,14 +63,14 @@ type Claims struct {
 	Serial    uint32
 }
 
-// IssuedAt is when the token was issued, in unix seconds.
+// IssuedAt returns when the token was issued, in unix seconds.
 func (c *Claims) IssuedAt() int64 { return c.ExpiresAt - c.Lifetime }
 
-// Expired tells whether the token has expired: it is good until its expiry, not at it.
+// Expired reports whether the token has expired: it is good until its expiry, not at it.
 func (c *Claims) Expired(now time.Time) bool { return now.Unix() >= c.ExpiresAt }
 
-// JTI is a name for the token that can be shown and logged: a hash, from which
-// the grant's id cannot be had.
+// JTI returns a name for the token that can be shown and logged: a hash, which does
+// not reveal the grant's id.
 func (c *Claims) JTI() string {
 	var b [1 + 16 + 4]byte
 	b[0] = byte(c.Kind)
@@ -94,7 +96,7 @@ const (
 var b64 = base64.RawURLEncoding.Strict()
 
 // mint writes and signs a token. The same claims and key give the same token.
-func mint(c *Claims, key *Key) string {
+func mint(c *Claims, key *keyring.Key) string {
 	var raw [rawLen]byte
 	body := raw[:0]
 	body = append(body, tokenVersion, key.ID)
@@ -103,12 +105,22 @@ func mint(c *Claims, key *Key) string {
 	body = append(body, c.AppTag[:]...)
 	body = append(body, c.Grant[:]...)
 	body = binary.BigEndian.AppendUint32(body, c.Serial)
-	key.sign(c.Kind, body, raw[bodyLen:])
+	mac := sign(c.Kind, body, key)
+	copy(raw[bodyLen:], mac[:])
 
 	var out [TokenLen]byte
 	out[0], out[1], out[2] = byte(c.Kind), 't', '_'
 	b64.Encode(out[3:], raw[:])
 	return string(out[:])
+}
+
+// sign returns the MAC of a token's body under a key.
+func sign(kind Kind, body []byte, key *keyring.Key) [macLen]byte {
+	var message [1 + bodyLen]byte
+	message[0] = byte(kind)
+	copy(message[1:], body)
+	mac := key.MAC(message[:])
+	return [macLen]byte(mac[:macLen])
 }
 
 // unpack checks the shape of a token, and fills raw with its bytes.
@@ -125,7 +137,7 @@ func unpack(s string, raw *[rawLen]byte) (Kind, error) {
 	return Kind(s[0]), nil
 }
 
-// read is what the bytes of a token say.
+// read returns what the bytes of a token say.
 func read(kind Kind, raw *[rawLen]byte) Claims {
 	return Claims{
 		Kind:      kind,
@@ -138,21 +150,26 @@ func read(kind Kind, raw *[rawLen]byte) Claims {
 	}
 }
 
+// keys is where parse finds the key that a token names: a keyring, or the current
+// one, which looks for a newer keyring before it returns nil.
+type keys interface {
+	Key(id byte) *keyring.Key
+}
+
 // parse reads a token of one kind and checks its signature, cheapest first:
 // shape, key id, MAC, kind. What it returns is signed by us; whether it has
-// expired, and for whom it is, remains to be asked.
-func parse(s string, want Kind, keys *Keyring) (Claims, error) {
+// expired, and for whom it is, remains to be decided.
+func parse(s string, want Kind, ring keys) (Claims, error) {
 	var raw [rawLen]byte
 	kind, err := unpack(s, &raw)
 	if err != nil {
 		return Claims{}, err
 	}
-	key := keys.byID(raw[1])
+	key := ring.Key(raw[1])
 	if key == nil {
 		return Claims{}, errUnknownKey
 	}
-	var mac [macLen]byte
-	key.sign(kind, raw[:bodyLen], mac[:])
+	mac := sign(kind, raw[:bodyLen], key)
 	if !hmac.Equal(mac[:], raw[bodyLen:]) {
 		return Claims{}, errForged
 	}
@@ -162,8 +179,8 @@ func parse(s string, want Kind, keys *Keyring) (Claims, error) {
 	return read(kind, &raw), nil
 }
 
-// Decode reads what a token says of itself, for people to look at. Nothing of it
-// is proven: anyone can write such a token, and only Verify tells.
+// Decode returns what a token says of itself, for people to look at. Nothing of it
+// is proven: anyone can write such a token. Verify checks the signature.
 func Decode(s string) (Claims, error) {
 	var raw [rawLen]byte
 	kind, err := unpack(s, &raw)
@@ -173,13 +190,13 @@ func Decode(s string) (Claims, error) {
 	return read(kind, &raw), nil
 }
 
-// Verify tells whether a key of the keyring signed a token; the error says why
-// not. It does not ask whether the token has expired, or was revoked.
-func (r *Keyring) Verify(s string) error {
+// Verify returns nil if a key of the keyring signed the token s; else the error says
+// why not. Whether the token has expired, or was revoked, is not looked at.
+func Verify(s string, ring *keyring.Keyring) error {
 	kind := Access
 	if strings.HasPrefix(s, string(Refresh)) {
 		kind = Refresh
 	}
-	_, err := parse(s, kind, r)
+	_, err := parse(s, kind, ring)
 	return err
 }

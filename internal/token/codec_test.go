@@ -9,11 +9,14 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"authsvc/internal/keyring"
 )
 
 // goldenLines are the lines of a file under testdata, without comments.
@@ -51,7 +54,7 @@ func TestTokensMatchTheirGoldenVectors(t *testing.T) {
 		c.Kind, c.AppTag, c.Grant = Kind(f[0][0]), TagOf(app), GrantID(mustHex(grant))
 		key := fixedKey(c.KeyID, fill, epoch)
 
-		if got := mint(&c, key); got != f[8] {
+		if got := mint(&c, key.key()); got != f[8] {
 			t.Errorf("minted %s, the vector is %s", got, f[8])
 		}
 		got, err := parse(f[8], c.Kind, ringOf(key))
@@ -70,7 +73,7 @@ func TestTokenIs67BytesOfPrefixAndBase64URL(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawClaims(t)
-		s := mint(&c, fixedKey(c.KeyID, 1, epoch))
+		s := mint(&c, fixedKey(c.KeyID, 1, epoch).key())
 		raw, err := base64.RawURLEncoding.Strict().DecodeString(s[3:])
 		if len(s) != 67 || err != nil || len(raw) != 48 || s[:3] != string(rune(c.Kind))+"t_" {
 			t.Fatalf("%q: %d bytes, %d decoded, %v", s, len(s), len(raw), err)
@@ -94,7 +97,7 @@ func TestWhatIsMintedIsWhatIsParsed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawClaims(t)
 		ring := ringOf(fixedKey(c.KeyID, 1, epoch))
-		got, err := parse(mint(&c, ring.byID(c.KeyID)), c.Kind, ring)
+		got, err := parse(mint(&c, ring.Key(c.KeyID)), c.Kind, ring)
 		if err != nil || got != c {
 			t.Fatalf("got %+v, %v; want %+v", got, err, c)
 		}
@@ -109,11 +112,11 @@ func someClaims(kind Kind) Claims {
 	}
 }
 
-func someRing() *Keyring { return ringOf(fixedKey(7, 0x11, epoch)) }
+func someRing() *keyring.Keyring { return ringOf(fixedKey(7, 0x11, epoch)) }
 
 func someToken(kind Kind) string {
 	c := someClaims(kind)
-	return mint(&c, someRing().keys[0])
+	return mint(&c, someRing().Key(7))
 }
 
 // raw is the 48 bytes of a token, and unraw is a token of them.
@@ -141,8 +144,7 @@ func TestBadTokensAreRefusedWithTheirReason(t *testing.T) {
 	otherVersion := func() string {
 		// Signed by us, and yet of a version that this code cannot read.
 		body := with(b[:bodyLen], 0, 2)
-		var mac [macLen]byte
-		someRing().keys[0].sign(Access, body, mac[:])
+		mac := sign(Access, body, someRing().Key(7))
 		return unraw("at_", append(body, mac[:]...))
 	}
 	tests := []struct {
@@ -304,6 +306,133 @@ func TestJTIShowsNothingOfTheGrant(t *testing.T) {
 	})
 }
 
+func TestAnUnknownKeyIsLookedForOnce(t *testing.T) {
+	c := someClaims(Access)
+	good := mint(&c, someRing().Key(7))
+	c.KeyID = 8
+	unknown := mint(&c, fixedKey(8, 8, epoch).key())
+	newer := ringOf(fixedKey(7, 0x11, epoch), fixedKey(8, 8, epoch))
+	tests := []struct {
+		name    string
+		token   string
+		newer   *keyring.Keyring // what the reload finds, if anything
+		want    error
+		reloads int
+	}{
+		{"a known key", good, nil, nil, 0},
+		{"forged with a known key", good[:66] + "A", nil, errForged, 0},
+		{"malformed", good + "A", nil, errMalformed, 0},
+		{"other kind", someToken(Refresh), nil, errKind, 0},
+		{"unknown, and there is no newer keyring", unknown, nil, errUnknownKey, 1},
+		{"unknown, and the newer keyring has it", unknown, newer, nil, 1},
+		{"unknown, the newer keyring has it, and it is forged", unknown[:66] + "A", newer, errForged, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			reloads := 0
+			var keys *keyring.Current
+			keys = keyring.NewCurrent(someRing(), func() {
+				reloads++
+				if tt.newer != nil {
+					if err := keys.Replace(tt.newer, epoch); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			if _, err := parse(tt.token, Access, keys); !errors.Is(err, tt.want) {
+				t.Errorf("error %v, want %v", err, tt.want)
+			}
+			if reloads != tt.reloads {
+				t.Errorf("%d reloads, want %d", reloads, tt.reloads)
+			}
+		})
+	}
+	if _, err := parse(unknown, Access, keyring.NewCurrent(someRing(), nil)); !errors.Is(err, errUnknownKey) {
+		t.Errorf("without a reload: %v, want %v", err, errUnknownKey)
+	}
+}
+
+func TestKeysAreReplacedWhileTheyAreUsed(t *testing.T) {
+	var rings []*keyring.Keyring
+	ks := []signingKey{fixedKey(0, 0, epoch)}
+	for id := byte(1); id < 20; id++ {
+		ks = append(ks, fixedKey(id, id, epoch.Add(time.Duration(id)*time.Minute)))
+		rings = append(rings, ringOf(ks...))
+	}
+	var keys *keyring.Current
+	var mu sync.Mutex
+	step := 0
+	keys = keyring.NewCurrent(rings[0], func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if step < len(rings)-1 {
+			step++
+			if err := keys.Replace(rings[step], epoch); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for id := range byte(20) {
+				c := someClaims(Refresh)
+				c.KeyID = id
+				tok := mint(&c, ks[id].key())
+				for { // every reload brings one more key, whoever makes it
+					got, err := parse(tok, Refresh, keys)
+					if err == nil {
+						if got != c {
+							t.Errorf("parsed %+v, want %+v", got, c)
+						}
+						break
+					}
+					if !errors.Is(err, errUnknownKey) {
+						t.Error(err)
+						break
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if keys.Ring() != rings[len(rings)-1] {
+		t.Error("the last keyring is not in use")
+	}
+}
+
+func TestVerifyAndDecode(t *testing.T) {
+	for _, kind := range []Kind{Access, Refresh} {
+		tok := someToken(kind)
+		c, err := Decode(tok)
+		if want := someClaims(kind); err != nil || c != want {
+			t.Errorf("decoded %+v, %v; want %+v", c, err, want)
+		}
+		forged := tok[:TokenLen-1] + "A"
+		if c, err := Decode(forged); err != nil || c != someClaims(kind) {
+			t.Errorf("a forged token: %v", err)
+		}
+		for _, tt := range []struct {
+			token string
+			ring  *keyring.Keyring
+			want  error
+		}{
+			{tok, someRing(), nil},
+			{forged, someRing(), errForged},
+			{tok, ringOf(fixedKey(8, 8, epoch)), errUnknownKey},
+			{tok[1:], someRing(), errMalformed},
+			{"", someRing(), errMalformed},
+		} {
+			if err := Verify(tt.token, tt.ring); !errors.Is(err, tt.want) {
+				t.Errorf("Verify(%q): %v, want %v", tt.token, err, tt.want)
+			}
+		}
+	}
+	if _, err := Decode("at_" + strings.Repeat("A", 64)); !errors.Is(err, errMalformed) {
+		t.Errorf("another version: %v, want %v", err, errMalformed)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, l := range goldenLines(f, "testdata/tokens.golden") {
 		f.Add(l[8])
@@ -320,7 +449,7 @@ func FuzzParse(f *testing.F) {
 		for _, kind := range []Kind{Access, Refresh} {
 			c, err := parse(s, kind, ring)
 			if err == nil {
-				if again := mint(&c, ring.byID(c.KeyID)); again != s || c.Kind != kind {
+				if again := mint(&c, ring.Key(c.KeyID)); again != s || c.Kind != kind {
 					t.Errorf("%q is good, but mints as %q", s, again)
 				}
 				continue

@@ -6,6 +6,7 @@ import (
 
 	"authsvc/internal/app"
 	apierr "authsvc/internal/errors"
+	"authsvc/internal/keyring"
 )
 
 type lifetimes struct{ access, refresh time.Duration }
@@ -29,7 +30,7 @@ type refreshCase struct {
 	// a newer generation is good then.
 	appReread bool
 
-	key *Key // signs the next pair
+	key *keyring.Key // signs the next pair
 	ttl lifetimes
 }
 

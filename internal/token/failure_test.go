@@ -11,6 +11,7 @@ import (
 
 	"authsvc/internal/app"
 	apierr "authsvc/internal/errors"
+	"authsvc/internal/keyring"
 )
 
 // outOfReach fails the test unless err is APIG.0613 that asks to come back
@@ -122,9 +123,9 @@ func TestJunkIsRefusedWithoutTheStore(t *testing.T) {
 	p := w.issue(keyA)
 	expired := w.claims(p.refresh)
 	expired.ExpiresAt = epoch.Unix() - int64(DefaultGrace/time.Second)
-	expiredRT := mint(&expired, w.keys.Ring().keys[0])
+	expiredRT := mint(&expired, w.keys.Ring().Key(1))
 	expired.Kind, expired.ExpiresAt = Access, epoch.Unix()
-	expiredAT := mint(&expired, w.keys.Ring().keys[0])
+	expiredAT := mint(&expired, w.keys.Ring().Key(1))
 	unknown := expired
 	unknown.KeyID = 77
 
@@ -155,7 +156,7 @@ func TestJunkIsRefusedWithoutTheStore(t *testing.T) {
 		{"refresh: empty", refresh(keyA, ""), "2202", false},
 		{"refresh: a megabyte", refresh(keyA, strings.Repeat("r", 1<<20)), "2202", false},
 		{"refresh: forged", refresh(keyA, forged(p.refresh)), "2202", false},
-		{"refresh: of an unknown key", refresh(keyA, "rt_"+mint(&unknown, fixedKey(77, 7, epoch))[3:]), "2202", false},
+		{"refresh: of an unknown key", refresh(keyA, "rt_"+mint(&unknown, fixedKey(77, 7, epoch).key())[3:]), "2202", false},
 		{"refresh: an access token", refresh(keyA, p.access), "2202", false},
 		{"refresh: an access token with its prefix changed", refresh(keyA, "rt_"+p.access[3:]), "2202", false},
 		{"refresh: another app's", refresh(keyC, p.refresh), "1003", false},
@@ -562,9 +563,9 @@ func TestARepeatWithoutTheKeyOfThePairIs0613(t *testing.T) {
 	w := newWorld(t)
 	p := w.issue(keyA)
 	// Another process has rotated with a key that this one has yet to hear of.
-	newer := ringOf(w.keys.Ring().keys[0], fixedKey(2, 2, epoch))
+	newer := ringOf(firstKey, fixedKey(2, 2, epoch))
 	here := w.keys
-	w.m.cfg.Keys = NewKeys(newer, nil)
+	w.m.cfg.Keys = keyring.NewCurrent(newer, nil)
 	w.clock.Advance(time.Second)
 	want := w.mustRefresh(p.refresh)
 
@@ -576,20 +577,22 @@ func TestARepeatWithoutTheKeyOfThePairIs0613(t *testing.T) {
 		t.Errorf("events %v", es)
 	}
 
-	rereads := 0
-	var keys *Keys
-	keys = NewKeys(here.Ring(), func() { rereads++; _ = keys.Replace(newer, w.clock.Now()) })
+	reloads := 0
+	var keys *keyring.Current
+	keys = keyring.NewCurrent(here.Ring(), func() { reloads++; _ = keys.Replace(newer, w.clock.Now()) })
 	w.m.cfg.Keys = keys
-	if got := w.mustRefresh(p.refresh); got != want || rereads != 1 {
-		t.Errorf("pair %v after %d rereads, want %v after 1", got, rereads, want)
+	if got := w.mustRefresh(p.refresh); got != want || reloads != 1 {
+		t.Errorf("pair %v after %d reloads, want %v after 1", got, reloads, want)
 	}
 }
 
 func TestAKeyringThatDropsAKeyEndsItsTokens(t *testing.T) {
 	w := newWorld(t)
 	p := w.issue(keyA)
-	next := ringOf(fixedKey(2, 2, epoch))
-	next.dropped = []byte{1}
+	next, _, err := ringOf(firstKey, fixedKey(2, 2, epoch)).Drop(1, w.clock.Now(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := w.keys.Replace(next, w.clock.Now()); err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,10 @@
 package token
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -12,6 +14,7 @@ import (
 
 	"authsvc/internal/app"
 	apierr "authsvc/internal/errors"
+	"authsvc/internal/keyring"
 )
 
 // ---- time
@@ -38,23 +41,31 @@ func (h *hand) Advance(d time.Duration) { h.ns.Add(int64(d)) }
 
 // ---- keys
 
-// fixedKey is a signing key whose secret is known: secretLen bytes of fill.
-func fixedKey(id, fill byte, signsFrom time.Time) *Key {
-	secret := make([]byte, secretLen)
-	for i := range secret {
-		secret[i] = fill
-	}
-	return newKey(id, secret, signsFrom, signsFrom)
+// signingKey is a key as the file of a keyring has it.
+type signingKey struct {
+	ID        int       `json:"id"`
+	Secret    []byte    `json:"secret"`
+	Created   time.Time `json:"created"`
+	SignsFrom time.Time `json:"signs_from"`
 }
 
-// ringOf is a keyring with a fixed pepper and the given keys.
-func ringOf(keys ...*Key) *Keyring {
-	r := &Keyring{}
-	for i := range r.pepper {
-		r.pepper[i] = 0xee
+// fixedKey returns a signing key whose secret is known: 32 bytes of fill.
+func fixedKey(id, fill byte, signsFrom time.Time) signingKey {
+	return signingKey{int(id), bytes.Repeat([]byte{fill}, 32), signsFrom, signsFrom}
+}
+
+// key returns the key as a keyring holds it.
+func (k signingKey) key() *keyring.Key { return ringOf(k).Key(byte(k.ID)) }
+
+// ringOf returns a keyring with a fixed pepper and the given keys.
+func ringOf(keys ...signingKey) *keyring.Keyring {
+	file, err := json.Marshal(map[string]any{"version": 1, "pepper": bytes.Repeat([]byte{0xee}, 32), "keys": keys})
+	if err != nil {
+		panic(err)
 	}
-	for _, k := range keys {
-		r.add(k)
+	r, err := keyring.Parse(file)
+	if err != nil {
+		panic(err)
 	}
 	return r
 }
@@ -312,7 +323,7 @@ type world struct {
 	t        testing.TB
 	clock    *hand
 	store    *fakeStore
-	keys     *Keys
+	keys     *keyring.Current
 	registry *app.Registry
 	rereads  int // of the apps
 	m        *Manager
@@ -321,16 +332,19 @@ type world struct {
 	events []Event
 }
 
-// newWorld is one process with the three apps, the keys of ring (one fixed key
-// where there is none) and a store that works.
-func newWorld(t testing.TB, keys ...*Key) *world {
+// firstKey is the only key of a process that is not told otherwise.
+var firstKey = fixedKey(1, 0x11, epoch.Add(-time.Hour))
+
+// newWorld returns one process with the three apps, these keys (firstKey where there
+// is none) and a store that works.
+func newWorld(t testing.TB, keys ...signingKey) *world {
 	t.Helper()
 	w := &world{t: t, clock: newHand()}
 	if len(keys) == 0 {
-		keys = []*Key{fixedKey(1, 0x11, epoch.Add(-time.Hour))}
+		keys = []signingKey{firstKey}
 	}
 	w.store = newFakeStore(w.clock.Now)
-	w.keys = NewKeys(ringOf(keys...), nil)
+	w.keys = keyring.NewCurrent(ringOf(keys...), nil)
 	var err error
 	w.registry, err = app.NewRegistry(testPepper, []app.App{anApp(keyA), anApp(keyB), anApp(keyC)})
 	if err != nil {

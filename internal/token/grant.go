@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"authsvc/internal/keyring"
 )
 
 // MaxGrantLife is how long a grant lives at most, however often it is refreshed.
@@ -52,7 +54,7 @@ func (g *Grant) pairIssuedAt() int64 {
 
 // setPair makes the pair of a serial, issued at now, the current one. No token
 // outlives the grant.
-func (g *Grant) setPair(serial uint32, key *Key, now time.Time, ttl lifetimes) {
+func (g *Grant) setPair(serial uint32, key *keyring.Key, now time.Time, ttl lifetimes) {
 	issued := now.Unix()
 	end := g.IssuedAt + int64(MaxGrantLife/time.Second)
 	g.Serial, g.KeyID = serial, key.ID

@@ -13,6 +13,7 @@ import (
 
 	"authsvc/internal/app"
 	apierr "authsvc/internal/errors"
+	"authsvc/internal/keyring"
 )
 
 // The defaults of a Config, and the limits of its lifetimes.
@@ -21,8 +22,8 @@ const (
 	DefaultRefreshTTL = 7200 * time.Second
 	DefaultGrace      = 60 * time.Second
 
-	MinTTL = time.Second
-	MaxTTL = MaxTokenLife
+	MinTTL = app.MinTTL
+	MaxTTL = app.MaxTTL
 )
 
 // MaxThroughData is the most characters (Unicode code points) of a through_data.
@@ -39,7 +40,7 @@ type Apps interface {
 type Config struct {
 	Store Store
 	Clock *Clock
-	Keys  *Keys
+	Keys  *keyring.Current
 	Apps  Apps
 
 	// AccessTTL and RefreshTTL are the lifetimes of tokens whose app has none
@@ -101,7 +102,7 @@ func (m *Manager) Issue(ctx context.Context, who app.Authenticated, scope, throu
 	if err != nil {
 		return nil, m.unavailable(err)
 	}
-	key := m.cfg.Keys.Signing(now)
+	key := m.cfg.Keys.Signer(now)
 	g := Grant{
 		AppKey: a.Key, Generation: a.Generation, Scope: granted, ThroughData: throughData,
 		IssuedAt: now.Unix(), LowestValid: firstSerial,
@@ -131,7 +132,7 @@ func (m *Manager) Issue(ctx context.Context, who app.Authenticated, scope, throu
 // table of the design. scope and throughData are empty where they are not given.
 // It fails with APIG.2202, 1003, 1001, 2205 (scope, through_data) or 0613.
 func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshToken, scope, throughData string) (*models.Token, error) {
-	t, err := m.cfg.Keys.parse(refreshToken, Refresh)
+	t, err := parse(refreshToken, Refresh, m.cfg.Keys)
 	if err != nil {
 		e := errRefreshInvalid()
 		e.Cause = err
@@ -154,7 +155,7 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 		if c.grant, record, err = m.read(ctx, t.Grant); err != nil {
 			return nil, m.unavailableRefresh(err)
 		}
-		c.key, c.ttl = m.cfg.Keys.Ring().signer(c.now), m.ttl(c.app)
+		c.key, c.ttl = m.cfg.Keys.Signer(c.now), m.ttl(c.app)
 
 		switch d := decideRefresh(c); d.do {
 		case staleApp:
@@ -187,7 +188,7 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 			return m.pair(&d.next, t.Grant, c.now, c.key), nil
 
 		case repeat:
-			key := m.cfg.Keys.byID(c.grant.KeyID)
+			key := m.cfg.Keys.Key(c.grant.KeyID)
 			if key == nil {
 				if _, dropped := m.cfg.Keys.Ring().DroppedAt(c.grant.KeyID); dropped {
 					return nil, errRefreshWithdrawn()
@@ -228,7 +229,7 @@ type Inspection struct {
 // Inspect tells whether an access token is good, and what it stands for. It
 // fails only when that can't be told: APIG.0613.
 func (m *Manager) Inspect(ctx context.Context, accessToken string) (Inspection, error) {
-	t, err := m.cfg.Keys.parse(accessToken, Access)
+	t, err := parse(accessToken, Access, m.cfg.Keys)
 	if err != nil {
 		e := errAccessInvalid()
 		e.Cause = err
@@ -279,7 +280,7 @@ func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, presented s
 	if strings.HasPrefix(presented, string(Refresh)) {
 		kind, foreign = Refresh, errAppMismatch()
 	}
-	t, err := m.cfg.Keys.parse(presented, kind)
+	t, err := parse(presented, kind, m.cfg.Keys)
 	if err != nil {
 		return nil // not ours, so there is nothing to revoke
 	}
@@ -365,7 +366,7 @@ func (m *Manager) swap(ctx context.Context, id GrantID, was []byte, next *Grant)
 const swapPatience = time.Second
 
 // pair is the answer that hands out the current pair of a grant.
-func (m *Manager) pair(g *Grant, id GrantID, now time.Time, key *Key) *models.Token {
+func (m *Manager) pair(g *Grant, id GrantID, now time.Time, key *keyring.Key) *models.Token {
 	access, refresh := g.claims(Access, id), g.claims(Refresh, id)
 	remains := func(expires int64) time.Duration { return time.Duration(max(0, expires-now.Unix())) * time.Second }
 	return &models.Token{

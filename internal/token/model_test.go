@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"authsvc/internal/app"
+	"authsvc/internal/keyring"
 )
 
 // This file checks the Manager against a model of what the design promises, in
@@ -81,7 +82,7 @@ type process struct {
 	name     string
 	skew     time.Duration
 	clock    *Clock
-	keys     *Keys
+	keys     *keyring.Current
 	registry *app.Registry
 	m        *Manager
 	knows    map[string]mApp // the list of apps that the model expects it to have
@@ -95,7 +96,8 @@ type machine struct {
 	hand   *hand
 	store  *fakeStore
 	apps   map[string]mApp // the truth
-	ring   *Keyring        // the newest
+	keys   []signingKey
+	ring   *keyring.Keyring // of keys: the newest
 	procs  []*process
 	grants []*mGrant
 	tokens []*mToken
@@ -107,7 +109,8 @@ var mKeys = []string{keyA, keyB, keyC}
 func newMachine(t *rapid.T) *machine {
 	s := &machine{t: t, hand: newHand(), acts: map[string]int{}}
 	s.store = newFakeStore(s.hand.Now)
-	s.ring = ringOf(fixedKey(1, 1, epoch.Add(-time.Hour)))
+	s.keys = []signingKey{fixedKey(1, 1, epoch.Add(-time.Hour))}
+	s.ring = ringOf(s.keys...)
 	s.apps = map[string]mApp{
 		keyA: {scopes: []string{"read", "write"}, access: 3600, refresh: 7200},
 		keyB: {scopes: []string{"read", "write"}, access: 120, refresh: 40}, // a refresh token that expires within the grace
@@ -115,7 +118,7 @@ func newMachine(t *rapid.T) *machine {
 	}
 	for _, p := range []*process{{name: "p0"}, {name: "p1", skew: 5 * time.Hour}} {
 		p.clock = NewClock(func() time.Time { return s.hand.Now().Add(p.skew) })
-		p.keys = NewKeys(s.ring, func() { s.must(p.keys.Replace(s.ring, s.hand.Now())) })
+		p.keys = keyring.NewCurrent(s.ring, func() { s.must(p.keys.Replace(s.ring, s.hand.Now())) })
 		var err error
 		p.registry, err = app.NewRegistry(testPepper, s.appList())
 		s.must(err)
@@ -648,13 +651,13 @@ func (s *machine) run() {
 	}
 	changes := map[string]func(){
 		"rotate the signing key": func() {
-			ks := s.ring.Keys()
-			if len(ks) == 6 {
+			if len(s.keys) == 6 {
 				t.Skip("enough keys")
 			}
-			id := byte(len(ks) + 1)
+			id := byte(len(s.keys) + 1)
 			from := s.hand.Now().Add(rapid.SampledFrom([]time.Duration{0, 5 * time.Minute}).Draw(t, "signs from"))
-			s.ring = ringOf(append(ks, fixedKey(id, id, from))...)
+			s.keys = append(s.keys, fixedKey(id, id, from))
+			s.ring = ringOf(s.keys...)
 			p := proc.Draw(t, "process") // the other one hears of it later
 			s.must(p.keys.Replace(s.ring, s.hand.Now()))
 		},

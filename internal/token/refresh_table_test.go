@@ -25,7 +25,7 @@ func aRefreshCase(n uint32) refreshCase {
 	return refreshCase{
 		token: Claims{Kind: Refresh, KeyID: 1, ExpiresAt: g.RefreshExpires - 10*(5-int64(n)), Lifetime: 7200, AppTag: TagOf(keyA), Serial: n},
 		app:   &a, grant: g, now: epoch, grace: 60 * time.Second,
-		key: fixedKey(9, 9, epoch), ttl: lifetimes{access: 3600 * time.Second, refresh: 7200 * time.Second},
+		key: fixedKey(9, 9, epoch).key(), ttl: lifetimes{access: 3600 * time.Second, refresh: 7200 * time.Second},
 	}
 }
 
@@ -329,7 +329,7 @@ func TestARotationByAClockThatIsBehindCanBeRead(t *testing.T) {
 		}
 		for _, kind := range []Kind{Access, Refresh} {
 			c := after.claims(kind, GrantID{})
-			if again, err := parse(mint(&c, fixedKey(9, 9, epoch)), kind, ringOf(fixedKey(9, 9, epoch))); err != nil || again != c {
+			if again, err := parse(mint(&c, fixedKey(9, 9, epoch).key()), kind, ringOf(fixedKey(9, 9, epoch))); err != nil || again != c {
 				t.Errorf("%v behind: %+v, %v; want %+v", back, again, err, c)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"authsvc/internal/app"
 	apierr "authsvc/internal/errors"
 )
 
@@ -11,7 +12,7 @@ import (
 const DefaultScope = "default"
 
 // MaxScopeLen is the most bytes that a scope parameter may have.
-const MaxScopeLen = 4096
+const MaxScopeLen = app.MaxScopeLen
 
 // narrow returns the scope that is asked for out of what may be had, in the
 // order in which that is written: all of it for none or "default", else the

@@ -1,4 +1,4 @@
-package token
+package keyring
 
 import (
 	"bytes"
@@ -15,8 +15,8 @@ import (
 )
 
 // states is each key of a keyring with its state, oldest first.
-func states(r *Keyring, now time.Time) []KeyState {
-	var all []KeyState
+func states(r *Keyring, now time.Time) []State {
+	var all []State
 	for _, k := range r.Keys() {
 		all = append(all, r.State(k, now))
 	}
@@ -38,15 +38,15 @@ func TestTheStatesOfKeys(t *testing.T) {
 		name string
 		ring *Keyring
 		now  time.Time
-		want []KeyState
+		want []State
 	}{
-		{"one key", ringOf(fixedKey(1, 1, epoch)), epoch, []KeyState{KeySigning}},
-		{"one key, however old", ringOf(fixedKey(1, 1, epoch)), epoch.Add(1000 * life), []KeyState{KeySigning}},
-		{"one key from a clock that is ahead", ringOf(fixedKey(1, 1, epoch)), epoch.Add(-time.Hour), []KeyState{KeySigning}},
-		{"the second waits", two, epoch.Add(time.Hour - 1), []KeyState{KeySigning, KeyWaiting}},
-		{"the second signs", two, epoch.Add(time.Hour), []KeyState{KeyVerifying, KeySigning}},
-		{"just before the first is of no use", two, epoch.Add(time.Hour + life - 1), []KeyState{KeyVerifying, KeySigning}},
-		{"the first is of no use", two, epoch.Add(time.Hour + life), []KeyState{KeyPrunable, KeySigning}},
+		{"one key", ringOf(fixedKey(1, 1, epoch)), epoch, []State{Signing}},
+		{"one key, however old", ringOf(fixedKey(1, 1, epoch)), epoch.Add(1000 * life), []State{Signing}},
+		{"one key from a clock that is ahead", ringOf(fixedKey(1, 1, epoch)), epoch.Add(-time.Hour), []State{Signing}},
+		{"the second waits", two, epoch.Add(time.Hour - 1), []State{Signing, Waiting}},
+		{"the second signs", two, epoch.Add(time.Hour), []State{Verifying, Signing}},
+		{"just before the first is of no use", two, epoch.Add(time.Hour + life - 1), []State{Verifying, Signing}},
+		{"the first is of no use", two, epoch.Add(time.Hour + life), []State{Prunable, Signing}},
 	} {
 		if got := states(tt.ring, tt.now); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
@@ -71,13 +71,13 @@ func TestARotationAddsAKeyThatWaits(t *testing.T) {
 		if len(key.secret) != secretLen || bytes.Equal(key.secret, old.keys[0].secret) {
 			t.Error("the new key has no secret of its own")
 		}
-		if got := states(next, epoch); !slices.Equal(got, []KeyState{KeySigning, KeyWaiting}) {
+		if got := states(next, epoch); !slices.Equal(got, []State{Signing, Waiting}) {
 			t.Errorf("insist %v: %v", tt.insist, got)
 		}
-		if err := NewKeys(old, nil).Replace(next, epoch); err != nil {
+		if err := NewCurrent(old, nil).Replace(next, epoch); err != nil {
 			t.Errorf("a running server refuses it: %v", err)
 		}
-		if len(old.Keys()) != 1 || old.byID(2) != nil {
+		if len(old.Keys()) != 1 || old.Key(2) != nil {
 			t.Error("the old keyring was changed")
 		}
 	}
@@ -100,7 +100,7 @@ func TestARotationThatIsUnderWay(t *testing.T) {
 	if key.ID != 2 || !bytes.Equal(key.secret, second.secret) || !key.SignsFrom.Equal(epoch.Truncate(time.Second).Add(HastyLead)) || !slices.Equal(ids(next), []byte{1, 2}) {
 		t.Errorf("key %d signs from %v in %v", key.ID, key.SignsFrom, ids(next))
 	}
-	if err := NewKeys(waiting, nil).Replace(next, epoch); err != nil {
+	if err := NewCurrent(waiting, nil).Replace(next, epoch); err != nil {
 		t.Errorf("a running server refuses it: %v", err)
 	}
 	// Insisting again does not put it off.
@@ -119,7 +119,7 @@ func TestAKeyFromAClockThatIsAheadDoesNotSignInPlaceOfTheNext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if next.signer(epoch.Add(48*time.Hour)) != key {
+	if next.Signer(epoch.Add(48*time.Hour)) != key {
 		t.Error("the old key signs in the end")
 	}
 }
@@ -174,10 +174,10 @@ func TestADroppedKeyEndsAndStaysAway(t *testing.T) {
 	if at, ok := next.DroppedAt(2); !ok || !at.Equal(epoch.Truncate(time.Second)) || !slices.Equal(next.Dropped(), []byte{2}) {
 		t.Errorf("dropped %v at %v", next.Dropped(), at)
 	}
-	if !slices.Equal(ids(next), []byte{1}) || next.signer(epoch).ID != 1 {
+	if !slices.Equal(ids(next), []byte{1}) || next.Signer(epoch).ID != 1 {
 		t.Errorf("keys %v", ids(next))
 	}
-	keys := NewKeys(both, nil)
+	keys := NewCurrent(both, nil)
 	if err := keys.Replace(next, epoch); err != nil {
 		t.Fatalf("a running server refuses it: %v", err)
 	}
@@ -201,20 +201,20 @@ func TestTheOnlyKeyIsDroppedWithAnotherInItsPlace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if added.ID != 0 || next.signer(epoch) != added || !slices.Equal(ids(next), []byte{0}) {
+	if added.ID != 0 || next.Signer(epoch) != added || !slices.Equal(ids(next), []byte{0}) {
 		t.Errorf("key %d was added; keys %v", added.ID, ids(next))
 	}
-	if err := NewKeys(only, nil).Replace(next, epoch); err != nil {
+	if err := NewCurrent(only, nil).Replace(next, epoch); err != nil {
 		t.Errorf("a running server refuses it: %v", err)
 	}
 	// Two of them, and both leaked: one after the other.
 	both := ringOf(fixedKey(1, 1, epoch.Add(-time.Hour)), fixedKey(2, 2, epoch.Add(-time.Minute)))
 	first, three, err := both.Drop(2, epoch, true)
-	if err != nil || three.ID != 3 || first.signer(epoch).ID != 1 || first.signer(epoch.Add(HastyLead)) != three {
+	if err != nil || three.ID != 3 || first.Signer(epoch).ID != 1 || first.Signer(epoch.Add(HastyLead)) != three {
 		t.Fatalf("drop 2: %v, key %v", err, three)
 	}
 	last, _, err := first.Drop(1, epoch, false)
-	if err != nil || last.signer(epoch).ID != 3 || !slices.Equal(last.Dropped(), []byte{2, 1}) {
+	if err != nil || last.Signer(epoch).ID != 3 || !slices.Equal(last.Dropped(), []byte{2, 1}) {
 		t.Errorf("drop 1: %v", err)
 	}
 }
@@ -228,21 +228,21 @@ func TestPruningForgetsOnlyWhatCanHaveNoLivingToken(t *testing.T) {
 	if !slices.Equal(pruned, []byte{1}) || !slices.Equal(forgotten, []byte{8}) {
 		t.Errorf("pruned %v, forgot %v; want 1 and 8", pruned, forgotten)
 	}
-	if !slices.Equal(ids(next), []byte{2, 3, 4}) || !slices.Equal(next.Dropped(), []byte{9}) || next.byID(1) != nil {
+	if !slices.Equal(ids(next), []byte{2, 3, 4}) || !slices.Equal(next.Dropped(), []byte{9}) || next.Key(1) != nil {
 		t.Errorf("left are %v and dropped %v", ids(next), next.Dropped())
 	}
 	// A server whose clock is nearly an hour behind takes it as well.
-	if err := NewKeys(r, nil).Replace(next, epoch.Add(-spare+time.Second)); err != nil {
+	if err := NewCurrent(r, nil).Replace(next, epoch.Add(-spare+time.Second)); err != nil {
 		t.Errorf("a running server refuses it: %v", err)
 	}
-	if len(ids(r)) != 4 || len(r.Dropped()) != 2 || r.byID(1) == nil {
+	if len(ids(r)) != 4 || len(r.Dropped()) != 2 || r.Key(1) == nil {
 		t.Error("the old keyring was changed")
 	}
 	// What was forgotten can come back as another key, even for a server that
 	// has missed the keyrings in between.
 	reused := next.copy()
 	reused.add(fixedKey(8, 88, epoch))
-	if err := NewKeys(r, nil).Replace(reused, epoch); err != nil {
+	if err := NewCurrent(r, nil).Replace(reused, epoch); err != nil {
 		t.Errorf("a running server refuses an id that is used again: %v", err)
 	}
 	if _, pruned, forgotten := next.Prune(epoch); len(pruned)+len(forgotten) != 0 {
@@ -261,7 +261,7 @@ func keyringFileOf(t *testing.T, r *Keyring) string {
 }
 
 func TestARewriteKeepsModeAndLinks(t *testing.T) {
-	path := keyringFileOf(t, NewKeyring(epoch))
+	path := keyringFileOf(t, New(epoch))
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +269,7 @@ func TestARewriteKeepsModeAndLinks(t *testing.T) {
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
 	}
-	err := RewriteKeyring(link, func(r *Keyring) (*Keyring, error) {
+	err := Rewrite(link, func(r *Keyring) (*Keyring, error) {
 		next, _, err := r.Rotate(epoch, false)
 		return next, err
 	})
@@ -283,14 +283,14 @@ func TestARewriteKeepsModeAndLinks(t *testing.T) {
 	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
 		t.Errorf("the link is none any more: %v, %v", info, err)
 	}
-	if r, err := ReadKeyring(path); err != nil || len(r.Keys()) != 2 {
+	if r, err := Read(path); err != nil || len(r.Keys()) != 2 {
 		t.Errorf("not rewritten: %v", err)
 	}
 	onlyFile(t, path)
 }
 
 func TestARewriteThatFailsLeavesTheFileAlone(t *testing.T) {
-	path := keyringFileOf(t, NewKeyring(epoch))
+	path := keyringFileOf(t, New(epoch))
 	before, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
@@ -300,7 +300,7 @@ func TestARewriteThatFailsLeavesTheFileAlone(t *testing.T) {
 		"fails":           func(*Keyring) (*Keyring, error) { return nil, refused },
 		"changes nothing": func(r *Keyring) (*Keyring, error) { return r, nil },
 	} {
-		if err := RewriteKeyring(path, edit); (name == "fails") != errors.Is(err, refused) {
+		if err := Rewrite(path, edit); (name == "fails") != errors.Is(err, refused) {
 			t.Errorf("an edit that %s: %v", name, err)
 		}
 		if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
@@ -313,38 +313,38 @@ func TestARewriteThatFailsLeavesTheFileAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	edit := func(*Keyring) (*Keyring, error) { t.Error("edited"); return nil, nil }
-	if err := RewriteKeyring(bad, edit); err == nil {
+	if err := Rewrite(bad, edit); err == nil {
 		t.Error("a bad keyring was rewritten")
 	}
 	onlyFile(t, bad)
-	if err := RewriteKeyring(filepath.Join(t.TempDir(), "none"), edit); !errors.Is(err, fs.ErrNotExist) {
+	if err := Rewrite(filepath.Join(t.TempDir(), "none"), edit); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v, want fs.ErrNotExist", err)
 	}
 	// One that was interrupted is for a person to look at.
 	if err := os.WriteFile(path+".new", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := RewriteKeyring(path, edit); err == nil || !strings.Contains(err.Error(), path+".new") {
+	if err := Rewrite(path, edit); err == nil || !strings.Contains(err.Error(), path+".new") {
 		t.Errorf("error %v, want one that names %s.new", err, path)
 	}
 }
 
 // Of many edits at once none is lost: each that succeeds is in the file.
 func TestNoRewriteIsLost(t *testing.T) {
-	path := keyringFileOf(t, NewKeyring(epoch))
+	path := keyringFileOf(t, New(epoch))
 	var done atomic.Int32
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() {
 			// Each at its own time, so that no rotation waits for another.
 			at := epoch.Add(time.Duration(i+1) * time.Hour)
-			if err := RewriteKeyring(path, func(r *Keyring) (*Keyring, error) { next, _, err := r.with(at, at); return next, err }); err == nil {
+			if err := Rewrite(path, func(r *Keyring) (*Keyring, error) { next, _, err := r.with(at, at); return next, err }); err == nil {
 				done.Add(1)
 			}
 		})
 	}
 	wg.Wait()
-	r, err := ReadKeyring(path)
+	r, err := Read(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -352,36 +352,4 @@ func TestNoRewriteIsLost(t *testing.T) {
 		t.Errorf("%d keys after %d rewrites that succeeded", n, done.Load())
 	}
 	onlyFile(t, path)
-}
-
-func TestVerifyAndDecode(t *testing.T) {
-	for _, kind := range []Kind{Access, Refresh} {
-		tok := someToken(kind)
-		c, err := Decode(tok)
-		if want := someClaims(kind); err != nil || c != want {
-			t.Errorf("decoded %+v, %v; want %+v", c, err, want)
-		}
-		forged := tok[:TokenLen-1] + "A"
-		if c, err := Decode(forged); err != nil || c != someClaims(kind) {
-			t.Errorf("a forged token: %v", err)
-		}
-		for _, tt := range []struct {
-			token string
-			ring  *Keyring
-			want  error
-		}{
-			{tok, someRing(), nil},
-			{forged, someRing(), errForged},
-			{tok, ringOf(fixedKey(8, 8, epoch)), errUnknownKey},
-			{tok[1:], someRing(), errMalformed},
-			{"", someRing(), errMalformed},
-		} {
-			if err := tt.ring.Verify(tt.token); !errors.Is(err, tt.want) {
-				t.Errorf("Verify(%q): %v, want %v", tt.token, err, tt.want)
-			}
-		}
-	}
-	if _, err := Decode("at_" + strings.Repeat("A", 64)); !errors.Is(err, errMalformed) {
-		t.Errorf("another version: %v, want %v", err, errMalformed)
-	}
 }

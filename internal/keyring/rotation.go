@@ -1,4 +1,4 @@
-package token
+package keyring
 
 import (
 	"fmt"
@@ -11,7 +11,7 @@ const (
 	// RotateLead is how long a key is known before it signs, so that a keyring
 	// that is copied to several machines has reached all of them.
 	RotateLead = 5 * time.Minute
-	// HastyLead is the same for a rotation that can't wait. It is not nothing:
+	// HastyLead is the same for a rotation that can't wait. It is not zero:
 	// servers look at the file each second, and wait a second for it to settle,
 	// and a token of a key that only some of them have read would be refused by
 	// the others.
@@ -22,40 +22,38 @@ const (
 	spare = time.Hour
 )
 
-// KeyState is what a key is good for at some time.
-type KeyState string
+// State is what a key is good for at some time.
+type State string
 
 // The states.
 const (
-	KeyWaiting   KeyState = "waiting"   // verifies, and will sign
-	KeySigning   KeyState = "signing"   // signs and verifies
-	KeyVerifying KeyState = "verifying" // verifies the tokens it signed
-	KeyPrunable  KeyState = "prunable"  // none of its tokens can be alive
+	Waiting   State = "waiting"   // verifies, and will sign
+	Signing   State = "signing"   // signs and verifies
+	Verifying State = "verifying" // verifies the tokens it signed
+	Prunable  State = "prunable"  // none of its tokens can be alive
 )
 
-// State is the state of one of the keyring's keys.
-func (r *Keyring) State(k *Key, now time.Time) KeyState {
+// State returns the state of one of the keyring's keys.
+func (r *Keyring) State(k *Key, now time.Time) State {
 	switch i := slices.Index(r.keys, k); {
-	case k == r.signer(now):
-		return KeySigning
+	case k == r.Signer(now):
+		return Signing
 	case k.SignsFrom.After(now):
-		return KeyWaiting
-	case i < len(r.keys)-1 && long(r.keys[i+1].SignsFrom, now):
-		return KeyPrunable
+		return Waiting
+	case i < len(r.keys)-1 && allExpired(r.keys[i+1].SignsFrom, now):
+		return Prunable
 	}
-	return KeyVerifying
+	return Verifying
 }
 
-// long tells whether every token of a key that ended then has expired by now.
-func long(ended, now time.Time) bool { return !now.Before(ended.Add(MaxTokenLife + spare)) }
+// allExpired reports whether every token of a key that stopped signing at ended has
+// expired by now.
+func allExpired(ended, now time.Time) bool { return !now.Before(ended.Add(MaxTokenLife + spare)) }
 
-// Key is the key of an id.
-func (r *Keyring) Key(id byte) (*Key, bool) { return r.index[id], r.index[id] != nil }
-
-// Dropped are the ids of the keys that were dropped and are still remembered.
+// Dropped returns the ids of the keys that were dropped and are still remembered.
 func (r *Keyring) Dropped() []byte { return slices.Clone(r.dropped) }
 
-// DroppedAt is when a key was dropped, and whether it was.
+// DroppedAt returns when a key was dropped, and whether it was.
 func (r *Keyring) DroppedAt(id byte) (time.Time, bool) {
 	return r.droppedAt[id], slices.Contains(r.dropped, id)
 }
@@ -73,7 +71,7 @@ func (r *Keyring) Rotate(now time.Time, insist bool) (*Keyring, *Key, error) {
 		lead = HastyLead
 	}
 	newest := r.keys[len(r.keys)-1]
-	if r.State(newest, now) != KeyWaiting {
+	if r.State(newest, now) != Waiting {
 		return r.with(now, now.Add(lead))
 	}
 	if !insist {
@@ -97,7 +95,7 @@ func (r *Keyring) Drop(id byte, now time.Time, replace bool) (next *Keyring, add
 	if at, dropped := r.DroppedAt(id); dropped {
 		return nil, nil, fmt.Errorf("key %d was dropped already, at %s", id, at.Format(time.RFC3339))
 	}
-	if r.byID(id) == nil {
+	if r.Key(id) == nil {
 		return nil, nil, fmt.Errorf("there is no key %d; there %s", id, r.listed())
 	}
 	if len(r.keys) == 1 && !replace {
@@ -121,7 +119,7 @@ func (r *Keyring) Prune(now time.Time) (next *Keyring, pruned, forgotten []byte)
 	next = r.copy()
 	next.keys, next.dropped = nil, nil
 	for _, k := range r.keys {
-		if r.State(k, now) == KeyPrunable {
+		if r.State(k, now) == Prunable {
 			pruned = append(pruned, k.ID)
 			next.index[k.ID] = nil
 			continue
@@ -129,7 +127,7 @@ func (r *Keyring) Prune(now time.Time) (next *Keyring, pruned, forgotten []byte)
 		next.keys = append(next.keys, k)
 	}
 	for _, id := range r.dropped {
-		if long(r.droppedAt[id], now) {
+		if allExpired(r.droppedAt[id], now) {
 			forgotten = append(forgotten, id)
 			next.droppedAt[id] = time.Time{}
 			continue
@@ -152,7 +150,7 @@ func (r *Keyring) without(id byte) *Keyring {
 	return c
 }
 
-// with returns a keyring with one key more.
+// with returns a keyring with one more key, and that key.
 func (r *Keyring) with(now, signsFrom time.Time) (*Keyring, *Key, error) {
 	return r.withAfter(r.keys[len(r.keys)-1].ID, now, signsFrom)
 }
@@ -162,7 +160,7 @@ func (r *Keyring) with(now, signsFrom time.Time) (*Keyring, *Key, error) {
 // An id that is dropped is not free: a server could take the new key for it.
 func (r *Keyring) withAfter(last byte, now, signsFrom time.Time) (*Keyring, *Key, error) {
 	id := last + 1 // 0 follows 255
-	for ; r.byID(id) != nil || slices.Contains(r.dropped, id); id++ {
+	for ; r.Key(id) != nil || slices.Contains(r.dropped, id); id++ {
 		if id == last {
 			return nil, nil, fmt.Errorf("all 256 key ids are taken. Run authsvc keys prune, which frees those whose tokens have expired")
 		}
@@ -176,7 +174,7 @@ func (r *Keyring) withAfter(last byte, now, signsFrom time.Time) (*Keyring, *Key
 	return next, k, nil
 }
 
-// listed is "is key 1", or "are keys 1 and 2".
+// listed returns "is key 1", or "are keys 1 and 2".
 func (r *Keyring) listed() string {
 	var ids []string
 	for _, k := range r.keys {

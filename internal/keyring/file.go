@@ -1,0 +1,152 @@
+package keyring
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"authsvc/internal/wholefile"
+)
+
+// The keyring file. Unknown fields are refused: a field that this version does
+// not know may change what the keys mean.
+type file struct {
+	Version int           `json:"version"`
+	Pepper  []byte        `json:"pepper"`
+	Keys    []fileKey     `json:"keys"`
+	Dropped []fileDropped `json:"dropped,omitempty"`
+}
+
+type fileKey struct {
+	ID        int       `json:"id"`
+	Secret    []byte    `json:"secret"`
+	Created   time.Time `json:"created"`
+	SignsFrom time.Time `json:"signs_from"`
+}
+
+// A dropped key has no secret any more. From when it was dropped follows until when
+// its tokens could have lived, and so for how long its id must be remembered.
+type fileDropped struct {
+	ID int       `json:"id"`
+	At time.Time `json:"at"`
+}
+
+const fileVersion = 1
+
+// Parse reads what Keyring.Marshal writes. No error quotes the data.
+func Parse(data []byte) (*Keyring, error) {
+	var f file
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&f); err != nil {
+		return nil, errors.New("not a keyring: not the JSON that authsvc keys init writes")
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, errors.New("not a keyring: something follows its end")
+	}
+	r := &Keyring{}
+	switch {
+	case f.Version != fileVersion:
+		return nil, fmt.Errorf("keyring version %d is not one this authsvc reads (%d)", f.Version, fileVersion)
+	case len(f.Pepper) != secretLen:
+		return nil, fmt.Errorf("the pepper has %d bytes instead of %d", len(f.Pepper), secretLen)
+	case len(f.Keys) == 0:
+		return nil, errors.New("the keyring has no key")
+	}
+	copy(r.pepper[:], f.Pepper)
+	for _, k := range f.Keys {
+		switch {
+		case k.ID < 0 || k.ID > 255:
+			return nil, fmt.Errorf("key id %d is not one from 0 to 255", k.ID)
+		case r.Key(byte(k.ID)) != nil:
+			return nil, fmt.Errorf("duplicate key id %d", k.ID)
+		case len(k.Secret) != secretLen:
+			return nil, fmt.Errorf("key %d has %d bytes instead of %d", k.ID, len(k.Secret), secretLen)
+		case k.SignsFrom.IsZero():
+			return nil, fmt.Errorf("key %d does not say from when it signs", k.ID)
+		}
+		r.add(newKey(byte(k.ID), k.Secret, k.Created, k.SignsFrom))
+	}
+	for _, d := range f.Dropped {
+		switch {
+		case d.ID < 0 || d.ID > 255 || r.Key(byte(d.ID)) != nil:
+			return nil, fmt.Errorf("dropped key %d is in the keyring, or is no key id", d.ID)
+		case slices.Contains(r.dropped, byte(d.ID)):
+			return nil, fmt.Errorf("duplicate dropped key %d", d.ID)
+		case d.At.IsZero():
+			return nil, fmt.Errorf("dropped key %d does not say when it was dropped", d.ID)
+		}
+		r.drop(byte(d.ID), d.At)
+	}
+	return r, nil
+}
+
+// Marshal returns the keyring as its file holds it, secrets included.
+func (r *Keyring) Marshal() []byte {
+	f := file{Version: fileVersion, Pepper: r.pepper[:]}
+	for _, k := range r.keys {
+		f.Keys = append(f.Keys, fileKey{ID: int(k.ID), Secret: k.secret, Created: k.Created, SignsFrom: k.SignsFrom})
+	}
+	for _, id := range r.dropped {
+		f.Dropped = append(f.Dropped, fileDropped{ID: int(id), At: r.droppedAt[id]})
+	}
+	b, err := json.MarshalIndent(&f, "", "  ")
+	if err != nil {
+		panic(err) // no field of it can fail
+	}
+	return append(b, '\n')
+}
+
+// CreateFile writes the keyring to a new file that only its owner may read. It
+// fails with fs.ErrExist where there is one: a keyring that is overwritten ends
+// every token and every secret. The file appears whole or not at all.
+func (r *Keyring) CreateFile(path string) error {
+	if err := wholefile.Create(path, r.Marshal(), 0o600); err != nil {
+		return fmt.Errorf("the keyring: %w", err)
+	}
+	return nil
+}
+
+// Read reads a keyring file. It fails with what the operating system says of the
+// file, or with what is wrong in it.
+func Read(path string) (*Keyring, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the keyring: %w", err)
+	}
+	r, err := Parse(b)
+	if err != nil {
+		return nil, fmt.Errorf("keyring %s: %w", path, err)
+	}
+	return r, nil
+}
+
+// Rewrite changes a keyring file: edit gets the keyring in it, and what edit returns
+// takes its place, whole or not at all. An edit that fails, or returns what it was
+// given, leaves the file as it is. Mode and owner are kept, and one edit at a time
+// gets through.
+func Rewrite(path string, edit func(*Keyring) (*Keyring, error)) error {
+	err := wholefile.Rewrite(path, func(was []byte) ([]byte, error) {
+		ring, err := Parse(was)
+		if err != nil {
+			return nil, err
+		}
+		next, err := edit(ring)
+		if err != nil {
+			return nil, err
+		}
+		if next == ring {
+			return was, nil
+		}
+		return next.Marshal(), nil
+	})
+	if err != nil {
+		return fmt.Errorf("keyring %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package keyring
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"slices"
+	"sync"
+	"time"
+
+	"authsvc/internal/app"
+)
+
+// MaxTokenLife is the longest life of a token that can be configured. A key that
+// stopped signing longer ago than this has no living token.
+const MaxTokenLife = app.MaxTTL
+
+// secretLen is the length of a signing key and of the pepper, in bytes: the
+// output of SHA-256, as RFC 2104 section 3 recommends.
+const secretLen = sha256.Size
+
+// Key is one signing key. It is safe for concurrent use.
+type Key struct {
+	ID      byte
+	Created time.Time
+	// SignsFrom is when the key begins to sign, by the store's clock. A key
+	// is made known before it is used, so that every replica can verify what
+	// the first of them signs.
+	SignsFrom time.Time
+
+	secret []byte
+	macs   *sync.Pool // of hash.Hash keyed with secret; an HMAC resets faster than it is made
+}
+
+func newKey(id byte, secret []byte, created, signsFrom time.Time) *Key {
+	return &Key{
+		ID: id, Created: created, SignsFrom: signsFrom, secret: secret,
+		macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }},
+	}
+}
+
+// freshKey returns a key with a secret that nobody has seen before.
+func freshKey(id byte, created, signsFrom time.Time) *Key {
+	secret := make([]byte, secretLen)
+	_, _ = rand.Read(secret) // never fails (crypto/rand)
+	return newKey(id, secret, created, signsFrom)
+}
+
+// MAC returns the HMAC-SHA-256 of a message under the key.
+func (k *Key) MAC(message []byte) (mac [sha256.Size]byte) {
+	h := k.macs.Get().(hash.Hash)
+	h.Reset()
+	h.Write(message)
+	h.Sum(mac[:0])
+	k.macs.Put(h)
+	return mac
+}
+
+// Keyring holds the signing keys and the pepper of the apps' secrets. It never
+// changes once it is made.
+type Keyring struct {
+	pepper app.Pepper
+	keys   []*Key    // by SignsFrom, oldest first
+	index  [256]*Key // by id
+	// dropped are the ids of keys that an operator took out though their
+	// tokens may still be alive, and droppedAt is when, by id.
+	dropped   []byte
+	droppedAt [256]time.Time
+}
+
+// New returns a keyring with a fresh pepper and one fresh key that signs from now
+// on.
+func New(now time.Time) *Keyring {
+	var r Keyring
+	_, _ = rand.Read(r.pepper[:]) // never fails (crypto/rand)
+	now = now.UTC().Truncate(time.Second)
+	r.add(freshKey(1, now, now))
+	return &r
+}
+
+// Pepper returns the pepper of the apps' secrets.
+func (r *Keyring) Pepper() app.Pepper { return r.pepper }
+
+// Keys returns the signing keys, oldest first.
+func (r *Keyring) Keys() []*Key { return slices.Clone(r.keys) }
+
+func (r *Keyring) add(k *Key) {
+	r.keys = append(r.keys, k)
+	slices.SortStableFunc(r.keys, func(a, b *Key) int { return a.SignsFrom.Compare(b.SignsFrom) })
+	r.index[k.ID] = k
+}
+
+// drop notes that a key was taken out at a time.
+func (r *Keyring) drop(id byte, at time.Time) {
+	r.dropped = append(r.dropped, id)
+	r.droppedAt[id] = at
+}
+
+// Key returns the key with an id, nil if there is none.
+func (r *Keyring) Key(id byte) *Key { return r.index[id] }
+
+// Signer returns the newest key whose time to sign has come by now, the time of the
+// store's clock. Where it has come for none (a clock behind the one that made the
+// first key), the oldest signs.
+func (r *Keyring) Signer(now time.Time) *Key {
+	for _, k := range slices.Backward(r.keys) {
+		if !k.SignsFrom.After(now) {
+			return k
+		}
+	}
+	return r.keys[0]
+}
+
+// successor returns an error unless next may take the place of r at a time: it has
+// the same pepper, no id stands for another key, every key whose tokens can still be
+// alive is in it, or was dropped on purpose, and no key that was dropped is back:
+// an old copy of the file must not bring a leaked key to life again.
+func (r *Keyring) successor(next *Keyring, now time.Time) error {
+	if next.pepper != r.pepper {
+		return errors.New("the pepper is another, so no app's secret would fit any more")
+	}
+	for i, k := range r.keys {
+		n := next.Key(k.ID)
+		switch {
+		case n != nil && !bytes.Equal(n.secret, k.secret):
+			return fmt.Errorf("key %d is another key under the same id", k.ID)
+		case n != nil || slices.Contains(next.dropped, k.ID):
+		case i == len(r.keys)-1 || now.Before(r.keys[i+1].SignsFrom.Add(MaxTokenLife)):
+			return fmt.Errorf("key %d is missing, and its tokens can still be alive", k.ID)
+		}
+	}
+	for _, id := range r.dropped {
+		if next.Key(id) != nil && now.Before(r.droppedAt[id].Add(MaxTokenLife)) {
+			return fmt.Errorf("key %d was dropped, and this would bring it back", id)
+		}
+	}
+	return nil
+}
