@@ -1,8 +1,12 @@
 // Command authsvc issues, refreshes, checks and revokes app tokens.
 package main
 
-import "os"
+import (
+	"os"
+
+	"authsvc/internal/cli"
+)
 
 func main() {
-	os.Exit(run(os.Args[1:], process{environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}))
+	os.Exit(cli.Run(os.Args[1:], cli.Env{Vars: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}))
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"authsvc/internal/authsvctest"
+	"authsvc/internal/cli"
 	"authsvc/internal/keyring"
 	"authsvc/internal/redistest"
 )
@@ -103,7 +104,7 @@ func TestServeObserves(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventuallyMeasured(t, s, "authsvc_signing_key_created_timestamp_seconds "+strconv.FormatFloat(float64(later.Unix()), 'g', -1, 64))
-	if status := run([]string{"keys", "rotate", "--now", "--keys", site.Keys}, process{stdout: io.Discard, stderr: os.Stderr}); status != 0 {
+	if status := cli.Run([]string{"keys", "rotate", "--now", "--keys", site.Keys}, cli.Env{Stdout: io.Discard, Stderr: os.Stderr}); status != 0 {
 		t.Fatal(status)
 	}
 	redistest.Eventually(t, "the new key to sign", func() bool {
@@ -114,13 +115,12 @@ func TestServeObserves(t *testing.T) {
 }
 
 // readVersion is what authsvc version says of the binary of the tests.
-func readVersion(t *testing.T) buildInfo {
+func readVersion(t *testing.T) (b struct{ Version, Revision string }) {
 	t.Helper()
 	out, err := exec.Command(authsvctest.Binary(t), "version", "-o", "json").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var b buildInfo
 	if err := json.Unmarshal(out, &b); err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"authsvc/internal/authsvctest"
+	"authsvc/internal/cli"
 	"authsvc/internal/redistest"
 )
 
@@ -378,7 +379,7 @@ func TestKeyringChanges(t *testing.T) {
 	s := site.Serve("memory://")
 	p := s.Issue(authsvctest.Worker).Pair()
 	other := filepath.Join(t.TempDir(), "other.json")
-	if status := run([]string{"keys", "init", "--keys", other}, process{stdout: io.Discard, stderr: os.Stderr}); status != 0 {
+	if status := cli.Run([]string{"keys", "init", "--keys", other}, cli.Env{Stdout: io.Discard, Stderr: os.Stderr}); status != 0 {
 		t.Fatal(status)
 	}
 	good, err := os.ReadFile(site.Keys)

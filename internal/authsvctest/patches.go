@@ -49,8 +49,10 @@ const (
 	redisSpans = "internal/store/trace.go"
 	server     = "internal/httpapi/server.go"
 	spans      = "internal/httpapi/trace.go"
-	serve      = "cmd/authsvc/serve.go"
-	watchRedis = "cmd/authsvc/watchredis.go"
+	process    = "internal/process/process.go"
+	listeners  = "internal/process/server.go"
+	drain      = "internal/process/drain.go"
+	monitor    = "internal/process/monitor.go"
 )
 
 // edit is a change of one file: old, which must stand in it exactly once, becomes new.
@@ -82,29 +84,32 @@ var patches = map[Patch][]edit{
 
 	RequestsWait: {{server, "return context.WithTimeout(ctx, x.server.cfg.StoreTimeout)", "return context.WithCancel(ctx)"}},
 	ConnectionsStay: {
-		{serve, "readHeaderTimeout = 10 * time.Second", "readHeaderTimeout = 0 * time.Second"},
-		{serve, "readTimeout       = 60 * time.Second", "readTimeout       = 0 * time.Second"},
-		{serve, "writeTimeout      = 90 * time.Second", "writeTimeout      = 0 * time.Second"},
-		{serve, "idleTimeout       = 2 * time.Minute", "idleTimeout       = 0 * time.Second"},
+		{listeners, "readHeaderTimeout = 10 * time.Second", "readHeaderTimeout = 0 * time.Second"},
+		{listeners, "readTimeout       = 60 * time.Second", "readTimeout       = 0 * time.Second"},
+		{listeners, "writeTimeout      = 90 * time.Second", "writeTimeout      = 0 * time.Second"},
+		{listeners, "idleTimeout       = 2 * time.Minute", "idleTimeout       = 0 * time.Second"},
 	},
-	StopsAtOnce:           {{serve, "<-enough.Done()", "_ = enough"}},
+	StopsAtOnce:           {{drain, "<-enough.Done()", "_ = enough"}},
 	ConnectionsOutliveEnd: {{server, "if s.cfg.Draining() {", "if false {"}},
 
 	// The clock that all else counts with: what is known of the store's is measured
 	// with it.
-	ClockIsOff: {{serve, "token.NewClock(time.Now)", `token.NewClock(func() time.Time {
+	ClockIsOff: {
+		{process, `token.NewClock(time.Now)`, `token.NewClock(func() time.Time {
 			off, err := time.ParseDuration(os.Args[0][strings.LastIndexByte(os.Args[0], '/')+1:])
 			if err != nil {
 				panic(err)
 			}
 			return time.Now().Add(off)
-		})`}},
+		})`},
+		{process, "\t\"sync\"\n", "\t\"strings\"\n\t\"sync\"\n"},
+	},
 	StoreClockIsIgnored: {{clock, "return s.store.Add(c.process().Sub(s.process)), nil", "return c.process(), nil"}},
 
 	SpansShowStatements: {{redisSpans, "WithDBStatement(false)", "WithDBStatement(true)"}},
 	SpansShowRequests:   {{spans, "spans.ServeHTTP(w, shown.With", "shown = r; spans.ServeHTTP(w, shown.With"}},
 
-	RedisIsCheckedAllTheTime: {{watchRedis, "checkupEvery   = time.Minute", "checkupEvery   = 50 * time.Millisecond"}},
+	RedisIsCheckedAllTheTime: {{monitor, "checkupEvery   = time.Minute", "checkupEvery   = 50 * time.Millisecond"}},
 }
 
 // BuildPatched builds authsvc, without the race detector, with these patches. The

@@ -113,7 +113,7 @@ func NewMetrics(clock *token.Clock) *Metrics {
 		}
 	}
 	m.verdicts.WithLabelValues(verifyEndpoint, apierr.AppNotAuthorized.Code())
-	for _, file := range []string{"apps", "keys", "tls"} { // those that cmd/authsvc watches
+	for _, file := range []string{"apps", "keys", "tls"} { // those that process watches
 		m.reloads.WithLabelValues(file, reloadOK)
 		m.reloads.WithLabelValues(file, reloadRefused)
 		m.reloaded.WithLabelValues(file).Set(1)

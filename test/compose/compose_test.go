@@ -487,7 +487,7 @@ var builtHere = func() func(t *testing.T) built {
 		}
 		b = built{filepath.Join(dir, "authsvc"), filepath.Join(dir, "cache")}
 		cmd := exec.Command("go", "build", "-trimpath", "-tags", "nomsgpack", "-buildvcs=false",
-			"-ldflags", "-s -w -X main.version="+testVersion+" -X main.revision="+testRevision, "-o", b.binary, "./cmd/authsvc")
+			"-ldflags", "-s -w -X authsvc/internal/cli.version="+testVersion+" -X authsvc/internal/cli.revision="+testRevision, "-o", b.binary, "./cmd/authsvc")
 		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0", "GOCACHE="+b.cache, "GOFLAGS=")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("go build: %v\n%s", err, out)

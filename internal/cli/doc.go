@@ -1,0 +1,8 @@
+// Package cli owns what a person types and reads: the commands of authsvc, their
+// flags, help and manual pages, what they print as text and as JSON, and the exit
+// status.
+//
+// Each command asks the package that owns its matter, and decides nothing itself:
+// package process runs the service, config has the settings, doctor the findings,
+// tokenclient the exchange that token get shows.
+package cli

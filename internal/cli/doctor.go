@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"authsvc/internal/checkup"
+	"authsvc/internal/config"
+	"authsvc/internal/process"
+	"authsvc/internal/store"
+)
+
+// doctorPatience bounds what the doctor waits for the store.
+const doctorPatience = 10 * time.Second
+
+// doctorCommand is authsvc doctor.
+func doctorCommand(env Env) *cobra.Command {
+	const status = `The exit status is 0 where nothing is worse than a note, 2 where nothing is worse
+than a warning, and 1 for anything else.`
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what is wrong with an installation, and how to mend it",
+		Long: `Takes the flags, the environment and the file that authsvc serve takes, and looks
+at what they name: Redis, the keyring, the apps file, the certificates and the
+trusted proxies. Each finding says what is wrong, why it matters, and the command
+that mends it:
+
+  note     worth knowing
+  warning  can cost tokens or calls, now or on some day
+  error    makes tokens wrong or loses them without a word, or keeps the service
+           from its work
+
+Nothing is changed. In Redis it makes one key for a moment, to see that it may. The
+service need not run. The settings themselves are checked by: authsvc config check
+
+` + status,
+		Example: `  authsvc doctor --config authsvc.yaml
+  authsvc doctor --config authsvc.yaml -o json | jq -r '.[] | .severity + " " + .check'`,
+		Args:        cobra.NoArgs,
+		Annotations: map[string]string{exitStatus: status},
+	}
+	settings := config.Register(c.Flags())
+	out := outputFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		cfg, _, err := settings.Load(env.Vars)
+		if err != nil {
+			return err
+		}
+		found, err := examine(cfg, time.Now())
+		if err != nil {
+			return err
+		}
+		if err := out.print(c, found, func(w io.Writer) { writeFindings(w, found) }); err != nil {
+			return err
+		}
+		return verdict(found)
+	}
+	return c
+}
+
+// examine looks at everything that the settings name. It fails only where they
+// name a store that serve would not take.
+func examine(cfg config.Config, now time.Time) ([]checkup.Finding, error) {
+	st, err := process.OpenStore(cfg, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	found := []checkup.Finding{} // in JSON an empty list is one
+	if r, ok := st.(*store.Redis); ok {
+		found = append(found, examineRedis(cfg, r)...)
+	}
+	if !cfg.Dev {
+		found = append(found, checkup.Keyring(cfg.Keys, now)...)
+		found = append(found, checkup.Apps(cfg.Apps, cfg.RefreshGrace)...)
+	}
+	for _, pair := range [][2]string{{cfg.TLSCert, cfg.TLSKey}, {cfg.StoreCert, cfg.StoreKey}} {
+		if pair[0] != "" {
+			found = append(found, checkup.TLS(pair[0], pair[1], now)...)
+		}
+	}
+	found = append(found, checkup.Proxies(cfg.Listen, cfg.TrustedProxies)...)
+	slices.SortStableFunc(found, func(a, b checkup.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+	return found, nil
+}
+
+func examineRedis(cfg config.Config, r *store.Redis) []checkup.Finding {
+	ctx, cancel := context.WithTimeout(context.Background(), doctorPatience)
+	defer cancel()
+	url, opts := process.CheckupOptions(cfg)
+	found, err := checkup.AskRedis(ctx, r, opts)
+	if err != nil {
+		found = append(found, checkup.Reach(url.Hosts, err))
+	}
+	return found
+}
+
+// writeFindings writes a paragraph for each.
+func writeFindings(w io.Writer, found []checkup.Finding) {
+	for _, f := range found {
+		fmt.Fprintf(w, "%s  %s  %s\n%s\n  Why: %s\n  Fix: %s\n\n",
+			f.Severity, f.Check, printable(f.Subject), printable(f.What), f.Why, printable(f.Fix))
+	}
+	if verdict(found) == nil {
+		fmt.Fprintln(w, tally(found))
+	}
+}
+
+// verdict is nil where nothing is worse than a note.
+func verdict(found []checkup.Finding) error {
+	switch checkup.Worst(found) {
+	case checkup.Error:
+		return errors.New(tally(found))
+	case checkup.Warning:
+		return statusError{errors.New(tally(found)), 2}
+	}
+	return nil
+}
+
+// tally is "1 error, 2 warnings, 1 note".
+func tally(found []checkup.Finding) string {
+	var parts []string
+	for _, s := range []checkup.Severity{checkup.Error, checkup.Warning, checkup.Note} {
+		n := 0
+		for _, f := range found {
+			if f.Severity == s {
+				n++
+			}
+		}
+		if n > 0 {
+			parts = append(parts, count(n, s.String()))
+		}
+	}
+	return cmp.Or(strings.Join(parts, ", "), "nothing is wrong")
+}

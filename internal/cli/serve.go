@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"authsvc/internal/config"
+	"authsvc/internal/httpapi"
+	"authsvc/internal/logqueue"
+	"authsvc/internal/process"
+)
+
+// serveCommand is authsvc serve.
+func serveCommand(env Env) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the token service",
+		Long: `Runs the token service: the API on one listener, and probes and metrics on
+another. It needs a store, an apps file and a keyring; --dev needs nothing, and
+keeps nothing.
+
+Each flag is also a variable in the environment (--access-ttl is
+AUTHSVC_ACCESS_TTL) and a key of the YAML file given with --config (access_ttl).
+A flag wins over the environment, that over the file, and that over the default.
+
+SIGTERM drains: the process is no longer ready, but serves for half of --drain; in
+the other half, what is in flight finishes. One more signal ends each half at once.
+SIGHUP looks for changed files, as happens every second anyway.`,
+		Example: `  authsvc serve --dev
+  authsvc serve --store redis://127.0.0.1:6379/0 --apps apps.yaml --keys keys.json
+  AUTHSVC_STORE_FILE=/run/secrets/redis-url authsvc serve --config authsvc.yaml`,
+		Args: cobra.NoArgs,
+	}
+	settings := config.Register(c.Flags())
+	c.RunE = func(*cobra.Command, []string) error {
+		cfg, warnings, err := settings.Load(env.Vars)
+		if err != nil {
+			return err
+		}
+		queue := logqueue.New(env.Stderr)
+		defer queue.Close()
+		log := slog.New(slog.NewJSONHandler(queue, &slog.HandlerOptions{Level: cfg.LogLevel}))
+		for _, w := range warnings {
+			log.Warn(w)
+		}
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+		defer stop()
+		b := readBuildInfo()
+		p, err := process.New(process.Config{
+			Settings: cfg, Log: log, LogLinesDropped: queue.Dropped, Stdout: env.Stdout,
+			Build: httpapi.BuildInfo{Version: b.Version, Revision: b.Revision, Go: b.Go},
+		})
+		if err != nil {
+			return err
+		}
+		return p.Run(ctx)
+	}
+	return c
+}

@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// buildInfo is what this binary was built from. What the build did not stamp is
+// empty.
+type buildInfo struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision"`
+	Time     string `json:"time"`
+	Modified bool   `json:"modified"` // the revision was not all
+	Go       string `json:"go"`
+}
+
+// version and revision are stamped with -ldflags "-X authsvc/internal/cli.version=..." where the
+// sources are built without their repository, as in an image.
+var version, revision string
+
+func readBuildInfo() buildInfo {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return buildInfo{}
+	}
+	b := buildInfo{Version: cmp.Or(version, info.Main.Version), Revision: revision, Go: info.GoVersion}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			b.Revision = s.Value
+		case "vcs.time":
+			b.Time = s.Value
+		case "vcs.modified":
+			b.Modified = s.Value == "true"
+		}
+	}
+	return b
+}
+
+// versionCommand is authsvc version.
+func versionCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "version",
+		Short:   "Say which version this is",
+		Example: "  authsvc version\n  authsvc version -o json | jq -r .revision",
+		Args:    cobra.NoArgs,
+	}
+	out := outputFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		b := readBuildInfo()
+		return out.print(c, b, func(w io.Writer) {
+			version := b.Version
+			if version == "" || version == "(devel)" {
+				version = "devel"
+			}
+			fmt.Fprintf(w, "authsvc %s\n", version)
+			at := b.Time
+			if b.Modified {
+				at += ", changed since"
+			}
+			if at != "" {
+				at = " (" + at + ")"
+			}
+			if b.Revision != "" {
+				fmt.Fprintf(w, "revision %s%s\n", b.Revision, at)
+			}
+			fmt.Fprintf(w, "built with %s\n", b.Go)
+		})
+	}
+	return c
+}

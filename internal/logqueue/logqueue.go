@@ -1,0 +1,82 @@
+package logqueue
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+)
+
+// Queue is an io.Writer that never blocks. Lines that do not fit into the queue are
+// dropped, and their number is written once the writer behind it goes on. It is safe
+// for concurrent use.
+type Queue struct {
+	w       io.Writer
+	lines   chan []byte // never closed: a request that outlives the drain may still log
+	dropped atomic.Uint64
+	told    uint64 // of the dropped, those whose number was written
+	quit    chan struct{}
+	done    chan struct{}
+}
+
+const (
+	maxLines     = 10_000 // some MB
+	flushTimeout = time.Second
+)
+
+// New returns a queue in front of w, which its owner closes.
+func New(w io.Writer) *Queue {
+	q := &Queue{w: w, lines: make(chan []byte, maxLines), quit: make(chan struct{}), done: make(chan struct{})}
+	go q.run()
+	return q
+}
+
+func (q *Queue) run() {
+	defer close(q.done)
+	for {
+		select {
+		case line := <-q.lines:
+			q.write(line)
+			continue
+		default:
+		}
+		select { // quit counts only when the queue is empty
+		case line := <-q.lines:
+			q.write(line)
+		case <-q.quit:
+			return
+		}
+	}
+}
+
+func (q *Queue) write(line []byte) {
+	_, _ = q.w.Write(line) // there is nowhere else to say it
+	if n := q.dropped.Load() - q.told; n > 0 {
+		q.told += n
+		_, _ = fmt.Fprintf(q.w, `{"level":"ERROR","msg":"log lines were dropped, because nobody read them","lines":%d}`+"\n", n)
+	}
+}
+
+// Write implements io.Writer: it queues a line, or drops it. It never fails and
+// never blocks.
+func (q *Queue) Write(line []byte) (int, error) {
+	select {
+	case q.lines <- bytes.Clone(line):
+	default:
+		q.dropped.Add(1)
+	}
+	return len(line), nil
+}
+
+// Dropped returns how many lines were dropped so far.
+func (q *Queue) Dropped() uint64 { return q.dropped.Load() }
+
+// Close writes what is queued, for a second at most. What is logged after it is lost.
+func (q *Queue) Close() {
+	close(q.quit)
+	select {
+	case <-q.done:
+	case <-time.After(flushTimeout):
+	}
+}

@@ -1,0 +1,45 @@
+package process
+
+import (
+	_ "embed"
+	"io"
+	"text/template"
+	"time"
+
+	"authsvc/internal/app"
+	"authsvc/internal/keyring"
+)
+
+// demo is what --dev makes up, to be tried out.
+type demo struct {
+	App, AppSecret         string
+	Gateway, GatewaySecret string
+	URL                    string
+}
+
+// newDemo returns the source of a service that keeps everything in memory: a
+// keyring, an app and a gateway that nobody has seen before.
+func newDemo() (*source, error) {
+	d := &demo{App: "demo-app", AppSecret: app.NewSecret(), Gateway: "demo-gateway", GatewaySecret: app.NewSecret()}
+	ring := keyring.New(time.Now())
+	pepper := ring.Pepper()
+	apps, err := app.NewRegistry(pepper, []app.App{
+		{Key: d.App, Name: "Demo app", SecretHash: pepper.Hash(d.AppSecret), Scopes: []string{"orders.read", "orders.write"}},
+		{Key: d.Gateway, Name: "Demo gateway", SecretHash: pepper.Hash(d.GatewaySecret), Roles: []string{app.RoleIntrospect}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &source{keys: keyring.NewCurrent(ring, nil), apps: apps, demo: d}, nil
+}
+
+//go:embed demo.txt
+var demoText string
+
+var demoTemplate = template.Must(template.New("demo").Parse(demoText))
+
+// print writes the banner and the curl lines.
+func (d demo) print(w io.Writer, url string) {
+	d.URL = url
+	_ = demoTemplate.Execute(w, d) // to a terminal, which may have gone
+}

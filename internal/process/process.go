@@ -1,0 +1,217 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	oteltrace "go.opentelemetry.io/otel/trace"
+
+	"authsvc/internal/config"
+	"authsvc/internal/httpapi"
+	"authsvc/internal/store"
+	"authsvc/internal/token"
+	"authsvc/internal/tracing"
+)
+
+// Config is what a Process is made of. Nothing is optional.
+type Config struct {
+	Settings config.Config
+	Log      *slog.Logger
+	// LogLinesDropped returns how many lines the log has lost since the start.
+	LogLinesDropped func() uint64
+	Build           httpapi.BuildInfo
+	Stdout          io.Writer // for what --dev prints
+}
+
+// Process is one running service.
+type Process struct {
+	cfg      config.Config
+	log      *slog.Logger
+	stdout   io.Writer
+	metrics  *httpapi.Metrics
+	source   *source
+	store    store.Opened
+	measured token.Store
+	clock    *token.Clock
+	manager  *token.Manager
+	traces   *tracing.Provider // nil: there are none
+	draining atomic.Bool
+	inFlight atomic.Int64
+}
+
+// New reads everything that must be there before a listener opens, and fails with all
+// that is wrong with it. The store need not answer yet: until it does, the process is
+// not ready. A Process must be run, which closes it.
+func New(cfg Config) (*Process, error) {
+	p := &Process{cfg: cfg.Settings, log: cfg.Log, stdout: cfg.Stdout, clock: token.NewClock(time.Now)}
+	p.metrics = httpapi.NewMetrics(p.clock)
+	var sourceErr, storeErr, traceErr error
+	if p.cfg.Dev {
+		p.source, sourceErr = newDemo()
+	} else {
+		p.source, sourceErr = newSource(p.cfg, p.log, p.metrics, p.clock)
+	}
+	if p.cfg.TraceEndpoint != "" {
+		p.traces, traceErr = tracing.New(tracing.Config{Endpoint: p.cfg.TraceEndpoint, Sample: p.cfg.TraceSample, Version: cfg.Build.Version, Log: p.log})
+	}
+	p.store, storeErr = OpenStore(p.cfg, p.redisReach, p.tracer())
+	if err := errors.Join(sourceErr, storeErr, traceErr); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	p.metrics.Observe(p.observed(cfg))
+	p.measured = p.metrics.Store(p.store)
+	if p.traces != nil {
+		p.measured = httpapi.TracedStore(p.measured, p.traces)
+	}
+	p.manager = token.NewManager(token.Config{
+		Store: p.measured, Clock: p.clock, Keys: p.source.keys, Apps: p.source.apps,
+		AccessTTL: p.cfg.AccessTTL, RefreshTTL: p.cfg.RefreshTTL, Grace: p.cfg.RefreshGrace,
+		OnEvent: httpapi.GrantEvents(p.log, p.metrics),
+	})
+	return p, nil
+}
+
+// close closes what New opened. The last spans are dropped, unless shutdown has sent
+// them.
+func (p *Process) close() error {
+	if p.traces != nil {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		p.traces.Close(ended)
+	}
+	if p.store == nil {
+		return nil
+	}
+	return p.store.Close()
+}
+
+// observed returns what the metrics read.
+func (p *Process) observed(cfg Config) httpapi.Observed {
+	o := httpapi.Observed{
+		Build: cfg.Build, Keys: p.source.keys, Apps: p.source.apps,
+		LogLinesDropped: cfg.LogLinesDropped, CertificateNotAfter: p.source.certificateNotAfter,
+	}
+	if r, ok := p.store.(*store.Redis); ok {
+		o.Pool = func() httpapi.PoolStats { return httpapi.PoolStats(r.Pool()) }
+	}
+	return o
+}
+
+// tracer makes spans; nil: there are none.
+func (p *Process) tracer() oteltrace.TracerProvider {
+	if p.traces == nil {
+		return nil
+	}
+	return p.traces
+}
+
+// Run serves until ctx ends, and then until what is in flight has finished or the
+// time for that is up.
+func (p *Process) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, p.close()) }()
+	background, stop := context.WithCancel(context.Background())
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	defer stop()
+
+	p.notify(statusWaiting)
+	failed := make(chan error, 3) // one for each that can fail
+	if err := p.useStore(background, &tasks, failed); err != nil {
+		return err
+	}
+	if len(p.source.watched) > 0 { // with --dev the terminal that goes takes the process with it
+		tasks.Go(func() { p.checkOnHangup(background) })
+	}
+	for _, w := range p.source.watched {
+		tasks.Go(func() { w.Run(background, time.Second) })
+	}
+
+	public, err := net.Listen("tcp", p.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	defer public.Close()
+	admin, err := net.Listen("tcp", p.cfg.AdminListen)
+	if err != nil {
+		return fmt.Errorf("--admin-listen: %w", err)
+	}
+	defer admin.Close()
+	issuer := p.issuer(public)
+	api, err := httpapi.New(httpapi.Config{
+		Manager: p.manager, Apps: p.source.apps, Metrics: p.metrics, Log: p.log,
+		Issuer: issuer, TrustedProxies: p.cfg.TrustedProxies, StoreTimeout: p.cfg.StoreTimeout,
+		IntrospectReason: p.cfg.IntrospectReason, Draining: p.draining.Load, Traces: p.tracer(),
+	})
+	if err != nil {
+		return err
+	}
+	probes := httpapi.NewAdmin(httpapi.AdminConfig{
+		Store: p.measured, Clock: p.clock, Metrics: p.metrics, StoreTimeout: p.cfg.StoreTimeout, Draining: p.draining.Load,
+		Pprof: p.cfg.Pprof,
+	})
+	servers := []*http.Server{p.server(api, p.source.certificate), p.server(probes, nil)}
+	for i, l := range []net.Listener{public, admin} {
+		tasks.Go(func() {
+			if err := serve(servers[i], l); err != nil {
+				failed <- err
+			}
+		})
+	}
+	p.log.Info("serving", "listen", public.Addr().String(), "admin_listen", admin.Addr().String(), "issuer", issuer, "apps", p.source.apps.Len())
+	p.notify(daemon.SdNotifyReady)
+	tasks.Go(func() { p.watchdog(background, config.DefaultIssuer(admin.Addr().String(), false)+"/livez") })
+	if p.cfg.Dev {
+		p.source.demo.print(p.stdout, issuer)
+	}
+
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		p.notify(daemon.SdNotifyStopping)
+		p.linger()
+	}
+	return errors.Join(err, p.shutdown(servers))
+}
+
+// issuer returns the issuer of the settings, or the one that follows from the
+// listener, whose port is known only now.
+func (p *Process) issuer(public net.Listener) string {
+	if !p.cfg.IssuerDerived {
+		return p.cfg.Issuer
+	}
+	issuer := config.DefaultIssuer(public.Addr().String(), p.cfg.TLSCert != "")
+	if !p.cfg.Dev {
+		p.log.Warn("--issuer is not set, so the URLs in answers are those of this machine", "issuer", issuer)
+	}
+	return issuer
+}
+
+// checkOnHangup checks the watched files on SIGHUP, on which other services reload.
+func (p *Process) checkOnHangup(ctx context.Context) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			p.log.Info("SIGHUP: looking for changed files, as every second anyway")
+			for _, w := range p.source.watched {
+				w.Check()
+			}
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package process
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"authsvc/internal/httpapi"
+)
+
+// The limits on a slow client. A token request is a few hundred bytes, but 12 MiB
+// must get through on a slow line.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 60 * time.Second
+	writeTimeout      = 90 * time.Second // from the end of the head, so it includes reading the body
+	idleTimeout       = 2 * time.Minute
+)
+
+func (p *Process) server(h http.Handler, cert func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *http.Server {
+	srv := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			p.inFlight.Add(1)
+			defer p.inFlight.Add(-1)
+			h.ServeHTTP(w, r)
+		}),
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    httpapi.MaxHeaderBytes,
+		ErrorLog:          log.New(httpLog{p.log}, "", 0),
+
+		DisableGeneralOptionsHandler: true, // OPTIONS * has a row, too
+	}
+	if cert != nil {
+		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert}
+	}
+	return srv
+}
+
+// serve serves until the server is shut down.
+func serve(srv *http.Server, l net.Listener) error {
+	var err error
+	if srv.TLSConfig != nil {
+		err = srv.ServeTLS(l, "", "")
+	} else {
+		err = srv.Serve(l)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// httpLog takes what net/http says of connections. What a client can bring about
+// as it likes is for debugging; the rest (no more file descriptors, for instance)
+// is for the operator.
+type httpLog struct{ log *slog.Logger }
+
+// Write logs one line.
+func (l httpLog) Write(line []byte) (int, error) {
+	level := slog.LevelError
+	if bytes.Contains(line, []byte("TLS handshake error")) || bytes.Contains(line, []byte("http2: ")) {
+		level = slog.LevelDebug
+	}
+	l.log.Log(context.Background(), level, "net/http", "cause", string(bytes.TrimSpace(line)))
+	return len(line), nil
+}

@@ -1,0 +1,105 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	oteltrace "go.opentelemetry.io/otel/trace"
+
+	"authsvc/internal/checkup"
+	"authsvc/internal/config"
+	"authsvc/internal/store"
+)
+
+// OpenStore opens the store of the settings, without connecting to it. onReach is
+// told of a Redis that is away, or back; traces, which may be nil, makes spans.
+func OpenStore(cfg config.Config, onReach func(node string, err error, since time.Time), traces oteltrace.TracerProvider) (store.Opened, error) {
+	return store.Open(store.RedisOptions{
+		URL: cfg.Store, Password: cfg.StorePassword, SentinelUser: cfg.StoreSentinelUser, SentinelPassword: cfg.StoreSentinelPassword,
+		Prefix: cfg.StorePrefix, ClientName: clientName(),
+		CAFile: cfg.StoreCA, CertFile: cfg.StoreCert, KeyFile: cfg.StoreKey,
+		Timeout: cfg.StoreTimeout, OnReach: onReach, Traces: traces,
+	})
+}
+
+// clientName tells the replicas apart in Redis's CLIENT LIST. Redis takes no
+// spaces in it.
+func clientName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return "authsvc:" + strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '_'
+		}
+		return r
+	}, host)
+}
+
+// useStore lets the store be used: its clock is measured, without which no request
+// is served. A Redis is examined first, and then each minute. It fails for one that
+// would get tokens wrong; failed is told of one that is in reach only later.
+func (p *Process) useStore(ctx context.Context, tasks *sync.WaitGroup, failed chan<- error) error {
+	run := func() { p.clock.Run(ctx, p.measured, p.cfg.StoreTimeout, p.storeChanged) }
+	monitor := newRedisMonitor(p)
+	if monitor == nil {
+		tasks.Go(run)
+		return nil
+	}
+	err := monitor.withTimeout(ctx, firstCheckup, monitor.first)
+	var refused refusedRedis
+	if errors.As(err, &refused) {
+		return refused
+	}
+	tasks.Go(func() {
+		if err != nil {
+			if err := monitor.untilFirst(ctx); err != nil {
+				failed <- err
+				return
+			}
+		}
+		tasks.Go(func() { monitor.run(ctx) })
+		run()
+	})
+	return nil
+}
+
+// redisReach logs and counts that a Redis is away, or no longer.
+func (p *Process) redisReach(node string, err error, since time.Time) {
+	away := err != nil && !errors.Is(err, store.ErrReplaced)
+	p.metrics.RedisAway(away)
+	took := slog.Float64("away_seconds", time.Since(since).Seconds())
+	switch {
+	case away:
+		p.log.Error("a Redis is away: what needs it is answered with APIG.0613 until it is back", "redis", node, "cause", err.Error())
+	case err != nil:
+		p.log.Info("a Redis was away; another has taken its place", "redis", node, took)
+	default:
+		p.log.Info("a Redis is back", "redis", node, took)
+	}
+}
+
+// storeChanged logs that the store was lost, or found.
+func (p *Process) storeChanged(err error) {
+	if err != nil {
+		p.notify(statusAway)
+		p.log.Error("the token store is out of reach: requests that need it are answered with APIG.0613", "cause", err.Error())
+		return
+	}
+	p.notify(statusReady)
+	offset, _ := p.clock.Offset()
+	p.log.Info("the token store answers", "clock_offset", offset.Seconds())
+}
+
+// CheckupOptions returns how the settings say that Redis is used, and what its URL
+// says.
+func CheckupOptions(cfg config.Config) (store.URLFacts, checkup.RedisOptions) {
+	url, _ := store.CheckURL(cfg.Store) // it was checked with the settings
+	return url, checkup.RedisOptions{AllowEviction: cfg.AllowEviction, TLS: url.TLS, Cluster: url.Cluster}
+}

@@ -1,0 +1,68 @@
+package process
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// What systemd is told (Type=notify), where it started the process. READY means
+// that the listeners are open, not that Redis answers: withheld, it would keep the
+// boot waiting, and have a process killed that only waits for Redis. Whether the
+// store answers is in the status line, and in /readyz.
+const (
+	statusWaiting = "STATUS=Serving; the token store has not answered yet"
+	statusReady   = "STATUS=Serving; the token store answers"
+	statusAway    = "STATUS=Serving; the token store is out of reach, and what needs it is answered with APIG.0613"
+)
+
+// notify tells systemd, if it wants to know.
+func (p *Process) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		p.log.Warn("systemd could not be told", "state", state, "cause", err.Error())
+	}
+}
+
+// watchdog tells systemd that the process is alive for as long as its admin
+// listener says so, where the unit has a WatchdogSec. It is asked three times
+// within that, so that one slow answer is not the end.
+func (p *Process) watchdog(ctx context.Context, livez string) {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		p.log.Warn("the watchdog of systemd is not used", "cause", err.Error())
+	}
+	if interval <= 0 {
+		return
+	}
+	tick := time.NewTicker(interval / 3)
+	defer tick.Stop()
+	for {
+		if alive(ctx, livez, interval/3) {
+			p.notify(daemon.SdNotifyWatchdog)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// alive reports whether a URL on this machine answers 200 before the timeout.
+func alive(ctx context.Context, url string, timeout time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return false
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // and no proxy
+	res, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	defer res.Body.Close()
+	return res.StatusCode == http.StatusOK
+}
