@@ -1,18 +1,33 @@
 package app
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	apierr "authsvc/internal/errors"
 )
 
+// The limits of apps.
+const (
+	// MaxApps is the most apps of one service; every process holds them all.
+	MaxApps = 10_000
+	// MaxScopeLen is the most bytes of an app's scopes, joined with spaces: all
+	// of them can be asked for in one scope parameter.
+	MaxScopeLen = 4096
+	// MinTTL and MaxTTL bound the lifetimes of an app's tokens.
+	MinTTL = time.Second
+	MaxTTL = 72000 * time.Second
+)
+
 // RoleIntrospect lets an app call /oauth/introspect.
 const RoleIntrospect = "introspect"
 
-// App is one app and its policy. An App is never changed once a Registry holds
-// it; a change of the apps file makes a new one.
+// App is one app and its policy. An App never changes once a Registry holds it;
+// a change makes a new one.
 type App struct {
 	// Key is the AppKey, which is the OAuth client_id.
 	Key string
@@ -38,10 +53,10 @@ type App struct {
 	Generation uint32
 }
 
-// HasRole tells whether the app has a role.
+// HasRole reports whether the app has a role.
 func (a *App) HasRole(role string) bool { return slices.Contains(a.Roles, role) }
 
-// trusts tells whether the app may call from ip.
+// trusts reports whether the app may call from ip.
 func (a *App) trusts(ip netip.Addr) bool {
 	ip = ip.Unmap().WithZone("") // no prefix contains an address with a zone
 	return len(a.TrustedIPs) == 0 ||
@@ -49,10 +64,10 @@ func (a *App) trusts(ip netip.Addr) bool {
 }
 
 // Authenticated is an app that has just proved that it knows its secret. Only
-// Registry.Authenticate makes one, so a function that takes one need not ask.
+// Registry.Authenticate makes one, so a function that takes one need not check.
 type Authenticated struct{ app *App }
 
-// App is the app that proved itself.
+// App returns the app that proved itself.
 func (a Authenticated) App() *App { return a.app }
 
 // Admit applies the app's policy to a request that came from ip: APIG.0502 for
@@ -67,4 +82,50 @@ func (a Authenticated) Admit(ip netip.Addr) error {
 			"The address this request came from is not in the trusted_ips of the app. Call from a trusted network, or ask the operator to add this one.")
 	}
 	return nil
+}
+
+// Warnings returns a warning for each app whose own refresh TTL is shorter than the
+// refresh grace, in which the retry of a refresh gets the same pair: it would get one
+// that has expired. The service's default is not looked at.
+func Warnings(apps []App, grace time.Duration) []string {
+	var warnings []string
+	for i := range apps {
+		if ttl := apps[i].RefreshTTL; ttl != 0 && ttl < grace {
+			warnings = append(warnings, fmt.Sprintf(
+				"app %s: its refresh_ttl of %s is shorter than the refresh grace of %s, so the retry of a refresh can get tokens that have expired",
+				apps[i].Key, ttl, grace))
+		}
+	}
+	return warnings
+}
+
+// ValidScope reports whether s is a scope-token of RFC 6749 section 3.3.
+func ValidScope(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r < '!' || r > '~' || r == '"' || r == '\\'
+	})
+}
+
+// ParseNetwork returns the network that s is, or whose only address it is, in CIDR
+// notation. An IPv4-mapped IPv6 one becomes the IPv4 one it stands for, because a
+// caller's address does too. An error does not quote what is neither.
+func ParseNetwork(s string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(s); err == nil && ip.Zone() == "" {
+		ip = ip.Unmap()
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return netip.Prefix{}, errors.New("must be an IP address, or a network such as 10.0.0.0/8 or 2001:db8::/32")
+	}
+	if ip := p.Addr(); ip.Is4In6() {
+		if p.Bits() < 96 {
+			return netip.Prefix{}, fmt.Errorf("%s is wider than all of IPv4; write the IPv4 network instead", p)
+		}
+		p = netip.PrefixFrom(ip.Unmap(), p.Bits()-96)
+	}
+	if m := p.Masked(); m != p {
+		return netip.Prefix{}, fmt.Errorf("%s is an address within a network; the network is %s", p, m)
+	}
+	return p, nil
 }

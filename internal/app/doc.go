@@ -2,7 +2,7 @@
 // what each may do.
 //
 // It owns the App, the shape of keys and secrets, the hashing and checking of
-// secrets, the Registry that a process asks, and the apps file. It does not own
-// grants or tokens (package token), nor how an app presents its secret
-// (package httpapi).
+// secrets, and the Registry of the apps that a process knows. It does not own where
+// apps come from (package appsfile), grants or tokens (package token), nor how an app
+// presents its secret (package httpapi).
 package app

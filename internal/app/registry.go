@@ -11,7 +11,7 @@ import (
 	apierr "authsvc/internal/errors"
 )
 
-// Registry answers who an app is. It holds all apps in memory, so that a junk
+// Registry knows who an app is. It holds all apps in memory, so that a junk
 // client_id costs nothing but a map look-up, and swaps the whole list at once.
 // It is safe for concurrent use.
 type Registry struct {
@@ -22,9 +22,9 @@ type Registry struct {
 	mu   sync.Mutex        // of Replace
 	seen map[string]uint32 // the highest generation of every key there ever was
 
-	// OnReread, where it is set before first use, looks whether there is a
+	// OnReload, where it is set before first use, looks whether there is a
 	// newer list of apps and calls Replace. It limits its own rate.
-	OnReread func()
+	OnReload func()
 }
 
 // NewRegistry returns a registry of apps whose secrets were hashed under pepper.
@@ -41,8 +41,8 @@ func NewRegistry(pepper Pepper, apps []App) (*Registry, error) {
 
 // Replace makes apps the whole list, or changes nothing and returns an error: an
 // empty list is refused, because a service that knows no app is more likely the
-// victim of a truncated file than of a wish; so are a key that stands twice and
-// an app without a secret.
+// victim of a truncated file than of a wish; so are a duplicate key and an
+// app without a secret.
 //
 // So is what would bring revoked tokens back: an app whose generation is lower
 // than it was, and a key that was removed and comes back without a higher one.
@@ -57,7 +57,7 @@ func (r *Registry) Replace(apps []App) error {
 	for i := range apps {
 		a := apps[i]
 		if _, twice := next[a.Key]; twice {
-			return fmt.Errorf("app %s: the key stands twice", a.Key)
+			return fmt.Errorf("app %s: duplicate key", a.Key)
 		}
 		if a.SecretHash == (SecretHash{}) {
 			return fmt.Errorf("app %s: no secret", a.Key)
@@ -95,18 +95,18 @@ func (r *Registry) Lookup(key string) (*App, bool) {
 	return a, ok
 }
 
-// Reread looks whether there is a newer list of apps: a grant or a token tells
-// that this one is old.
-func (r *Registry) Reread() {
-	if r.OnReread != nil {
-		r.OnReread()
+// Reload looks whether there is a newer list of apps: a grant or a token shows that
+// this one is old.
+func (r *Registry) Reload() {
+	if r.OnReload != nil {
+		r.OnReload()
 	}
 }
 
-// Len is the number of apps.
+// Len returns the number of apps.
 func (r *Registry) Len() int { return len(*r.apps.Load()) }
 
-// States is how many apps are active, and how many frozen.
+// States returns how many apps are active, and how many frozen.
 func (r *Registry) States() (active, frozen int) {
 	apps := *r.apps.Load()
 	for _, a := range apps {

@@ -11,7 +11,9 @@ import (
 	apierr "authsvc/internal/errors"
 )
 
-// registry makes a registry of app-0001, whose secret is s3cret-1, and others.
+var testPepper = Pepper{1, 2, 3}
+
+// registry returns a registry of app-0001, whose secret is s3cret-1, and others.
 func registry(t *testing.T, others ...App) *Registry {
 	t.Helper()
 	r, err := NewRegistry(testPepper, append([]App{{Key: "app-0001", SecretHash: testPepper.Hash("s3cret-1")}}, others...))
@@ -136,7 +138,7 @@ func TestReplaceRefuses(t *testing.T) {
 		want string
 	}{
 		{"empty", nil, "the list of apps is empty"},
-		{"twice", []App{{Key: "app-0002", SecretHash: hash}, {Key: "app-0002", SecretHash: hash}}, "app app-0002: the key stands twice"},
+		{"twice", []App{{Key: "app-0002", SecretHash: hash}, {Key: "app-0002", SecretHash: hash}}, "app app-0002: duplicate key"},
 		{"no secret", []App{{Key: "app-0002", SecretHash: hash}, {Key: "app-0003"}}, "app app-0003: no secret"},
 	}
 	for _, tt := range tests {
@@ -174,12 +176,12 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-func TestReread(t *testing.T) {
+func TestReload(t *testing.T) {
 	r := registry(t)
-	r.Reread() // nobody to ask: nothing happens
+	r.Reload() // nobody to ask: nothing happens
 	calls := 0
-	r.OnReread = func() { calls++ }
-	r.Reread()
+	r.OnReload = func() { calls++ }
+	r.Reload()
 	if calls != 1 {
 		t.Errorf("%d calls", calls)
 	}

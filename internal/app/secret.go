@@ -24,10 +24,10 @@ const (
 	secretChars = "-_!@#$%"
 )
 
-// ValidKey tells whether s has the shape of an AppKey: 8 to 200 of [A-Za-z0-9_-].
+// ValidKey reports whether s has the shape of an AppKey: 8 to 200 of [A-Za-z0-9_-].
 func ValidKey(s string) bool { return shaped(s, MinKeyLen, MaxKeyLen, keyChars) }
 
-// ValidSecret tells whether s has the shape of a secret: 8 to 128 of
+// ValidSecret reports whether s has the shape of a secret: 8 to 128 of
 // [A-Za-z0-9_-!@#$%].
 func ValidSecret(s string) bool { return shaped(s, MinSecretLen, MaxSecretLen, secretChars) }
 
@@ -71,7 +71,7 @@ func (p *Pepper) Hash(secret string) SecretHash {
 // hashPrefix names the algorithm in a written hash.
 const hashPrefix = "hmac-sha256:"
 
-// String is the hash as the apps file's secret_hash has it.
+// String returns the hash as the apps file's secret_hash has it.
 func (h SecretHash) String() string {
 	return hashPrefix + base64.RawURLEncoding.EncodeToString(h[:])
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"authsvc/internal/app"
+	"authsvc/internal/app/appsfile"
 	"authsvc/internal/keyring"
 )
 
@@ -75,9 +76,9 @@ func keyAge(ring *keyring.Keyring, path string, now time.Time) []Finding {
 // Apps are the findings about an apps file, and the secret files that it names.
 // Grace is that of a refresh.
 func Apps(path string, grace time.Duration) []Finding {
-	f, err := app.ReadFile(path, app.Pepper{}) // no secret is compared with anything
+	f, err := appsfile.Read(path, app.Pepper{}) // no secret is compared with anything
 	faults := []string{}
-	if wrong := (*app.FileError)(nil); errors.As(err, &wrong) {
+	if wrong := (*appsfile.Error)(nil); errors.As(err, &wrong) {
 		faults = wrong.Faults
 	} else if err != nil {
 		faults = append(faults, err.Error())

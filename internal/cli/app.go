@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"authsvc/internal/app"
+	"authsvc/internal/app/appsfile"
 	"authsvc/internal/keyring"
 	"authsvc/internal/token"
 )
@@ -58,7 +59,7 @@ into its entry by hand.`,
 		}
 		pepper, secret := ring.Pepper(), app.NewSecret()
 		a.Key, a.SecretHash = args[0], pepper.Hash(secret)
-		if _, err := app.AddToFile(apps, pepper, a); err != nil {
+		if _, err := appsfile.Add(apps, pepper, a); err != nil {
 			return err
 		}
 		fmt.Fprintf(c.ErrOrStderr(), "added app %s to %s; its secret is shown this once:\n", a.Key, apps)
@@ -92,7 +93,7 @@ tokens back. This is how to change an apps file that lies in a volume.`,
 		if err != nil {
 			return fmt.Errorf("reading the new apps file: %w", err)
 		}
-		f, err := app.ReplaceFile(apps, ring.Pepper(), text)
+		f, err := appsfile.Replace(apps, ring.Pepper(), text)
 		if err != nil {
 			return err
 		}
@@ -171,8 +172,8 @@ can't be told from the outside: only a token request shows that.`,
 				pepper = ring.Pepper()
 			}
 		}
-		f, err := app.ReadFile(apps, pepper)
-		if wrong := (*app.FileError)(nil); errors.As(err, &wrong) {
+		f, err := appsfile.Read(apps, pepper)
+		if wrong := (*appsfile.Error)(nil); errors.As(err, &wrong) {
 			faults = append(faults, wrong.Faults...)
 		} else if err != nil {
 			faults = append(faults, err.Error())

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"authsvc/internal/app"
+	"authsvc/internal/app/appsfile"
 	"authsvc/internal/keyring"
 	"authsvc/internal/wholefile"
 )
@@ -211,7 +212,7 @@ func (at installation) firstApps() ([]byte, error) {
 		}
 		apps[i].SecretHash = pepper.Hash(secret)
 	}
-	return app.NewFile(apps...), nil
+	return appsfile.Format(apps...), nil
 }
 
 func exists(path string) (bool, error) {

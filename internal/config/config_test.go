@@ -436,7 +436,7 @@ func TestFaults(t *testing.T) {
 		{"store_file", file("store_file: x\n"), "FILE: line 1: store_file is not a setting"},
 		{"odd key", file("? a\n"), "FILE: line 1: a key must be the name of a setting"},
 		{"number for a key", file("1: a\n"), "FILE: line 1: a key must be the name of a setting"},
-		{"key twice", file("drain: 1s\ndrain: 2s\n"), "FILE: line 2: drain stands twice, first in line 1"},
+		{"key twice", file("drain: 1s\ndrain: 2s\n"), "FILE: line 2: drain: duplicate key, first in line 1"},
 		{"nothing", file("drain:\n"), "FILE: line 1: drain: is empty; leave it out, or give a value"},
 		{"an anchor", file("drain: &a 1s\n"), "FILE: line 1: drain: YAML tags, anchors and aliases are not read here: put the value in quotes"},
 		{"text for a bool", file("introspect_reason: yes\n"), "FILE: line 1: introspect_reason: must be true or false, without quotes"},

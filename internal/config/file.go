@@ -61,7 +61,7 @@ func (s *Settings) readFile(path, from string) map[string]fileValue {
 			continue
 		}
 		if first, twice := file[key.Value]; twice {
-			s.fault("%s: %s stands twice, first in line %d", at(path, line), key.Value, first.line)
+			s.fault("%s: %s: duplicate key, first in line %d", at(path, line), key.Value, first.line)
 			continue
 		}
 		v := fileValue{line: line, source: at(path, line) + ": " + key.Value}

@@ -98,16 +98,16 @@ var refreshRows = []struct {
 		become := func(s *service, generation uint32) {
 			s.setApp(worker, func(a *app.App) { a.Generation = generation })
 		}
-		defer func() { s.apps.OnReread = nil }()
+		defer func() { s.apps.OnReload = nil }()
 		become(ahead, 7)
 		p := ahead.issue(worker)
-		s.apps.OnReread = func() { become(s, 7) }
+		s.apps.OnReload = func() { become(s, 7) }
 		if a := s.refreshing(worker, p.refresh); a.status != 200 {
 			t.Errorf("%d %s", a.status, a.body)
 		}
 		become(ahead, 8)
 		p = ahead.issue(worker)
-		s.apps.OnReread = func() { become(s, 9) }
+		s.apps.OnReload = func() { become(s, 9) }
 		checkFailure(t, s, s.refreshing(worker, p.refresh), apierr.RefreshTokenInvalid, "")
 	}},
 	{"current, expired", func(t *testing.T, s *service) {

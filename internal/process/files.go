@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"authsvc/internal/app"
+	"authsvc/internal/app/appsfile"
 	"authsvc/internal/config"
 	"authsvc/internal/httpapi"
 	"authsvc/internal/keyring"
@@ -51,7 +52,7 @@ func newSource(cfg config.Config, log *slog.Logger, metrics *httpapi.Metrics, cl
 	if keysErr == nil {
 		appsErr = s.watchApps(cfg, log, watch)
 	} else { // without the pepper the apps mean nothing, but their faults can be told
-		_, appsErr = app.ReadFile(cfg.Apps, app.Pepper{})
+		_, appsErr = appsfile.Read(cfg.Apps, app.Pepper{})
 	}
 	return s, errors.Join(keysErr, appsErr, s.watchCertificate(cfg, watch))
 }
@@ -90,12 +91,12 @@ func (s *source) watchKeys(cfg config.Config, log *slog.Logger, clock *token.Clo
 func (s *source) watchApps(cfg config.Config, log *slog.Logger, watch watchFunc) error {
 	pepper := s.keys.Ring().Pepper()
 	var secretFiles atomic.Pointer[[]string]
-	read := func() (app.File, error) {
-		f, err := app.ReadFile(cfg.Apps, pepper)
+	read := func() (appsfile.File, error) {
+		f, err := appsfile.Read(cfg.Apps, pepper)
 		secretFiles.Store(&f.SecretFiles) // also of a file with faults: mending one of them counts
 		return f, err
 	}
-	warn := func(f app.File) {
+	warn := func(f appsfile.File) {
 		for _, w := range append(f.Warnings, app.Warnings(f.Apps, cfg.RefreshGrace)...) {
 			log.Warn(w)
 		}
@@ -122,7 +123,7 @@ func (s *source) watchApps(cfg config.Config, log *slog.Logger, watch watchFunc)
 	if s.apps, err = app.NewRegistry(pepper, f.Apps); err != nil {
 		return err
 	}
-	s.apps.OnReread = w.Check
+	s.apps.OnReload = w.Check
 	warn(f)
 	return nil
 }

@@ -26,9 +26,9 @@ type refreshCase struct {
 	// serial: it held the current token then, so it is no replay now.
 	lostSwap bool
 
-	// appReread is set once the app was read again for this request; a grant of
+	// appReloaded is set once the app was read again for this request; a grant of
 	// a newer generation is good then.
-	appReread bool
+	appReloaded bool
 
 	key *keyring.Key // signs the next pair
 	ttl lifetimes
@@ -76,7 +76,7 @@ func decideLiveRefresh(c refreshCase) decision {
 		return decision{do: refuse, err: errAppMismatch()}
 	case g.Generation < c.app.Generation:
 		return refused(errRefreshRevoked())
-	case g.Generation > c.app.Generation && !c.appReread:
+	case g.Generation > c.app.Generation && !c.appReloaded:
 		return decision{do: staleApp}
 	case n <= g.Serial && c.token.ExpiresAt > g.KeepUntil:
 		return refused(errRefreshForged())

@@ -505,23 +505,23 @@ func TestAnOldListOfAppsIsReadAgain(t *testing.T) {
 	newer := w.changed(keyA, func(*app.App) {})
 	p := w.issue(keyA)
 
-	refresh := func(want string, rereads int) {
+	refresh := func(want string, reloads int) {
 		t.Helper()
-		w.rereads = 0
-		if _, err := w.refresh(keyA, p.refresh, "", ""); code(err) != want || w.rereads != rereads {
-			t.Errorf("refresh: %v after %d rereads, want %q after %d", err, w.rereads, want, rereads)
+		w.reloads = 0
+		if _, err := w.refresh(keyA, p.refresh, "", ""); code(err) != want || w.reloads != reloads {
+			t.Errorf("refresh: %v after %d reloads, want %q after %d", err, w.reloads, want, reloads)
 		}
 	}
-	inspect := func(want string, rereads int) {
+	inspect := func(want string, reloads int) {
 		t.Helper()
-		w.rereads = 0
-		if got := w.inspect(p.access); got != want || w.rereads != rereads {
-			t.Errorf("inspect: %q after %d rereads, want %q after %d", got, w.rereads, want, rereads)
+		w.reloads = 0
+		if got := w.inspect(p.access); got != want || w.reloads != reloads {
+			t.Errorf("inspect: %q after %d reloads, want %q after %d", got, w.reloads, want, reloads)
 		}
 	}
 	finds := func(list []app.App) {
-		w.registry.OnReread = func() {
-			w.rereads++
+		w.registry.OnReload = func() {
+			w.reloads++
 			if err := w.registry.Replace(list); err != nil {
 				t.Error(err)
 			}

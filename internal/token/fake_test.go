@@ -325,7 +325,7 @@ type world struct {
 	store    *fakeStore
 	keys     *keyring.Current
 	registry *app.Registry
-	rereads  int // of the apps
+	reloads  int // of the apps
 	m        *Manager
 
 	mu     sync.Mutex
@@ -350,7 +350,7 @@ func newWorld(t testing.TB, keys ...signingKey) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.registry.OnReread = func() { w.rereads++ }
+	w.registry.OnReload = func() { w.reloads++ }
 	c := NewClock(w.clock.Now)
 	if err := c.Measure(t.Context(), w.store); err != nil {
 		t.Fatal(err)
@@ -410,7 +410,7 @@ func (w *world) restart(list []app.App) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r.OnReread = w.registry.OnReread
+	r.OnReload = w.registry.OnReload
 	w.registry, w.m.cfg.Apps = r, r
 }
 

@@ -32,8 +32,8 @@ const MaxThroughData = 300
 // Apps is what a Manager asks about apps. *app.Registry is one.
 type Apps interface {
 	Lookup(key string) (*app.App, bool)
-	// Reread looks whether there is a newer list of apps. It limits its own rate.
-	Reread()
+	// Reload looks whether there is a newer list of apps. It limits its own rate.
+	Reload()
 }
 
 // Config is what a Manager is made of. Nothing is optional but OnEvent.
@@ -159,12 +159,12 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 
 		switch d := decideRefresh(c); d.do {
 		case staleApp:
-			m.cfg.Apps.Reread()
+			m.cfg.Apps.Reload()
 			a, ok := m.cfg.Apps.Lookup(c.app.Key)
 			if !ok {
 				return nil, errRefreshGone()
 			}
-			c.app, c.appReread = a, true
+			c.app, c.appReloaded = a, true
 
 		case rotate:
 			err := m.swap(ctx, t.Grant, record, &d.next)
@@ -263,7 +263,7 @@ func (m *Manager) Inspect(ctx context.Context, accessToken string) (Inspection, 
 func (m *Manager) appOf(g *Grant) *app.App {
 	a, ok := m.cfg.Apps.Lookup(g.AppKey)
 	if !ok || a.Generation < g.Generation {
-		m.cfg.Apps.Reread()
+		m.cfg.Apps.Reload()
 		a, _ = m.cfg.Apps.Lookup(g.AppKey)
 	}
 	return a

@@ -122,7 +122,7 @@ func newMachine(t *rapid.T) *machine {
 		var err error
 		p.registry, err = app.NewRegistry(testPepper, s.appList())
 		s.must(err)
-		p.registry.OnReread = func() { s.must(p.registry.Replace(s.appList())) }
+		p.registry.OnReload = func() { s.must(p.registry.Replace(s.appList())) }
 		s.learn(p)
 		p.m = NewManager(Config{
 			Store: s.store, Clock: p.clock, Keys: p.keys, Apps: p.registry,
@@ -680,7 +680,7 @@ func (s *machine) run() {
 			})
 		},
 		"p1 hears of the apps": func() {
-			s.procs[1].registry.Reread()
+			s.procs[1].registry.Reload()
 			s.learn(s.procs[1])
 		},
 		"p1's clock steps": func() {

@@ -59,12 +59,12 @@ func TestRefreshTable(t *testing.T) {
 		{"generation older", 5, func(c *refreshCase) { c.app.Generation = 1 }, refuse, "2202", "before its revocation", false},
 		{"generation older, a repeat", 4, func(c *refreshCase) { c.app.Generation = 1 }, refuse, "2202", "before its revocation", false},
 		{"generation older, a replay: nothing to delete", 1, func(c *refreshCase) { c.app.Generation = 1 }, refuse, "2202", "before its revocation", false},
-		{"generation older, app just read again", 5, func(c *refreshCase) { c.app.Generation = 1; c.appReread = true }, refuse, "2202", "before its revocation", false},
+		{"generation older, app just read again", 5, func(c *refreshCase) { c.app.Generation = 1; c.appReloaded = true }, refuse, "2202", "before its revocation", false},
 		{"generation equal", 5, func(c *refreshCase) { c.app.Generation, c.grant.Generation = 7, 7 }, rotate, "", "", false},
 		{"generation newer", 5, func(c *refreshCase) { c.grant.Generation = 1 }, staleApp, "", "", false},
 		{"generation newer, expired", 5, func(c *refreshCase) { c.grant.Generation = 1; c.token.ExpiresAt = epoch.Unix() }, staleApp, "", "", false},
 		{"generation newer, a replay", 1, func(c *refreshCase) { c.grant.Generation = 1 }, staleApp, "", "", false},
-		{"generation newer, app just read again", 5, func(c *refreshCase) { c.grant.Generation = 1; c.appReread = true }, rotate, "", "", false},
+		{"generation newer, app just read again", 5, func(c *refreshCase) { c.grant.Generation = 1; c.appReloaded = true }, rotate, "", "", false},
 
 		// A token that outlives its grant's keep-until is forged.
 		{"outlives keep-until", 5, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, refuse, "2202", "not a refresh token of this service", false},

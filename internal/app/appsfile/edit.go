@@ -1,4 +1,4 @@
-package app
+package appsfile
 
 import (
 	"encoding/json"
@@ -7,28 +7,29 @@ import (
 	"regexp"
 	"strings"
 
+	"authsvc/internal/app"
 	"authsvc/internal/wholefile"
 )
 
-// ReplaceFile puts text in the place of an apps file, whole or not at all. It fails
-// as ReadFile does where serve would not take the text, and as Registry.Replace does
+// Replace puts text in the place of an apps file, whole or not at all. It fails as
+// Read does where serve would not take the text, and as app.Registry.Replace does
 // where a server that runs with the file as it is would not. The warnings of the
 // File that it returns are for people.
-func ReplaceFile(path string, pepper Pepper, text []byte) (File, error) {
+func Replace(path string, pepper app.Pepper, text []byte) (File, error) {
 	return rewrite(path, pepper, func([]byte) ([]byte, error) { return text, nil })
 }
 
-// AddToFile adds an app to the end of an apps file, whose text stays as it is. It
-// fails as ReplaceFile does. Of the app it writes key, name, hash, scopes and roles.
-func AddToFile(path string, pepper Pepper, a App) (File, error) {
+// Add adds an app to the end of an apps file, whose text stays as it is. It fails as
+// Replace does. Of the app it writes key, name, hash, scopes and roles.
+func Add(path string, pepper app.Pepper, a app.App) (File, error) {
 	return rewrite(path, pepper, func(was []byte) ([]byte, error) {
 		// The first dash is one of the list: the file is valid, and has nothing else.
 		dash := regexp.MustCompile(`(?m)^( *)- `).FindSubmatch(was)
 		if dash == nil {
-			return nil, fmt.Errorf("%s has no line that begins with a dash, so it can't be added to; write the entry yourself:\n%s", path, a.entry(""))
+			return nil, fmt.Errorf("%s has no line that begins with a dash, so it can't be added to; write the entry yourself:\n%s", path, entryOf(&a, ""))
 		}
-		text := strings.TrimRight(string(was), "\n") + "\n" + a.entry(string(dash[1]))
-		f, err := parseFile(path, []byte(text), 0, pepper, readSecretFile)
+		text := strings.TrimRight(string(was), "\n") + "\n" + entryOf(&a, string(dash[1]))
+		f, err := parse(path, []byte(text), 0, pepper, readSecretFile)
 		if err == nil && f.Apps[len(f.Apps)-1].Key != a.Key {
 			err = errors.New("the entry would not be the last of the list")
 		}
@@ -36,7 +37,7 @@ func AddToFile(path string, pepper Pepper, a App) (File, error) {
 	})
 }
 
-func rewrite(path string, pepper Pepper, edit func(was []byte) ([]byte, error)) (f File, err error) {
+func rewrite(path string, pepper app.Pepper, edit func(was []byte) ([]byte, error)) (f File, err error) {
 	err = wholefile.Rewrite(path, func(was []byte) ([]byte, error) {
 		next, err := edit(was)
 		if err != nil {
@@ -45,12 +46,12 @@ func rewrite(path string, pepper Pepper, edit func(was []byte) ([]byte, error)) 
 		if len(next) > maxFileSize {
 			return nil, fmt.Errorf("longer than %d bytes", maxFileSize)
 		}
-		if f, err = parseFile(path, next, 0, pepper, readSecretFile); err != nil {
+		if f, err = parse(path, next, 0, pepper, readSecretFile); err != nil {
 			return nil, err
 		}
 		// Where it is bad as it is, there is no server that knows more.
-		if now, err := parseFile(path, was, 0, pepper, readSecretFile); err == nil {
-			r, err := NewRegistry(pepper, now.Apps)
+		if now, err := parse(path, was, 0, pepper, readSecretFile); err == nil {
+			r, err := app.NewRegistry(pepper, now.Apps)
 			if err != nil {
 				return nil, err
 			}
@@ -60,15 +61,15 @@ func rewrite(path string, pepper Pepper, edit func(was []byte) ([]byte, error)) 
 		}
 		return next, nil
 	})
-	if wrong := (*FileError)(nil); err != nil && !errors.As(err, &wrong) { // it names the file
+	if wrong := (*Error)(nil); err != nil && !errors.As(err, &wrong) { // it names the file
 		err = fmt.Errorf("apps file %s: %w", path, err)
 	}
 	return f, err
 }
 
-// entry is the app as an entry of an apps file, indented: key, name, hash, scopes
-// and roles.
-func (a *App) entry(indent string) string {
+// entryOf returns an app as an entry of an apps file, indented: key, name, hash,
+// scopes and roles.
+func entryOf(a *app.App, indent string) string {
 	var b strings.Builder
 	line := func(name string, value any) {
 		lead := "  "
@@ -95,11 +96,11 @@ func (a *App) entry(indent string) string {
 	return b.String()
 }
 
-// NewFile is the text of an apps file with these apps, as AddToFile writes them.
-func NewFile(apps ...App) []byte {
+// Format returns the text of an apps file with these apps, as Add writes them.
+func Format(apps ...app.App) []byte {
 	text := "apps:\n"
 	for i := range apps {
-		text += apps[i].entry("  ")
+		text += entryOf(&apps[i], "  ")
 	}
 	return []byte(text)
 }

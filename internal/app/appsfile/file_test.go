@@ -1,4 +1,4 @@
-package app
+package appsfile
 
 import (
 	"errors"
@@ -14,18 +14,20 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"authsvc/internal/app"
 )
 
-var testPepper = Pepper{1, 2, 3}
+var testPepper = app.Pepper{1, 2, 3}
 
 // noFiles is a file system without files.
 func noFiles(path string) ([]byte, fs.FileMode, error) {
 	return nil, 0, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 }
 
-// parse parses an apps file that names no secret files.
-func parse(text string) (File, error) {
-	return parseFile("apps.yaml", []byte(text), 0o600, testPepper, noFiles)
+// parseText parses an apps file that names no secret files.
+func parseText(text string) (File, error) {
+	return parse("apps.yaml", []byte(text), 0o600, testPepper, noFiles)
 }
 
 // write writes a file of a test and returns its path.
@@ -53,15 +55,15 @@ const example = `apps:
     generation: 0                # raise by one to revoke every token of the app
 `
 
-func TestReadFileExample(t *testing.T) {
+func TestReadExample(t *testing.T) {
 	path := write(t, filepath.Join(t.TempDir(), "apps.yaml"), example, 0o600)
-	got, err := ReadFile(path, testPepper)
+	got, err := Read(path, testPepper)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := File{Apps: []App{{
+	want := File{Apps: []app.App{{
 		Key: "billing-worker", Name: "Billing worker", SecretHash: testPepper.Hash("b1lling-Secret-0001"),
-		Scopes: []string{"orders.read", "orders.write"}, Roles: []string{RoleIntrospect},
+		Scopes: []string{"orders.read", "orders.write"}, Roles: []string{app.RoleIntrospect},
 		AccessTTL: time.Hour, RefreshTTL: 2 * time.Hour,
 		TrustedIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 	}}}
@@ -70,37 +72,37 @@ func TestReadFileExample(t *testing.T) {
 	}
 }
 
-func TestParseFileGood(t *testing.T) {
+func TestParseGood(t *testing.T) {
 	const head = "apps:\n- key: app-0001\n  secret: s3cret-0\n"
 	hash := testPepper.Hash("s3cret-0")
 	tests := []struct {
 		name, text string
-		want       App // but for the key and the secret
+		want       app.App // but for the key and the secret
 	}{
-		{"the least", head, App{}},
-		{"a byte order mark and CRLF", "\ufeff" + strings.ReplaceAll(head, "\n", "\r\n"), App{}},
-		{"a document marker", "---\n" + head + "...\n", App{}},
-		{"flow style", `{apps: [{key: app-0001, secret: "s3cret-0"}]}`, App{}},
-		{"a hash", "apps:\n- key: app-0001\n  secret_hash: " + hash.String() + "\n", App{}},
-		{"a block text", "apps:\n- key: app-0001\n  secret: |-\n    s3cret-0\n", App{}},
-		{"frozen", head + "  state: frozen\n", App{Frozen: true}},
-		{"the highest generation", head + "  generation: 4294967295\n", App{Generation: 1<<32 - 1}},
+		{"the least", head, app.App{}},
+		{"a byte order mark and CRLF", "\ufeff" + strings.ReplaceAll(head, "\n", "\r\n"), app.App{}},
+		{"a document marker", "---\n" + head + "...\n", app.App{}},
+		{"flow style", `{apps: [{key: app-0001, secret: "s3cret-0"}]}`, app.App{}},
+		{"a hash", "apps:\n- key: app-0001\n  secret_hash: " + hash.String() + "\n", app.App{}},
+		{"a block text", "apps:\n- key: app-0001\n  secret: |-\n    s3cret-0\n", app.App{}},
+		{"frozen", head + "  state: frozen\n", app.App{Frozen: true}},
+		{"the highest generation", head + "  generation: 4294967295\n", app.App{Generation: 1<<32 - 1}},
 		{
 			"the shortest and the longest life", head + "  access_ttl: 1s\n  refresh_ttl: 72000s\n",
-			App{AccessTTL: time.Second, RefreshTTL: 72000 * time.Second},
+			app.App{AccessTTL: time.Second, RefreshTTL: 72000 * time.Second},
 		},
-		{"no scopes", head + "  scopes: []\n", App{}},
+		{"no scopes", head + "  scopes: []\n", app.App{}},
 		{
 			"the ends of the scope alphabet", head + "  scopes: ['!', '#', '[', ']', '~']\n",
-			App{Scopes: []string{"!", "#", "[", "]", "~"}},
+			app.App{Scopes: []string{"!", "#", "[", "]", "~"}},
 		},
 		{
-			"the longest scope", head + "  scopes: [" + strings.Repeat("s", MaxScopeLen) + "]\n",
-			App{Scopes: []string{strings.Repeat("s", MaxScopeLen)}},
+			"the longest scope", head + "  scopes: [" + strings.Repeat("s", app.MaxScopeLen) + "]\n",
+			app.App{Scopes: []string{strings.Repeat("s", app.MaxScopeLen)}},
 		},
 		{
 			"networks", head + "  trusted_ips: [192.0.2.1, ::1, '::ffff:192.0.2.1', '::ffff:10.0.0.0/104', 2001:db8::/32, 0.0.0.0/0]\n",
-			App{TrustedIPs: []netip.Prefix{
+			app.App{TrustedIPs: []netip.Prefix{
 				netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("::1/128"),
 				netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("10.0.0.0/8"),
 				netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("0.0.0.0/0"),
@@ -109,12 +111,12 @@ func TestParseFileGood(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := parse(tt.text)
+			got, err := parseText(tt.text)
 			if err != nil {
 				t.Fatal(err)
 			}
 			tt.want.Key, tt.want.SecretHash = "app-0001", hash
-			if diff := cmp.Diff([]App{tt.want}, got.Apps, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+			if diff := cmp.Diff([]app.App{tt.want}, got.Apps, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -122,14 +124,14 @@ func TestParseFileGood(t *testing.T) {
 }
 
 // Two keys may share the first 32 bits of their SHA-256, which a token carries.
-func TestParseFileSameTag(t *testing.T) {
-	f, err := parse("apps:\n- {key: tenant-app-072704, secret: s3cret-0}\n- {key: tenant-app-145649, secret: s3cret-1}\n")
+func TestParseSameTag(t *testing.T) {
+	f, err := parseText("apps:\n- {key: tenant-app-072704, secret: s3cret-0}\n- {key: tenant-app-145649, secret: s3cret-1}\n")
 	if err != nil || len(f.Apps) != 2 {
 		t.Errorf("got %d apps, %v", len(f.Apps), err)
 	}
 }
 
-func TestParseFileFaults(t *testing.T) {
+func TestParseFaults(t *testing.T) {
 	// A row's text follows a good key and a good secret, so it begins in line 4.
 	const head = "apps:\n- key: app-0001\n  secret: s3cret-0\n"
 	const (
@@ -158,12 +160,12 @@ func TestParseFileFaults(t *testing.T) {
 		{"apps is a text", "apps: x", `line 1: apps: must be a list, each entry beginning with "- key: "`},
 		{"apps is a mapping", "apps:\n  key: x", `line 1: apps: must be a list, each entry beginning with "- key: "`},
 		{"unknown name at the top", head + "version: 1\n", "line 4: the file: unknown name before the colon; known are apps"},
-		{"apps twice", head + "apps: []\n", "line 4: the file: apps stands twice, first in line 1"},
+		{"apps twice", head + "apps: []\n", "line 4: the file: apps: duplicate key, first in line 1"},
 		{"two documents", head + "---\napps: []\n", "line 5: YAML directives and further documents are not read here"},
 		{"a directive", "%YAML 1.2\n---\n" + head, "line 1: YAML directives and further documents are not read here"},
 		{"syntax", head + "  name: a: b\n", "line 4: not valid YAML from here on (column 9): look at the indentation, the colons and the quotes"},
 		{"a tab", head + "\tname: a\n", "line 4: not valid YAML from here on (column 1): look at the indentation, the colons and the quotes"},
-		{"too many apps", "apps: [" + strings.Repeat("{},", MaxApps) + "{}]", "line 1: apps: there are 10001 apps; at most 10000 are allowed"},
+		{"too many apps", "apps: [" + strings.Repeat("{},", app.MaxApps) + "{}]", "line 1: apps: there are 10001 apps; at most 10000 are allowed"},
 		// entries
 		{"a text for an app", "apps: [app-0001]", "line 1: app 1: must consist of entries with a name and a colon; the names are " + names},
 		{"nothing for an app", "apps:\n- {key: app-0001, secret: s3cret-0}\n-\n", "line 3: app 2: must consist of entries with a name and a colon; the names are " + names},
@@ -171,7 +173,7 @@ func TestParseFileFaults(t *testing.T) {
 		{"merge key", head + "  <<: {name: x}\n", "line 4: app 1: unknown name before the colon; known are " + names},
 		{"number for a name", head + "  1: x\n", "line 4: app 1: unknown name before the colon; known are " + names},
 		{"explicit key", head + "  ? a\n  : x\n", "line 4: app 1: unknown name before the colon; known are " + names},
-		{"name twice", head + "  name: a\n  name: b\n", "line 5: app 1: name stands twice, first in line 4"},
+		{"name twice", head + "  name: a\n  name: b\n", "line 5: app 1: name: duplicate key, first in line 4"},
 		// key
 		{"no key", "apps:\n- secret: s3cret-0\n", "line 2: app 1: key is missing"},
 		{"bad key", "apps:\n- key: short\n  secret: s3cret-0\n", "line 2: app 1: key: " + keyShape},
@@ -205,11 +207,11 @@ func TestParseFileFaults(t *testing.T) {
 		{"scope not ASCII", head + "  scopes: [é]\n", "line 4: app app-0001: scopes, entry 1: " + scopeShape},
 		{"scope empty", head + "  scopes: ['']\n", "line 4: app app-0001: scopes, entry 1: " + scopeShape},
 		{"scope is a number", head + "  scopes:\n  - a\n  - 7\n", "line 6: app app-0001: scopes, entry 2: " + notText},
-		{"scope twice", head + "  scopes: [a, b, a]\n", "line 4: app app-0001: scopes, entry 3: stands twice"},
+		{"scope twice", head + "  scopes: [a, b, a]\n", "line 4: app app-0001: scopes, entry 3: duplicate"},
 		{"scope default", head + "  scopes: [default]\n", "line 4: app app-0001: scopes, entry 1: no scope may be named default: a client that asks for it asks for all"},
-		{"scopes too long", head + "  scopes: [a, " + strings.Repeat("s", MaxScopeLen-1) + "]\n", "line 4: app app-0001: scopes: must be at most 4096 bytes when joined with spaces"},
+		{"scopes too long", head + "  scopes: [a, " + strings.Repeat("s", app.MaxScopeLen-1) + "]\n", "line 4: app app-0001: scopes: must be at most 4096 bytes when joined with spaces"},
 		{"unknown role", head + "  roles: [admin]\n", "line 4: app app-0001: roles, entry 1: unknown role; there is only introspect"},
-		{"role twice", head + "  roles: [introspect, introspect]\n", "line 4: app app-0001: roles, entry 2: stands twice"},
+		{"role twice", head + "  roles: [introspect, introspect]\n", "line 4: app app-0001: roles, entry 2: duplicate"},
 		{"ttl without a unit", head + "  access_ttl: 3600\n", "line 4: app app-0001: access_ttl: must have a unit, as in 3600s or 1h"},
 		{"ttl is no duration", head + "  access_ttl: an hour\n", "line 4: app app-0001: access_ttl: must be a duration, as in 90s, 30m or 1h"},
 		{"ttl zero", head + "  access_ttl: 0s\n", "line 4: app app-0001: access_ttl: " + ttlRange},
@@ -228,10 +230,10 @@ func TestParseFileFaults(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			f, err := parse(tt.text)
-			var e *FileError
+			f, err := parseText(tt.text)
+			var e *Error
 			if !errors.As(err, &e) {
-				t.Fatalf("got %v instead of a *FileError", err)
+				t.Fatalf("got %v instead of a *Error", err)
 			}
 			if diff := cmp.Diff([]string{tt.want}, e.Faults); diff != "" {
 				t.Error(diff)
@@ -246,8 +248,8 @@ func TestParseFileFaults(t *testing.T) {
 	}
 }
 
-func TestParseFileAllFaultsAtOnce(t *testing.T) {
-	_, err := parse(`apps:
+func TestParseAllFaultsAtOnce(t *testing.T) {
+	_, err := parseText(`apps:
   - key: billing-worker
     secret: short
     scopes: [default, a, a]
@@ -261,7 +263,7 @@ version: 2
 	const want = `apps.yaml: 10 faults
   line 3: app billing-worker: secret: must be 8 to 128 of A-Z, a-z, 0-9 and -_!@#$%, starting with a letter or a digit
   line 4: app billing-worker: scopes, entry 1: no scope may be named default: a client that asks for it asks for all
-  line 4: app billing-worker: scopes, entry 3: stands twice
+  line 4: app billing-worker: scopes, entry 3: duplicate
   line 5: app billing-worker: state: must be active or frozen
   line 6: app billing-worker: trusted_ips, entry 1: 10.0.0.1/8 is an address within a network; the network is 10.0.0.0/8
   line 6: app billing-worker: trusted_ips, entry 2: must be an IP address, or a network such as 10.0.0.0/8 or 2001:db8::/32
@@ -277,9 +279,9 @@ version: 2
 	}
 }
 
-func TestFileErrorIsBounded(t *testing.T) {
-	_, err := parse("apps:\n" + strings.Repeat("- key: x\n", 600))
-	var e *FileError
+func TestErrorIsBounded(t *testing.T) {
+	_, err := parseText("apps:\n" + strings.Repeat("- key: x\n", 600))
+	var e *Error
 	if !errors.As(err, &e) || len(e.Faults) != 1200 {
 		t.Fatalf("got %v", err)
 	}
@@ -290,7 +292,7 @@ func TestFileErrorIsBounded(t *testing.T) {
 }
 
 // No error and no warning shows a secret, wherever in a broken file it stands.
-func TestFileErrorsHoldNoSecret(t *testing.T) {
+func TestErrorsHoldNoSecret(t *testing.T) {
 	const secret = "b1lling-Secret-0001"
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "loose"), secret+"\n", 0o644)
@@ -339,7 +341,7 @@ func TestFileErrorsHoldNoSecret(t *testing.T) {
 	} {
 		text = strings.ReplaceAll(text, "S", secret)
 		path := write(t, filepath.Join(dir, "apps.yaml"), text, 0o644)
-		f, err := ReadFile(path, testPepper)
+		f, err := Read(path, testPepper)
 		if err == nil && len(f.Warnings) == 0 {
 			t.Errorf("neither a fault nor a warning in\n%s", text)
 		}
@@ -350,7 +352,7 @@ func TestFileErrorsHoldNoSecret(t *testing.T) {
 	}
 }
 
-func TestReadFileSecretFiles(t *testing.T) {
+func TestReadSecretFiles(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "secrets"), 0o700); err != nil {
 		t.Fatal(err)
@@ -358,7 +360,7 @@ func TestReadFileSecretFiles(t *testing.T) {
 	write(t, filepath.Join(dir, "secrets", "unix"), "s3cret-unix\n", 0o600)
 	write(t, filepath.Join(dir, "secrets", "dos"), "s3cret-dos\r\n", 0o600)
 	bare := write(t, filepath.Join(dir, "secrets", "bare"), "s3cret-bare", 0o600)
-	write(t, filepath.Join(dir, "secrets", "longest"), strings.Repeat("s", MaxSecretLen)+"\r\n", 0o600)
+	write(t, filepath.Join(dir, "secrets", "longest"), strings.Repeat("s", app.MaxSecretLen)+"\r\n", 0o600)
 	path := write(t, filepath.Join(dir, "apps.yaml"), `apps:
 - {key: app-unix, secret_file: secrets/unix}
 - {key: app-dos1, secret_file: secrets/dos}
@@ -366,16 +368,16 @@ func TestReadFileSecretFiles(t *testing.T) {
 - {key: app-long, secret_file: secrets/longest}
 - {key: app-again, secret_file: secrets/unix}
 `, 0o644)
-	f, err := ReadFile(path, testPepper)
+	f, err := Read(path, testPepper)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got []SecretHash
+	var got []app.SecretHash
 	for _, a := range f.Apps {
 		got = append(got, a.SecretHash)
 	}
-	var want []SecretHash
-	for _, s := range []string{"s3cret-unix", "s3cret-dos", "s3cret-bare", strings.Repeat("s", MaxSecretLen), "s3cret-unix"} {
+	var want []app.SecretHash
+	for _, s := range []string{"s3cret-unix", "s3cret-dos", "s3cret-bare", strings.Repeat("s", app.MaxSecretLen), "s3cret-unix"} {
 		want = append(want, testPepper.Hash(s))
 	}
 	if !slices.Equal(got, want) {
@@ -390,11 +392,11 @@ func TestReadFileSecretFiles(t *testing.T) {
 	}
 }
 
-func TestReadFileBadSecretFiles(t *testing.T) {
+func TestReadBadSecretFiles(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "two-lines"), "s3cret-0\n\n", 0o600)
 	write(t, filepath.Join(dir, "empty"), "", 0o600)
-	write(t, filepath.Join(dir, "long"), strings.Repeat("s", MaxSecretLen+3), 0o600)
+	write(t, filepath.Join(dir, "long"), strings.Repeat("s", app.MaxSecretLen+3), 0o600)
 	path := write(t, filepath.Join(dir, "apps.yaml"), `apps:
 - {key: app-0001, secret_file: two-lines}
 - {key: app-0002, secret_file: empty}
@@ -402,8 +404,8 @@ func TestReadFileBadSecretFiles(t *testing.T) {
 - {key: app-0004, secret_file: .}
 - {key: app-0005, secret_file: none}
 `, 0o600)
-	f, err := ReadFile(path, testPepper)
-	var e *FileError
+	f, err := Read(path, testPepper)
+	var e *Error
 	if !errors.As(err, &e) {
 		t.Fatalf("got %v", err)
 	}
@@ -422,17 +424,17 @@ func TestReadFileBadSecretFiles(t *testing.T) {
 	}
 }
 
-func TestReadFileUnreadable(t *testing.T) {
-	_, err := ReadFile(filepath.Join(t.TempDir(), "none.yaml"), testPepper)
+func TestReadUnreadable(t *testing.T) {
+	_, err := Read(filepath.Join(t.TempDir(), "none.yaml"), testPepper)
 	if !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "reading the apps file: ") {
 		t.Errorf("got %v", err)
 	}
-	if _, err = ReadFile(t.TempDir(), testPepper); err == nil || !strings.HasSuffix(err.Error(), "not a regular file") {
+	if _, err = Read(t.TempDir(), testPepper); err == nil || !strings.HasSuffix(err.Error(), "not a regular file") {
 		t.Errorf("of a directory: %v", err)
 	}
 }
 
-func TestReadFileWarnsOfReadableSecrets(t *testing.T) {
+func TestReadWarnsOfReadableSecrets(t *testing.T) {
 	for _, tt := range []struct {
 		mode fs.FileMode
 		warn bool
@@ -441,7 +443,7 @@ func TestReadFileWarnsOfReadableSecrets(t *testing.T) {
 		secret := write(t, filepath.Join(dir, "secret"), "s3cret-0", tt.mode)
 		path := write(t, filepath.Join(dir, "apps.yaml"),
 			"apps:\n- {key: app-0001, secret: s3cret-0}\n- {key: app-0002, secret_file: secret}\n- {key: app-0003, secret_file: secret}\n", tt.mode)
-		f, err := ReadFile(path, testPepper)
+		f, err := Read(path, testPepper)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -456,21 +458,9 @@ func TestReadFileWarnsOfReadableSecrets(t *testing.T) {
 	}
 }
 
-func TestWarnings(t *testing.T) {
-	got := Warnings([]App{
-		{Key: "default-ttl"},
-		{Key: "just-enough", RefreshTTL: time.Minute},
-		{Key: "too-short", RefreshTTL: 59 * time.Second},
-	}, time.Minute)
-	want := []string{"app too-short: its refresh_ttl of 59s is shorter than the refresh grace of 1m0s, so the retry of a refresh can get tokens that have expired"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// A file is refused, whatever is in it, with nothing but a *FileError, and what
+// A file is refused, whatever is in it, with nothing but a *Error, and what
 // is accepted keeps the promises of App.
-func FuzzParseFile(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		example, "", "apps:", "apps: []", "apps: [{}]", "apps:\n-\n", "apps:\n- key: &a app-0001\n  secret: *a\n",
 		"apps:\n- {key: app-0001, secret_file: good, roles: [introspect], trusted_ips: ['::ffff:10.0.0.0/104', ::1]}\n",
@@ -487,27 +477,27 @@ func FuzzParseFile(f *testing.F) {
 		return noFiles(path)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := parseFile("apps.yaml", data, 0o600, testPepper, files)
+		got, err := parse("apps.yaml", data, 0o600, testPepper, files)
 		if err != nil {
-			var e *FileError
+			var e *Error
 			if !errors.As(err, &e) || len(e.Faults) == 0 || len(got.Apps) > 0 {
 				t.Errorf("got %d apps and %v", len(got.Apps), err)
 			}
 			return
 		}
-		if _, err := NewRegistry(testPepper, got.Apps); err != nil {
+		if _, err := app.NewRegistry(testPepper, got.Apps); err != nil {
 			t.Error(err)
 		}
 		for _, a := range got.Apps {
 			ttlFits := func(d time.Duration) bool {
-				return d == 0 || d >= MinTTL && d <= MaxTTL && d%time.Second == 0
+				return d == 0 || d >= app.MinTTL && d <= app.MaxTTL && d%time.Second == 0
 			}
-			if !ValidKey(a.Key) || !ttlFits(a.AccessTTL) || !ttlFits(a.RefreshTTL) ||
-				len(strings.Join(a.Scopes, " ")) > MaxScopeLen || slices.Contains(a.Scopes, "default") {
+			if !app.ValidKey(a.Key) || !ttlFits(a.AccessTTL) || !ttlFits(a.RefreshTTL) ||
+				len(strings.Join(a.Scopes, " ")) > app.MaxScopeLen || slices.Contains(a.Scopes, "default") {
 				t.Errorf("accepted %+v", a)
 			}
 			for i, s := range a.Scopes {
-				if !validScope(s) || slices.Contains(a.Scopes[:i], s) {
+				if !app.ValidScope(s) || slices.Contains(a.Scopes[:i], s) {
 					t.Errorf("accepted scope %q", s)
 				}
 			}

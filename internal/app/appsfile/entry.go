@@ -1,4 +1,4 @@
-package app
+package appsfile
 
 import (
 	"errors"
@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"authsvc/internal/app"
 )
 
 // entryNames are what an entry of the apps file may say.
@@ -37,7 +39,7 @@ func (p *fileParser) app(nth int, n ast.Node) {
 	if e.fields, ok = p.mapping(n, e.label, entryNames...); !ok {
 		return
 	}
-	var a App
+	var a app.App
 	a.Key = e.key()
 	a.Name = e.name()
 	a.SecretHash = e.secret()
@@ -121,8 +123,8 @@ func (e *entry) key() string {
 	switch first := e.lines[key]; {
 	case !ok:
 		return ""
-	case !ValidKey(key):
-		e.wrong(f.line, "key", "must be %d to %d of A-Z, a-z, 0-9, - and _, starting with a letter or a digit", MinKeyLen, MaxKeyLen)
+	case !app.ValidKey(key):
+		e.wrong(f.line, "key", "must be %d to %d of A-Z, a-z, 0-9, - and _, starting with a letter or a digit", app.MinKeyLen, app.MaxKeyLen)
 		return ""
 	case first != 0:
 		e.wrong(f.line, "key", "the app in line %d has the same key", first)
@@ -142,7 +144,7 @@ func (e *entry) name() string {
 }
 
 // secret is the hash of the app's secret, which comes from one of three fields.
-func (e *entry) secret() (h SecretHash) {
+func (e *entry) secret() (h app.SecretHash) {
 	var from []string
 	for _, name := range []string{"secret", "secret_file", "secret_hash"} {
 		if _, given := e.fields[name]; given {
@@ -170,7 +172,7 @@ func (e *entry) secret() (h SecretHash) {
 		case "secret_file":
 			h, err = e.secretFile(text)
 		case "secret_hash":
-			h, err = ParseSecretHash(text)
+			h, err = app.ParseSecretHash(text)
 		}
 		if err != nil {
 			e.wrong(line, name, "%s", err)
@@ -179,19 +181,19 @@ func (e *entry) secret() (h SecretHash) {
 	return h
 }
 
-func (e *entry) hash(secret string) (SecretHash, error) {
-	if !ValidSecret(secret) {
-		return SecretHash{}, fmt.Errorf("must be %d to %d of A-Z, a-z, 0-9 and -_!@#$%%, starting with a letter or a digit",
-			MinSecretLen, MaxSecretLen)
+func (e *entry) hash(secret string) (app.SecretHash, error) {
+	if !app.ValidSecret(secret) {
+		return app.SecretHash{}, fmt.Errorf("must be %d to %d of A-Z, a-z, 0-9 and -_!@#$%%, starting with a letter or a digit",
+			app.MinSecretLen, app.MaxSecretLen)
 	}
 	return e.pepper.Hash(secret), nil
 }
 
 // secretFile reads a secret from a file. The name of a file that can't be read is
 // not quoted: a secret may have been put in its place.
-func (e *entry) secretFile(path string) (SecretHash, error) {
+func (e *entry) secretFile(path string) (app.SecretHash, error) {
 	if path == "" {
-		return SecretHash{}, errors.New("is empty")
+		return app.SecretHash{}, errors.New("is empty")
 	}
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(filepath.Dir(e.path), path)
@@ -206,7 +208,7 @@ func (e *entry) secretFile(path string) (SecretHash, error) {
 		if at := (*fs.PathError)(nil); errors.As(err, &at) {
 			err = at.Err
 		}
-		return SecretHash{}, fmt.Errorf("the file it names can't be read: %w", err)
+		return app.SecretHash{}, fmt.Errorf("the file it names can't be read: %w", err)
 	}
 	if first && mode&0o044 != 0 {
 		e.warnReadable(path, mode)
@@ -223,37 +225,30 @@ func (e *entry) scopes() []string {
 	var scopes []string
 	e.list("scopes", func(s string) error {
 		switch {
-		case !validScope(s):
+		case !app.ValidScope(s):
 			return errors.New(`must be printable ASCII without spaces, " and \ (RFC 6749 section 3.3)`)
 		case s == "default":
 			return errors.New("no scope may be named default: a client that asks for it asks for all")
 		case slices.Contains(scopes, s):
-			return errors.New("stands twice")
+			return errors.New("duplicate")
 		}
 		scopes = append(scopes, s)
 		return nil
 	})
-	if len(strings.Join(scopes, " ")) > MaxScopeLen {
-		e.wrong(e.fields["scopes"].line, "scopes", "must be at most %d bytes when joined with spaces", MaxScopeLen)
+	if len(strings.Join(scopes, " ")) > app.MaxScopeLen {
+		e.wrong(e.fields["scopes"].line, "scopes", "must be at most %d bytes when joined with spaces", app.MaxScopeLen)
 	}
 	return scopes
-}
-
-// validScope tells whether s is a scope-token of RFC 6749 section 3.3.
-func validScope(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return r < '!' || r > '~' || r == '"' || r == '\\'
-	})
 }
 
 func (e *entry) roles() []string {
 	var roles []string
 	e.list("roles", func(s string) error {
 		switch {
-		case s != RoleIntrospect:
-			return errors.New("unknown role; there is only " + RoleIntrospect)
+		case s != app.RoleIntrospect:
+			return errors.New("unknown role; there is only " + app.RoleIntrospect)
 		case slices.Contains(roles, s):
-			return errors.New("stands twice")
+			return errors.New("duplicate")
 		}
 		roles = append(roles, s)
 		return nil
@@ -275,8 +270,8 @@ func (e *entry) ttl(name string) time.Duration {
 	switch {
 	case err != nil:
 		e.wrong(f.line, name, "must be a duration, as in 90s, 30m or 1h")
-	case d < MinTTL || d > MaxTTL || d%time.Second != 0:
-		e.wrong(f.line, name, "must be whole seconds from %s to %s (%ds); leave it out for the service's default", MinTTL, MaxTTL, MaxTTL/time.Second)
+	case d < app.MinTTL || d > app.MaxTTL || d%time.Second != 0:
+		e.wrong(f.line, name, "must be whole seconds from %s to %s (%ds); leave it out for the service's default", app.MinTTL, app.MaxTTL, app.MaxTTL/time.Second)
 	}
 	return d
 }
@@ -292,35 +287,11 @@ func (e *entry) frozen() bool {
 func (e *entry) trustedIPs() []netip.Prefix {
 	var networks []netip.Prefix
 	e.list("trusted_ips", func(s string) error {
-		p, err := ParseNetwork(s)
+		p, err := app.ParseNetwork(s)
 		networks = append(networks, p)
 		return err
 	})
 	return networks
-}
-
-// ParseNetwork reads an address or a network in CIDR notation. An IPv4-mapped
-// IPv6 one becomes the IPv4 one it stands for, because a caller's address does
-// too. An error does not quote what is neither.
-func ParseNetwork(s string) (netip.Prefix, error) {
-	if ip, err := netip.ParseAddr(s); err == nil && ip.Zone() == "" {
-		ip = ip.Unmap()
-		return netip.PrefixFrom(ip, ip.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		return netip.Prefix{}, errors.New("must be an IP address, or a network such as 10.0.0.0/8 or 2001:db8::/32")
-	}
-	if ip := p.Addr(); ip.Is4In6() {
-		if p.Bits() < 96 {
-			return netip.Prefix{}, fmt.Errorf("%s is wider than all of IPv4; write the IPv4 network instead", p)
-		}
-		p = netip.PrefixFrom(ip.Unmap(), p.Bits()-96)
-	}
-	if m := p.Masked(); m != p {
-		return netip.Prefix{}, fmt.Errorf("%s is an address within a network; the network is %s", p, m)
-	}
-	return p, nil
 }
 
 func (e *entry) generation() uint32 {

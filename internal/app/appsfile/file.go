@@ -1,4 +1,4 @@
-package app
+package appsfile
 
 import (
 	"bytes"
@@ -10,50 +10,41 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"authsvc/internal/app"
 )
 
-// The limits of the apps file.
 const (
-	// MaxApps is the most apps of one service; every process holds them all.
-	MaxApps = 10_000
-	// MaxScopeLen is the most bytes of an app's scopes, joined with spaces: all
-	// of them can be asked for in one scope parameter.
-	MaxScopeLen = 4096
-	// MinTTL and MaxTTL bound the lifetimes of an app's tokens.
-	MinTTL = time.Second
-	MaxTTL = 72000 * time.Second
-
 	maxNameLen    = 200      // characters
 	maxFileSize   = 16 << 20 // bytes
-	maxFaultsText = 100      // faults that FileError.Error writes out
+	maxFaultsText = 100      // faults that Error.Error writes out
 )
 
 // File is what an apps file says.
 type File struct {
-	Apps []App
+	Apps []app.App
 	// SecretFiles are the files that secret_file names: a change of one is a
-	// change of the apps. They are set even where ReadFile fails, so that a
-	// service can see when the fault is mended.
+	// change of the apps. They are set even where Read fails, so that a service
+	// can see when the fault is mended.
 	SecretFiles []string
 	// Warnings are for the log. No warning holds a secret.
 	Warnings []string
 }
 
-// FileError is everything that is wrong with an apps file. It never quotes a
-// value that may be a secret, even in the wrong place: a line number says enough.
-type FileError struct {
+// Error holds everything that is wrong with an apps file. It never quotes a value
+// that may be a secret, even in the wrong place: a line number says enough.
+type Error struct {
 	Path   string
 	Faults []string // by line
 }
 
-// Error is one line for each fault; beyond a hundred it counts them.
-func (e *FileError) Error() string {
+// Error returns one line for each fault; beyond a hundred it counts them.
+func (e *Error) Error() string {
 	if len(e.Faults) == 1 {
 		return e.Path + ": " + e.Faults[0]
 	}
@@ -69,34 +60,19 @@ func (e *FileError) Error() string {
 	return b.String()
 }
 
-// ReadFile reads the apps file, and the secret files it names, and hashes the
+// Read reads the apps file, and the secret files it names, and hashes the
 // secrets under pepper. It fails with what the operating system says of the
-// apps file, or with a *FileError that holds every fault at once.
-func ReadFile(path string, pepper Pepper) (File, error) {
+// apps file, or with an *Error that holds every fault at once.
+func Read(path string, pepper app.Pepper) (File, error) {
 	data, mode, err := readRegular(path, maxFileSize)
 	if err != nil {
 		return File{}, fmt.Errorf("reading the apps file: %w", err)
 	}
-	return parseFile(path, data, mode, pepper, readSecretFile)
+	return parse(path, data, mode, pepper, readSecretFile)
 }
 
 func readSecretFile(path string) ([]byte, fs.FileMode, error) {
-	return readRegular(path, MaxSecretLen+len("\r\n"))
-}
-
-// Warnings tells of apps whose own refresh TTL is under the refresh grace, in
-// which the retry of a refresh gets the same pair: it would get one that has
-// expired. The service's default is not looked at.
-func Warnings(apps []App, grace time.Duration) []string {
-	var warnings []string
-	for i := range apps {
-		if ttl := apps[i].RefreshTTL; ttl != 0 && ttl < grace {
-			warnings = append(warnings, fmt.Sprintf(
-				"app %s: its refresh_ttl of %s is shorter than the refresh grace of %s, so the retry of a refresh can get tokens that have expired",
-				apps[i].Key, ttl, grace))
-		}
-	}
-	return warnings
+	return readRegular(path, app.MaxSecretLen+len("\r\n"))
 }
 
 // readRegular reads a file of at most limit bytes, or says that it is longer. A
@@ -124,7 +100,7 @@ func readRegular(path string, limit int) ([]byte, fs.FileMode, error) {
 // fileParser collects what an apps file says and what is wrong with it.
 type fileParser struct {
 	path   string
-	pepper Pepper
+	pepper app.Pepper
 	read   func(path string) ([]byte, fs.FileMode, error)
 	file   File
 	faults []fault
@@ -139,13 +115,13 @@ type fault struct {
 	text string
 }
 
-// parseFile is ReadFile without the reading.
-func parseFile(path string, data []byte, mode fs.FileMode, pepper Pepper, read func(string) ([]byte, fs.FileMode, error)) (File, error) {
+// parse is Read without the reading.
+func parse(path string, data []byte, mode fs.FileMode, pepper app.Pepper, read func(string) ([]byte, fs.FileMode, error)) (File, error) {
 	p := &fileParser{path: path, pepper: pepper, read: read, lines: map[string]int{}, seen: map[string]bool{}}
 	p.document(data)
 	if len(p.faults) > 0 {
 		slices.SortStableFunc(p.faults, func(a, b fault) int { return cmp.Compare(a.line, b.line) })
-		e := &FileError{Path: path}
+		e := &Error{Path: path}
 		for _, f := range p.faults {
 			if f.line > 0 {
 				f.text = fmt.Sprintf("line %d: %s", f.line, f.text)
@@ -206,8 +182,8 @@ func (p *fileParser) document(data []byte) {
 		p.fault(list.line, "apps: must be a list, each entry beginning with \"- key: \"")
 	case len(apps.Values) == 0:
 		p.fault(0, howToAddAnApp)
-	case len(apps.Values) > MaxApps:
-		p.fault(list.line, "apps: there are %d apps; at most %d are allowed", len(apps.Values), MaxApps)
+	case len(apps.Values) > app.MaxApps:
+		p.fault(list.line, "apps: there are %d apps; at most %d are allowed", len(apps.Values), app.MaxApps)
 	default:
 		for i, n := range apps.Values {
 			p.app(i+1, n)
@@ -260,7 +236,7 @@ type field struct {
 }
 
 // mapping returns the entries of a mapping and reports those that are not among
-// known, or stand twice. It returns false, and reports, what is no mapping.
+// known, or are duplicates. It returns false, and reports, what is no mapping.
 func (p *fileParser) mapping(n ast.Node, what string, known ...string) (map[string]field, bool) {
 	var entries []*ast.MappingValueNode
 	switch n := n.(type) {
@@ -282,7 +258,7 @@ func (p *fileParser) mapping(n ast.Node, what string, known ...string) (map[stri
 			continue
 		}
 		if first, twice := fields[name.Value]; twice {
-			p.fault(line, "%s: %s stands twice, first in line %d", what, name.Value, first.line)
+			p.fault(line, "%s: %s: duplicate key, first in line %d", what, name.Value, first.line)
 			continue
 		}
 		fields[name.Value] = field{line, e.Value}
