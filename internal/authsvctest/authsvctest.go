@@ -116,6 +116,24 @@ func (s *Site) WriteApps(text string) {
 	}
 }
 
+// RotateSoon adds a key to a keyring that signs a second after the newest, so that no
+// test waits for it.
+func RotateSoon(t *testing.T, keys string) {
+	t.Helper()
+	err := keyring.Rewrite(keys, func(r *keyring.Keyring) (*keyring.Keyring, error) {
+		newest := r.Keys()[len(r.Keys())-1]
+		next, _, err := r.Rotate(newest.SignsFrom.Add(-keyring.HastyLead+time.Second), true)
+		return next, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Patient are arguments for what is not about a slow store: on a busy machine a
+// process can wait for its turn for longer than a request waits for the store.
+var Patient = []string{"--store-timeout", "5s"}
+
 // Server is a running authsvc serve. It ends with the test.
 type Server struct {
 	t *testing.T

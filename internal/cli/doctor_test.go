@@ -73,7 +73,7 @@ func TestDoctorSeesRedis(t *testing.T) {
 		{"memory", "memory://", 0, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			status, brief, found := doctor(t, site, tt.store, patient...)
+			status, brief, found := doctor(t, site, tt.store, authsvctest.Patient...)
 			if diff := cmp.Diff(tt.want, brief); diff != "" || status != tt.status {
 				t.Errorf("exit status %d, want %d: %s%+v", status, tt.status, diff, found)
 			}
@@ -93,11 +93,11 @@ func TestDoctorSpeaksTLS(t *testing.T) {
 	certs := redistest.NewCerts(t)
 	server := redistest.StartTLS(t, certs, append([]string{"--maxmemory-policy", "allkeys-lru"}, healthyRedis...)...)
 	tls := []string{"--store-ca", certs.CAFile, "--store-cert", certs.ClientCertFile, "--store-key", certs.ClientKeyFile}
-	_, brief, found := doctor(t, authsvctest.NewSite(t), server.TLSURL(), append(tls, patient...)...)
+	_, brief, found := doctor(t, authsvctest.NewSite(t), server.TLSURL(), append(tls, authsvctest.Patient...)...)
 	if diff := cmp.Diff([]string{"error redis_eviction", "note redis_replicas"}, brief); diff != "" || !strings.Contains(found[0].Fix, " --tls CONFIG SET ") {
 		t.Errorf("%s%+v", diff, found)
 	}
-	_, brief, found = doctor(t, authsvctest.NewSite(t), server.TLSURL(), patient...)
+	_, brief, found = doctor(t, authsvctest.NewSite(t), server.TLSURL(), authsvctest.Patient...)
 	if diff := cmp.Diff([]string{"error redis_reach"}, brief); diff != "" || !strings.Contains(found[0].Fix, "--store-ca") {
 		t.Errorf("%s%+v", diff, found)
 	}
@@ -144,7 +144,7 @@ func TestDoctorsFixesCanBePasted(t *testing.T) {
 
 	seen := map[string]bool{}
 	for round := 0; ; round++ {
-		status, brief, found := doctor(t, site, "redis://app:pw@"+server.Addr()+"/0", patient...)
+		status, brief, found := doctor(t, site, "redis://app:pw@"+server.Addr()+"/0", authsvctest.Patient...)
 		if len(found) == 0 {
 			break
 		}

@@ -20,10 +20,6 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
 }
 
-// patient is for tests that are not about a slow store: on a busy machine a process
-// can wait for its turn for longer than a request waits for the store.
-var patient = []string{"--store-timeout", "5s"}
-
 // authsvc runs a command in this process.
 func authsvc(stdin string, args ...string) (status int, stdout, stderr string) {
 	var out, errs bytes.Buffer

@@ -52,14 +52,7 @@ func TestAnUnknownKeyIsReadBeforeTheVerdict(t *testing.T) {
 		}
 		return p, &log
 	}
-	err = keyring.Rewrite(early, func(r *keyring.Keyring) (next *keyring.Keyring, err error) {
-		newest := r.Keys()[len(r.Keys())-1]
-		next, _, err = r.Rotate(newest.SignsFrom.Add(-keyring.HastyLead+time.Second), true) // it signs now
-		return next, err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	authsvctest.RotateSoon(t, early)
 	a, _ := start(early)
 	b, log := start(late)
 	who, err := a.source.apps.Authenticate(authsvctest.Worker, authsvctest.Secret)

@@ -21,7 +21,6 @@ func TestWrongClocks(t *testing.T) {
 	wrongClocks(t, authsvctest.BuildPatched(t, authsvctest.ClockIsOff)).none(t)
 	control(t, "the store's clock is not heeded", func(t *testing.T) {
 		f := wrongClocks(t, authsvctest.BuildPatched(t, authsvctest.ClockIsOff, authsvctest.StoreClockIsIgnored))
-
 		f.some(t, "the processes do not agree")
 		f.some(t, "refresh")
 	})
@@ -44,7 +43,7 @@ func wrongClocks(t *testing.T, binary string) *findings {
 		if err := os.Symlink(binary, named); err != nil {
 			t.Fatal(err)
 		}
-		all[i].Server = site.StartBinary(named, r.URL(), append([]string{"--access-ttl", ttl, "--refresh-ttl", ttl}, patient...)...)
+		all[i].Server = site.StartBinary(named, r.URL(), append([]string{"--access-ttl", ttl, "--refresh-ttl", ttl}, authsvctest.Patient...)...)
 		all[i].WaitReady()
 		found := all[i].Stderr.Event(t, "the token store answers", all[i].Ended)["clock_offset"].(float64)
 		if math.Abs(found+c.off.Seconds()) > 1 {

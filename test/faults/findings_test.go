@@ -9,10 +9,6 @@ import (
 	"authsvc/internal/authsvctest"
 )
 
-// patient is for what is not about a slow store: on a busy machine a process can
-// wait for its turn for longer than a request waits for the store.
-var patient = []string{"--store-timeout", "5s"}
-
 // sideBySide lets the short form of a test run beside others. The full form
 // measures, so it has the machine to itself.
 func sideBySide(t *testing.T) {

@@ -49,7 +49,7 @@ func fullDisk(t *testing.T, binary, fsync string, ends bool) *findings {
 	r := redistest.Start(t, "--dir", d.dir, "--logfile", filepath.Join(t.TempDir(), "redis.log"),
 		"--appendonly", "yes", "--appendfsync", fsync)
 	site := authsvctest.NewSite(t)
-	s := site.StartBinary(binary, r.URL(), patient...)
+	s := site.StartBinary(binary, r.URL(), authsvctest.Patient...)
 	s.WaitReady()
 	var good []authsvctest.Pair // all that was acknowledged
 	for range 4 {
@@ -100,7 +100,7 @@ func fullDisk(t *testing.T, binary, fsync string, ends bool) *findings {
 		f.add("on a full disk, with %s, ready is %v", fsync, ends)
 	}
 	if !ends {
-		late := site.StartBinary(binary, r.URL(), patient...)
+		late := site.StartBinary(binary, r.URL(), authsvctest.Patient...)
 		late.WaitReady()
 		f.active("introspect what was acknowledged, at a process that is new", late.Introspect(good[0].Access))
 	}

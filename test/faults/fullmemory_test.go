@@ -30,7 +30,7 @@ func fullMemory(t *testing.T, binary string) *findings {
 		}
 	}
 	site := authsvctest.NewSite(t)
-	s := site.StartBinary(binary, r.URL(), patient...)
+	s := site.StartBinary(binary, r.URL(), authsvctest.Patient...)
 	s.WaitReady()
 	// Enough of each kind for every caller to have its own.
 	pairs := make([]authsvctest.Pair, size(4, 100))
@@ -67,7 +67,7 @@ func fullMemory(t *testing.T, binary string) *findings {
 	if !s.Ready() {
 		f.add("not ready on a full Redis")
 	}
-	late := site.StartBinary(binary, r.URL(), patient...)
+	late := site.StartBinary(binary, r.URL(), authsvctest.Patient...)
 	late.WaitReady()
 	f.inactive("introspect what was revoked, at a process that is new", late.Introspect(pairs[0].Access), "APIG.2203")
 	figure(t, "full memory: %d rounds (issue refused; introspect, refresh twice, revoke, introspect twice done) in %v",

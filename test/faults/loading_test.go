@@ -44,7 +44,7 @@ func loading(t *testing.T, binary string, large bool) *findings {
 			t.Fatal(err)
 		}
 	}
-	s := authsvctest.NewSite(t).StartBinary(binary, r.URL(), patient...)
+	s := authsvctest.NewSite(t).StartBinary(binary, r.URL(), authsvctest.Patient...)
 	s.WaitReady()
 	// Half of the grants are in the base file, the others in what was appended.
 	pairs := []authsvctest.Pair{s.Issue(authsvctest.Worker).Pair(), s.Issue(authsvctest.Worker).Pair()}

@@ -40,7 +40,7 @@ func rollingRestart(t *testing.T, binary string) *findings {
 	site := authsvctest.NewSite(t)
 	b := newBalancer(t)
 	start := func() *authsvctest.Server {
-		s := site.StartBinary(binary, r.URL(), append([]string{"--drain", "3s"}, patient...)...)
+		s := site.StartBinary(binary, r.URL(), append([]string{"--drain", "3s"}, authsvctest.Patient...)...)
 		s.WaitReady()
 		b.add(s)
 		return s

@@ -47,7 +47,7 @@ func slowClients(t *testing.T, binary string, number int) *findings {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Max < uint64(number+200) {
 		t.Fatalf("authsvc cannot hold %d connections with %d file descriptors (ulimit -Hn): %v", number, files.Max, err)
 	}
-	s := authsvctest.NewSite(t).StartBinary(binary, redistest.Start(t).URL(), patient...)
+	s := authsvctest.NewSite(t).StartBinary(binary, redistest.Start(t).URL(), authsvctest.Patient...)
 	s.WaitReady()
 	c := startTraffic(t, s.URL, 4, 10*time.Millisecond)
 	c.more(100)

@@ -237,10 +237,9 @@ func newSite(t *testing.T) *site {
 	certs := redistest.NewCerts(t)
 	s := &site{Site: authsvctest.NewSite(t), redis: redistest.Start(t)}
 	s.WriteApps(authsvctest.AppsYAML + moreApps)
-	patient := []string{"--store-timeout", "5s"} // on a busy machine the default can pass
 	s.replicas = []*authsvctest.Server{
-		s.Serve(s.redis.URL(), patient...),
-		s.Serve(s.redis.URL(), append(patient, "--tls-cert", certs.ServerCertFile, "--tls-key", certs.ServerKeyFile)...),
+		s.Serve(s.redis.URL(), authsvctest.Patient...),
+		s.Serve(s.redis.URL(), append(authsvctest.Patient, "--tls-cert", certs.ServerCertFile, "--tls-key", certs.ServerKeyFile)...),
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(read(t, certs.CAFile))

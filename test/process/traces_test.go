@@ -1,4 +1,4 @@
-package main
+package process
 
 import (
 	"bytes"
@@ -151,7 +151,7 @@ func TestNoSecretsInTraces(t *testing.T) {
 				binary = authsvctest.BuildPatched(t, c.patches...)
 			}
 			r, to := redistest.Start(t), newReceiver(t)
-			s := authsvctest.NewSite(t).StartBinary(binary, r.URL(), append([]string{"--trace-endpoint", to.URL}, patient...)...)
+			s := authsvctest.NewSite(t).StartBinary(binary, r.URL(), append([]string{"--trace-endpoint", to.URL}, authsvctest.Patient...)...)
 			s.WaitReady()
 			secrets := driveSecrets(t, r, s)
 			end(t, s)
@@ -187,7 +187,7 @@ func attributes(s *tracepb.Span) map[string]string {
 func TestTraceOfARequest(t *testing.T) {
 	t.Parallel()
 	r, to := redistest.Start(t), newReceiver(t)
-	s := authsvctest.NewSite(t).Serve(r.URL(), append([]string{"--trace-endpoint", to.URL, "--trusted-proxies", "127.0.0.1"}, patient...)...)
+	s := authsvctest.NewSite(t).Serve(r.URL(), append([]string{"--trace-endpoint", to.URL, "--trusted-proxies", "127.0.0.1"}, authsvctest.Patient...)...)
 	p := s.Issue(authsvctest.Worker).Pair()
 	ask(t, s, "GET", "/some/junk", "")
 	ask(t, s, "GET", "/errors/APIG.2203", "", "X-Forwarded-For", "203.0.113.9")

@@ -1,13 +1,11 @@
-package main
+package process
 
 import (
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -17,7 +15,6 @@ import (
 	"time"
 
 	"authsvc/internal/authsvctest"
-	"authsvc/internal/cli"
 	"authsvc/internal/keyring"
 	"authsvc/internal/redistest"
 )
@@ -74,7 +71,11 @@ func TestServeObserves(t *testing.T) {
 	eventuallyMeasured(t, s, `authsvc_apps{state="frozen"} 0`)
 	eventuallyMeasured(t, s, "authsvc_log_lines_dropped_total 0")
 	eventuallyMeasured(t, s, "authsvc_ready 1")
-	if n, ok := measured(t, s, fmt.Sprintf("authsvc_build_info{goversion=%q,revision=%q,version=%q}", runtime.Version(), readVersion(t).Revision, readVersion(t).Version)); n != 1 || !ok {
+	var version struct{ Version, Revision string }
+	if err := json.Unmarshal(command(t, "version", "-o", "json"), &version); err != nil {
+		t.Fatal(err)
+	}
+	if n, ok := measured(t, s, fmt.Sprintf("authsvc_build_info{goversion=%q,revision=%q,version=%q}", runtime.Version(), version.Revision, version.Version)); n != 1 || !ok {
 		t.Error("authsvc_build_info is not what authsvc version says")
 	}
 	for _, name := range []string{`authsvc_redis_pool_connections{state="idle"}`, "authsvc_redis_pool_waits_total", "authsvc_redis_pool_timeouts_total"} {
@@ -104,27 +105,12 @@ func TestServeObserves(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventuallyMeasured(t, s, "authsvc_signing_key_created_timestamp_seconds "+strconv.FormatFloat(float64(later.Unix()), 'g', -1, 64))
-	if status := cli.Run([]string{"keys", "rotate", "--now", "--keys", site.Keys}, cli.Env{Stdout: io.Discard, Stderr: os.Stderr}); status != 0 {
-		t.Fatal(status)
-	}
+	command(t, "keys", "rotate", "--now", "--keys", site.Keys)
 	redistest.Eventually(t, "the new key to sign", func() bool {
 		n, _ := measured(t, s, "authsvc_signing_key_created_timestamp_seconds")
 		return n >= float64(first.Unix())
 	})
 	eventuallyMeasured(t, s, "authsvc_tls_certificate_not_after_timestamp_seconds "+install(redistest.NewCerts(t)))
-}
-
-// readVersion is what authsvc version says of the binary of the tests.
-func readVersion(t *testing.T) (b struct{ Version, Revision string }) {
-	t.Helper()
-	out, err := exec.Command(authsvctest.Binary(t), "version", "-o", "json").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(out, &b); err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 // Of a Redis: its outages are counted, and the connections to it.

@@ -1,4 +1,4 @@
-package main
+package process
 
 import (
 	"bytes"
@@ -18,7 +18,6 @@ import (
 	"testing"
 
 	"authsvc/internal/authsvctest"
-	"authsvc/internal/cli"
 	"authsvc/internal/redistest"
 )
 
@@ -61,7 +60,7 @@ func TestRound(t *testing.T) {
 			if store == "redis" {
 				url = redistest.Start(t).URL()
 			}
-			s := authsvctest.NewSite(t).Serve(url, patient...)
+			s := authsvctest.NewSite(t).Serve(url, authsvctest.Patient...)
 			p := s.Issue(authsvctest.Worker, "through_data", "tenant 7").Pair()
 			if a := s.Introspect(p.Access); !a.Active() || a.Text("through_data") != "tenant 7" {
 				t.Fatalf("introspect: %s", a.Body)
@@ -91,7 +90,7 @@ func TestThreeProcesses(t *testing.T) {
 	site := authsvctest.NewSite(t)
 	var servers [3]*authsvctest.Server
 	for i := range servers {
-		servers[i] = site.Serve(r.URL(), patient...)
+		servers[i] = site.Serve(r.URL(), authsvctest.Patient...)
 	}
 	p := servers[0].Issue(authsvctest.Worker).Pair()
 	for round := range 10 {
@@ -140,7 +139,7 @@ func TestReplyCutAfterTheWrite(t *testing.T) {
 	r := redistest.Start(t)
 	proxy := redistest.NewProxy(t, r.Addr())
 	site := authsvctest.NewSite(t)
-	cut, direct := site.Serve(proxy.URL(), patient...), site.Serve(r.URL(), patient...)
+	cut, direct := site.Serve(proxy.URL(), authsvctest.Patient...), site.Serve(r.URL(), authsvctest.Patient...)
 
 	p := cut.Issue(authsvctest.Worker).Pair()
 	proxy.CutReplies(1, isSwap)
@@ -257,7 +256,7 @@ func TestStoreAway(t *testing.T) {
 func TestLeaks(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
-	s := authsvctest.NewSite(t).Serve(r.URL(), append([]string{"--log-level", "debug"}, patient...)...)
+	s := authsvctest.NewSite(t).Serve(r.URL(), append([]string{"--log-level", "debug"}, authsvctest.Patient...)...)
 	var hidden []string // must stand nowhere
 	var shown bytes.Buffer
 	see := func(a authsvctest.Answer) authsvctest.Answer {
@@ -378,15 +377,11 @@ func TestKeyringChanges(t *testing.T) {
 	site := authsvctest.NewSite(t)
 	s := site.Serve("memory://")
 	p := s.Issue(authsvctest.Worker).Pair()
-	other := filepath.Join(t.TempDir(), "other.json")
-	if status := cli.Run([]string{"keys", "init", "--keys", other}, cli.Env{Stdout: io.Discard, Stderr: os.Stderr}); status != 0 {
-		t.Fatal(status)
-	}
 	good, err := os.ReadFile(site.Keys)
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreign, err := os.ReadFile(other)
+	foreign, err := os.ReadFile(authsvctest.NewSite(t).Keys)
 	if err != nil {
 		t.Fatal(err)
 	}

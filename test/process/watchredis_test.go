@@ -1,4 +1,4 @@
-package main
+package process
 
 import (
 	"io"
@@ -81,7 +81,7 @@ func TestServeRefusesARedis(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
-	insists := site.Serve(server.URL(), append([]string{"--allow-eviction"}, patient...)...)
+	insists := site.Serve(server.URL(), append([]string{"--allow-eviction"}, authsvctest.Patient...)...)
 	insists.Stderr.Event(t, "Redis: maxmemory-policy is allkeys-lru.", insists.Ended)
 
 	if err := server.Client().Do(t.Context(), "ACL", "SETUSER", "app", "on", ">s3cret-pw", "~authsvc:*", "+@all", "-evalsha").Err(); err != nil {
@@ -111,7 +111,7 @@ func TestServeOnACluster(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := site.Serve(strings.Replace(c.URL(), "://", "://app:s3cret-pw@", 1), patient...)
+	s := site.Serve(strings.Replace(c.URL(), "://", "://app:s3cret-pw@", 1), authsvctest.Patient...)
 	redistest.Eventually(t, "a grant on another primary", func() bool { return s.Issue(authsvctest.Worker).Status == 200 })
 	eventuallyMeasured(t, s, `authsvc_redis_check{check="redis_reach"} 3`)
 	if text := s.Stderr.Text(); !strings.Contains(text, "WRONGPASS") || strings.Contains(text, "s3cret-pw") {

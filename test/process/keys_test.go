@@ -1,16 +1,12 @@
-package main
+package process
 
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"os"
 	"testing"
-	"time"
 
 	"authsvc/internal/authsvctest"
-	"authsvc/internal/cli"
-	"authsvc/internal/keyring"
 	"authsvc/internal/redistest"
 	"authsvc/internal/token"
 )
@@ -31,7 +27,7 @@ func startReplicas(t *testing.T) *replicas {
 	r := &replicas{t: t, site: authsvctest.NewSite(t)}
 	redis := redistest.Start(t)
 	for i := range r.servers {
-		r.servers[i] = r.site.Serve(redis.URL(), patient...)
+		r.servers[i] = r.site.Serve(redis.URL(), authsvctest.Patient...)
 	}
 	return r
 }
@@ -39,24 +35,7 @@ func startReplicas(t *testing.T) *replicas {
 // keys runs authsvc keys on the shared keyring.
 func (r *replicas) keys(args ...string) {
 	r.t.Helper()
-	var stderr bytes.Buffer
-	if status := cli.Run(append([]string{"keys"}, append(args, "--keys", r.site.Keys)...), cli.Env{Stdout: io.Discard, Stderr: &stderr}); status != 0 {
-		r.t.Fatalf("keys %v: %s", args, stderr.String())
-	}
-}
-
-// rotateEarlier adds a key that signs a second after the one before it, so that no
-// test waits for it.
-func rotateEarlier(t *testing.T, path string) {
-	t.Helper()
-	err := keyring.Rewrite(path, func(r *keyring.Keyring) (*keyring.Keyring, error) {
-		newest := r.Keys()[len(r.Keys())-1]
-		next, _, err := r.Rotate(newest.SignsFrom.Add(-keyring.HastyLead+time.Second), true)
-		return next, err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	command(r.t, append([]string{"keys"}, append(args, "--keys", r.site.Keys)...)...)
 }
 
 // each waits until every process has logged an event so many times.
@@ -171,7 +150,7 @@ func TestDropEndsAKeyAndNothingElseDoes(t *testing.T) {
 	t.Parallel()
 	r := startReplicas(t)
 	old, _ := r.issue()
-	rotateEarlier(t, r.site.Keys)
+	authsvctest.RotateSoon(t, r.site.Keys)
 	r.each(readAgain, 1)
 	recent, signed := r.issue()
 	if !bytes.Equal(signed, []byte{2, 2, 2}) {
