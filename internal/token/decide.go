@@ -26,39 +26,43 @@ type refreshCase struct {
 	// serial: it held the current token then, so it is no replay now.
 	lostSwap bool
 
-	// appReloaded is set once the app was read again for this request; a grant of
-	// a newer generation is good then.
+	// appReloaded is set once the app was reloaded for this request; a grant of a
+	// newer generation is good then.
 	appReloaded bool
 
 	key *keyring.Key // signs the next pair
 	ttl lifetimes
 }
 
-type action int
+// outcome is what a refresh turns out to be. It is known before anything is written,
+// so what is done for one and not for another (a limit counts rotations, refuses no
+// repeat and spares no replay) can be done first.
+type outcome int
 
 const (
-	refuse   action = iota // answer err, change nothing
-	kill                   // delete the grant, then answer err
-	rotate                 // swap in next, then answer its pair
-	repeat                 // answer the grant's current pair again
-	staleApp               // our copy of the app is older than the grant: read it again
+	refusal  outcome = iota // the answer is err; nothing is written
+	staleApp                // not decided: our copy of the app is older than the grant, and is reloaded
+	rotation                // of the current token: next replaces the grant, and the answer is its pair
+	healing                 // the same, of a token from a rotation that the store lost
+	repeat                  // of a rotation that was answered: the answer is its pair again; nothing is written
+	replay                  // of a token whose time for a repeat is over: the grant is deleted; the answer is err
 )
 
+// decision is the fate of a refresh.
 type decision struct {
-	do   action
-	next Grant // rotate: the grant to be
-	err  error // refuse and kill: the answer
-	heal bool  // rotate: the store had lost a rotation
+	outcome outcome
+	next    Grant // of a rotation or a healing: the grant to be
+	err     error // of a refusal or a replay: the answer
 }
 
-func refused(err error) decision { return decision{do: refuse, err: err} }
+func refused(err error) decision { return decision{outcome: refusal, err: err} }
 
 // decideRefresh is the refresh table of the design: the first case that fits. It
 // is pure; the token has been parsed, and its app tag and expiry have been
 // looked at only so far as to spare the store.
 func decideRefresh(c refreshCase) decision {
 	d := decideLiveRefresh(c)
-	if c.token.Expired(c.now) && d.do != repeat && d.do != staleApp && !isMismatch(d) {
+	if c.token.Expired(c.now) && d.outcome != repeat && d.outcome != staleApp && !isMismatch(d) {
 		// An expired token is expired, whatever else is true of it, and
 		// changes nothing. Only a repeat of the refresh it was used for is
 		// still answered: that its reply was lost must not cost a login.
@@ -73,11 +77,11 @@ func decideLiveRefresh(c refreshCase) decision {
 	case g == nil:
 		return refused(errRefreshGone())
 	case g.AppKey != c.app.Key:
-		return decision{do: refuse, err: errAppMismatch()}
+		return refused(errAppMismatch())
 	case g.Generation < c.app.Generation:
 		return refused(errRefreshRevoked())
 	case g.Generation > c.app.Generation && !c.appReloaded:
-		return decision{do: staleApp}
+		return decision{outcome: staleApp}
 	case n <= g.Serial && c.token.ExpiresAt > g.KeepUntil:
 		return refused(errRefreshForged())
 	case n == g.Serial:
@@ -86,22 +90,24 @@ func decideLiveRefresh(c refreshCase) decision {
 		// Nobody but us can sign it, so the store lost rotations in a
 		// failover. The token is the newest there is.
 		d := c.rotated(n)
-		d.heal = d.do == rotate
+		if d.outcome == rotation {
+			d.outcome = healing
+		}
 		return d
-	case n == g.Serial-1 && within(c.now, g.Rotated, c.grace):
+	case n == g.Serial-1 && inGrace(c.now, g.Rotated, c.grace):
 		return c.repeated()
-	case c.lostSwap, g.Serial >= 2 && n == g.Serial-2 && within(c.now, g.Rotated1, c.grace):
+	case c.lostSwap, g.Serial >= 2 && n == g.Serial-2 && inGrace(c.now, g.Rotated1, c.grace):
 		return refused(errRefreshSuperseded())
 	default:
-		return decision{do: kill, err: errRefreshReplayed()}
+		return decision{outcome: replay, err: errRefreshReplayed()}
 	}
 }
 
-// rotated is the decision to go on from serial n.
+// rotated returns the decision to go on from serial n.
 func (c *refreshCase) rotated(n uint32) decision {
 	g := *c.grant
 	if n == ^uint32(0) {
-		return refused(errRefreshGone()) // 2^32 refreshes: not within a grant's 30 days
+		return refused(errRefreshGone()) // 2^32 refreshes: not in a grant's 30 days
 	}
 	may := common(g.Scope, c.app.Scopes)
 	if g.Scope != "" && len(may) == 0 {
@@ -135,10 +141,10 @@ func (c *refreshCase) rotated(n uint32) decision {
 			g.ThroughData = c.throughData
 		}
 	}
-	return decision{do: rotate, next: g}
+	return decision{outcome: rotation, next: g}
 }
 
-// repeated is the decision on a refresh that has been answered before.
+// repeated returns the decision on a refresh that has been answered before.
 func (c *refreshCase) repeated() decision {
 	if !sameScope(c.grant.Scope, c.scope) {
 		return refused(scopeError("This refresh token was already used with another scope. Use the refresh token that was issued then."))
@@ -147,10 +153,12 @@ func (c *refreshCase) repeated() decision {
 		return refused(apierr.New(apierr.AuthParameterInvalid,
 			"This refresh token was already used with another through_data. Use the refresh token that was issued then."))
 	}
-	return decision{do: repeat}
+	return decision{outcome: repeat}
 }
 
-func within(now time.Time, since int64, grace time.Duration) bool {
+// inGrace reports whether a repeat of the rotation at since, in unix milliseconds, is
+// still answered.
+func inGrace(now time.Time, since int64, grace time.Duration) bool {
 	return now.UnixMilli() < since+grace.Milliseconds()
 }
 
@@ -166,8 +174,8 @@ type accessCase struct {
 	app   *app.App // nil: there is no such app
 }
 
-// decideAccess tells whether an access token that has been parsed and has not
-// expired is good: nil, or the reason, in the order of the design. A serial
+// decideAccess returns nil for a good access token, one that has been parsed and has
+// not expired, else the reason why it is not, in the order of the design. A serial
 // above the grant's is good: the store lost a rotation.
 func decideAccess(c accessCase) *apierr.Error {
 	g := c.grant

@@ -36,109 +36,108 @@ func TestRefreshTable(t *testing.T) {
 	type change = func(*refreshCase)
 	grace := 60 * time.Second
 	tests := []struct {
-		name   string
-		serial uint32
-		change change
-		do     action
-		code   string
-		hint   string // part of it, where one code stands for several cases
-		heal   bool
+		name    string
+		serial  uint32
+		change  change
+		outcome outcome
+		code    string
+		hint    string // part of it, where one code stands for several cases
 	}{
 		// No grant.
-		{"no grant", 5, func(c *refreshCase) { c.grant = nil }, refuse, "2202", "unknown", false},
+		{"no grant", 5, func(c *refreshCase) { c.grant = nil }, refusal, "2202", "unknown"},
 
 		// Another app's grant; nothing is written, whatever the serial is.
-		{"another app's", 5, func(c *refreshCase) { c.grant.AppKey = keyB }, refuse, "1003", "", false},
-		{"another app's, expired", 5, func(c *refreshCase) { c.grant.AppKey = keyB; c.token.ExpiresAt = epoch.Unix() }, refuse, "1003", "", false},
-		{"another app's, used long ago: no replay", 1, func(c *refreshCase) { c.grant.AppKey = keyB }, refuse, "1003", "", false},
-		{"another app's, a repeat: not handed out", 4, func(c *refreshCase) { c.grant.AppKey = keyB }, refuse, "1003", "", false},
-		{"another app's, from a lost rotation", 9, func(c *refreshCase) { c.grant.AppKey = keyB }, refuse, "1003", "", false},
-		{"another app's, of another generation", 5, func(c *refreshCase) { c.grant.AppKey = keyB; c.grant.Generation = 9 }, refuse, "1003", "", false},
+		{"another app's", 5, func(c *refreshCase) { c.grant.AppKey = keyB }, refusal, "1003", ""},
+		{"another app's, expired", 5, func(c *refreshCase) { c.grant.AppKey = keyB; c.token.ExpiresAt = epoch.Unix() }, refusal, "1003", ""},
+		{"another app's, used long ago: no replay", 1, func(c *refreshCase) { c.grant.AppKey = keyB }, refusal, "1003", ""},
+		{"another app's, a repeat: not handed out", 4, func(c *refreshCase) { c.grant.AppKey = keyB }, refusal, "1003", ""},
+		{"another app's, from a lost rotation", 9, func(c *refreshCase) { c.grant.AppKey = keyB }, refusal, "1003", ""},
+		{"another app's, of another generation", 5, func(c *refreshCase) { c.grant.AppKey = keyB; c.grant.Generation = 9 }, refusal, "1003", ""},
 
 		// The app's generation.
-		{"generation older", 5, func(c *refreshCase) { c.app.Generation = 1 }, refuse, "2202", "before its revocation", false},
-		{"generation older, a repeat", 4, func(c *refreshCase) { c.app.Generation = 1 }, refuse, "2202", "before its revocation", false},
-		{"generation older, a replay: nothing to delete", 1, func(c *refreshCase) { c.app.Generation = 1 }, refuse, "2202", "before its revocation", false},
-		{"generation older, app just read again", 5, func(c *refreshCase) { c.app.Generation = 1; c.appReloaded = true }, refuse, "2202", "before its revocation", false},
-		{"generation equal", 5, func(c *refreshCase) { c.app.Generation, c.grant.Generation = 7, 7 }, rotate, "", "", false},
-		{"generation newer", 5, func(c *refreshCase) { c.grant.Generation = 1 }, staleApp, "", "", false},
-		{"generation newer, expired", 5, func(c *refreshCase) { c.grant.Generation = 1; c.token.ExpiresAt = epoch.Unix() }, staleApp, "", "", false},
-		{"generation newer, a replay", 1, func(c *refreshCase) { c.grant.Generation = 1 }, staleApp, "", "", false},
-		{"generation newer, app just read again", 5, func(c *refreshCase) { c.grant.Generation = 1; c.appReloaded = true }, rotate, "", "", false},
+		{"generation older", 5, func(c *refreshCase) { c.app.Generation = 1 }, refusal, "2202", "before its revocation"},
+		{"generation older, a repeat", 4, func(c *refreshCase) { c.app.Generation = 1 }, refusal, "2202", "before its revocation"},
+		{"generation older, a replay: nothing to delete", 1, func(c *refreshCase) { c.app.Generation = 1 }, refusal, "2202", "before its revocation"},
+		{"generation older, app just reloaded", 5, func(c *refreshCase) { c.app.Generation = 1; c.appReloaded = true }, refusal, "2202", "before its revocation"},
+		{"generation equal", 5, func(c *refreshCase) { c.app.Generation, c.grant.Generation = 7, 7 }, rotation, "", ""},
+		{"generation newer", 5, func(c *refreshCase) { c.grant.Generation = 1 }, staleApp, "", ""},
+		{"generation newer, expired", 5, func(c *refreshCase) { c.grant.Generation = 1; c.token.ExpiresAt = epoch.Unix() }, staleApp, "", ""},
+		{"generation newer, a replay", 1, func(c *refreshCase) { c.grant.Generation = 1 }, staleApp, "", ""},
+		{"generation newer, app just reloaded", 5, func(c *refreshCase) { c.grant.Generation = 1; c.appReloaded = true }, rotation, "", ""},
 
 		// A token that outlives its grant's keep-until is forged.
-		{"outlives keep-until", 5, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, refuse, "2202", "not a refresh token of this service", false},
-		{"outlives keep-until, old serial: no replay", 1, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, refuse, "2202", "not a refresh token of this service", false},
-		{"ends with keep-until", 5, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil }, rotate, "", "", false},
-		{"outlives the keep-until of a store that lost a rotation", 6, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, rotate, "", "", true},
+		{"outlives keep-until", 5, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, refusal, "2202", "not a refresh token of this service"},
+		{"outlives keep-until, old serial: no replay", 1, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, refusal, "2202", "not a refresh token of this service"},
+		{"ends with keep-until", 5, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil }, rotation, "", ""},
+		{"outlives the keep-until of a store that lost a rotation", 6, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, healing, "", ""},
 
 		// n = s, expired: now >= expiry.
-		{"a second before its expiry", 5, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() + 1 }, rotate, "", "", false},
-		{"in the second of its expiry", 5, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() }, refuse, "1001", "", false},
-		{"a second after its expiry", 5, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() - 1 }, refuse, "1001", "", false},
-		{"expired, and asks for a wider scope", 5, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix(); c.scope = "admin" }, refuse, "1001", "", false},
-		{"expired, no grant", 5, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix(); c.grant = nil }, refuse, "1001", "", false},
-		{"expired, from a lost rotation", 6, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() }, refuse, "1001", "", false},
+		{"a second before its expiry", 5, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() + 1 }, rotation, "", ""},
+		{"in the second of its expiry", 5, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() }, refusal, "1001", ""},
+		{"a second after its expiry", 5, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() - 1 }, refusal, "1001", ""},
+		{"expired, and asks for a wider scope", 5, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix(); c.scope = "admin" }, refusal, "1001", ""},
+		{"expired, no grant", 5, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix(); c.grant = nil }, refusal, "1001", ""},
+		{"expired, from a lost rotation", 6, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() }, refusal, "1001", ""},
 
 		// n = s.
-		{"the current token", 5, nil, rotate, "", "", false},
-		{"the current token, after a lost swap", 5, func(c *refreshCase) { c.lostSwap = true }, rotate, "", "", false},
+		{"the current token", 5, nil, rotation, "", ""},
+		{"the current token, after a lost swap", 5, func(c *refreshCase) { c.lostSwap = true }, rotation, "", ""},
 
 		// n = s-1, within the grace of its rotation.
-		{"repeat", 4, nil, repeat, "", "", false},
-		{"repeat, after a lost swap", 4, func(c *refreshCase) { c.lostSwap = true }, repeat, "", "", false},
-		{"repeat, in the millisecond of the rotation", 4, func(c *refreshCase) { c.grant.Rotated = ago(0) }, repeat, "", "", false},
-		{"repeat, by a clock behind the rotation", 4, func(c *refreshCase) { c.grant.Rotated = ago(-time.Second) }, repeat, "", "", false},
-		{"repeat, a millisecond before the grace ends", 4, func(c *refreshCase) { c.grant.Rotated = ago(grace - time.Millisecond) }, repeat, "", "", false},
-		{"repeat, exactly at the grace", 4, func(c *refreshCase) { c.grant.Rotated = ago(grace) }, kill, "2202", "too long ago", false},
-		{"repeat, exactly at the grace, after a lost swap", 4, func(c *refreshCase) { c.grant.Rotated = ago(grace); c.lostSwap = true }, refuse, "2202", "nothing was revoked", false},
-		{"repeat, expired since: its reply was lost", 4, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() - 5 }, repeat, "", "", false},
-		{"repeat, scope default", 4, func(c *refreshCase) { c.scope = "default" }, repeat, "", "", false},
-		{"repeat, the same scope", 4, func(c *refreshCase) { c.scope = "orders.read orders.write" }, repeat, "", "", false},
-		{"repeat, the same scope in another order", 4, func(c *refreshCase) { c.scope = "orders.write  orders.read" }, repeat, "", "", false},
-		{"repeat, narrower", 4, func(c *refreshCase) { c.scope = "orders.read" }, refuse, "2205", "another scope", false},
-		{"repeat, wider", 4, func(c *refreshCase) { c.scope = "orders.read orders.write admin" }, refuse, "2205", "another scope", false},
-		{"repeat, empty scope", 4, func(c *refreshCase) { c.scope = " " }, refuse, "2205", "another scope", false},
-		{"repeat, what it was given is still had", 4, func(c *refreshCase) { c.app.Scopes = nil }, repeat, "", "", false},
-		{"repeat, the same through_data", 4, func(c *refreshCase) { c.throughData = "td" }, repeat, "", "", false},
-		{"repeat, another through_data", 4, func(c *refreshCase) { c.throughData = "other" }, refuse, "2205", "another through_data", false},
-		{"repeat, another scope, expired", 4, func(c *refreshCase) { c.scope = "orders.read"; c.token.ExpiresAt = epoch.Unix() }, refuse, "1001", "", false},
+		{"repeat", 4, nil, repeat, "", ""},
+		{"repeat, after a lost swap", 4, func(c *refreshCase) { c.lostSwap = true }, repeat, "", ""},
+		{"repeat, in the millisecond of the rotation", 4, func(c *refreshCase) { c.grant.Rotated = ago(0) }, repeat, "", ""},
+		{"repeat, by a clock behind the rotation", 4, func(c *refreshCase) { c.grant.Rotated = ago(-time.Second) }, repeat, "", ""},
+		{"repeat, a millisecond before the grace ends", 4, func(c *refreshCase) { c.grant.Rotated = ago(grace - time.Millisecond) }, repeat, "", ""},
+		{"repeat, exactly at the grace", 4, func(c *refreshCase) { c.grant.Rotated = ago(grace) }, replay, "2202", "too long ago"},
+		{"repeat, exactly at the grace, after a lost swap", 4, func(c *refreshCase) { c.grant.Rotated = ago(grace); c.lostSwap = true }, refusal, "2202", "nothing was revoked"},
+		{"repeat, expired since: its reply was lost", 4, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() - 5 }, repeat, "", ""},
+		{"repeat, scope default", 4, func(c *refreshCase) { c.scope = "default" }, repeat, "", ""},
+		{"repeat, the same scope", 4, func(c *refreshCase) { c.scope = "orders.read orders.write" }, repeat, "", ""},
+		{"repeat, the same scope in another order", 4, func(c *refreshCase) { c.scope = "orders.write  orders.read" }, repeat, "", ""},
+		{"repeat, narrower", 4, func(c *refreshCase) { c.scope = "orders.read" }, refusal, "2205", "another scope"},
+		{"repeat, wider", 4, func(c *refreshCase) { c.scope = "orders.read orders.write admin" }, refusal, "2205", "another scope"},
+		{"repeat, empty scope", 4, func(c *refreshCase) { c.scope = " " }, refusal, "2205", "another scope"},
+		{"repeat, what it was given is still had", 4, func(c *refreshCase) { c.app.Scopes = nil }, repeat, "", ""},
+		{"repeat, the same through_data", 4, func(c *refreshCase) { c.throughData = "td" }, repeat, "", ""},
+		{"repeat, another through_data", 4, func(c *refreshCase) { c.throughData = "other" }, refusal, "2205", "another through_data"},
+		{"repeat, another scope, expired", 4, func(c *refreshCase) { c.scope = "orders.read"; c.token.ExpiresAt = epoch.Unix() }, refusal, "1001", ""},
 
 		// n = s-2 within the grace of its rotation; or this very request once read n = s.
-		{"two back", 3, nil, refuse, "2202", "nothing was revoked", false},
-		{"two back, a millisecond before its grace ends", 3, func(c *refreshCase) { c.grant.Rotated1 = ago(grace - time.Millisecond) }, refuse, "2202", "nothing was revoked", false},
-		{"two back, exactly at the grace", 3, func(c *refreshCase) { c.grant.Rotated1 = ago(grace) }, kill, "2202", "too long ago", false},
-		{"two back, exactly at the grace, after a lost swap", 3, func(c *refreshCase) { c.grant.Rotated1 = ago(grace); c.lostSwap = true }, refuse, "2202", "nothing was revoked", false},
-		{"two back, expired", 3, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() }, refuse, "1001", "", false},
-		{"far back, after a lost swap", 1, func(c *refreshCase) { c.lostSwap = true }, refuse, "2202", "nothing was revoked", false},
+		{"two back", 3, nil, refusal, "2202", "nothing was revoked"},
+		{"two back, a millisecond before its grace ends", 3, func(c *refreshCase) { c.grant.Rotated1 = ago(grace - time.Millisecond) }, refusal, "2202", "nothing was revoked"},
+		{"two back, exactly at the grace", 3, func(c *refreshCase) { c.grant.Rotated1 = ago(grace) }, replay, "2202", "too long ago"},
+		{"two back, exactly at the grace, after a lost swap", 3, func(c *refreshCase) { c.grant.Rotated1 = ago(grace); c.lostSwap = true }, refusal, "2202", "nothing was revoked"},
+		{"two back, expired", 3, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() }, refusal, "1001", ""},
+		{"far back, after a lost swap", 1, func(c *refreshCase) { c.lostSwap = true }, refusal, "2202", "nothing was revoked"},
 
 		// n < s: replay.
-		{"three back, however fast", 2, nil, kill, "2202", "too long ago", false},
-		{"the first one", 1, nil, kill, "2202", "too long ago", false},
-		{"replay with a wider scope is a replay", 2, func(c *refreshCase) { c.scope = "admin" }, kill, "2202", "too long ago", false},
-		{"replay, expired: changes nothing", 2, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() }, refuse, "1001", "", false},
+		{"three back, however fast", 2, nil, replay, "2202", "too long ago"},
+		{"the first one", 1, nil, replay, "2202", "too long ago"},
+		{"replay with a wider scope is a replay", 2, func(c *refreshCase) { c.scope = "admin" }, replay, "2202", "too long ago"},
+		{"replay, expired: changes nothing", 2, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() }, refusal, "1001", ""},
 
 		// n > s: the store lost a rotation.
-		{"one ahead", 6, nil, rotate, "", "", true},
-		{"far ahead", 50, nil, rotate, "", "", true},
-		{"ahead, wider scope", 6, func(c *refreshCase) { c.scope = "admin" }, refuse, "2205", "does not have", false},
-		{"the last serial there is", ^uint32(0), nil, refuse, "2202", "", false},
+		{"one ahead", 6, nil, healing, "", ""},
+		{"far ahead", 50, nil, healing, "", ""},
+		{"ahead, wider scope", 6, func(c *refreshCase) { c.scope = "admin" }, refusal, "2205", "does not have"},
+		{"the last serial there is", ^uint32(0), nil, refusal, "2202", ""},
 
 		// Scope.
-		{"scope default", 5, func(c *refreshCase) { c.scope = "default" }, rotate, "", "", false},
-		{"scope a subset", 5, func(c *refreshCase) { c.scope = "orders.write" }, rotate, "", "", false},
-		{"scope wider than the grant's", 5, func(c *refreshCase) { c.grant.Scope = "orders.read"; c.scope = "orders.read orders.write" }, refuse, "2205", "does not have", false},
-		{"scope that nobody has", 5, func(c *refreshCase) { c.scope = "admin" }, refuse, "2205", "does not have", false},
-		{"scope default and another", 5, func(c *refreshCase) { c.scope = "default orders.read" }, refuse, "2205", "does not have", false},
-		{"scope in capitals", 5, func(c *refreshCase) { c.scope = "Orders.read" }, refuse, "2205", "does not have", false},
-		{"scope empty", 5, func(c *refreshCase) { c.scope = "   " }, refuse, "2205", "names no scope", false},
-		{"scope with a tab", 5, func(c *refreshCase) { c.scope = "orders.read\torders.write" }, refuse, "2205", "does not have", false},
-		{"scope of 4096 bytes", 5, func(c *refreshCase) { c.scope = "orders.read" + strings.Repeat(" ", 4096-11) }, rotate, "", "", false},
-		{"scope of 4097 bytes", 5, func(c *refreshCase) { c.scope = "orders.read" + strings.Repeat(" ", 4097-11) }, refuse, "2205", "longer than 4096", false},
-		{"scope that the app has lost", 5, func(c *refreshCase) { c.app.Scopes = []string{"orders.read"}; c.scope = "orders.write" }, refuse, "2205", "does not have", false},
-		{"the app has lost all its scopes", 5, func(c *refreshCase) { c.app.Scopes = []string{"new"} }, refuse, "2205", "no longer has any", false},
-		{"a grant without scopes", 5, func(c *refreshCase) { c.grant.Scope = "" }, rotate, "", "", false},
-		{"a grant without scopes gets none", 5, func(c *refreshCase) { c.grant.Scope = ""; c.scope = "orders.read" }, refuse, "2205", "does not have", false},
+		{"scope default", 5, func(c *refreshCase) { c.scope = "default" }, rotation, "", ""},
+		{"scope a subset", 5, func(c *refreshCase) { c.scope = "orders.write" }, rotation, "", ""},
+		{"scope wider than the grant's", 5, func(c *refreshCase) { c.grant.Scope = "orders.read"; c.scope = "orders.read orders.write" }, refusal, "2205", "does not have"},
+		{"scope that nobody has", 5, func(c *refreshCase) { c.scope = "admin" }, refusal, "2205", "does not have"},
+		{"scope default and another", 5, func(c *refreshCase) { c.scope = "default orders.read" }, refusal, "2205", "does not have"},
+		{"scope in capitals", 5, func(c *refreshCase) { c.scope = "Orders.read" }, refusal, "2205", "does not have"},
+		{"scope empty", 5, func(c *refreshCase) { c.scope = "   " }, refusal, "2205", "names no scope"},
+		{"scope with a tab", 5, func(c *refreshCase) { c.scope = "orders.read\torders.write" }, refusal, "2205", "does not have"},
+		{"scope of 4096 bytes", 5, func(c *refreshCase) { c.scope = "orders.read" + strings.Repeat(" ", 4096-11) }, rotation, "", ""},
+		{"scope of 4097 bytes", 5, func(c *refreshCase) { c.scope = "orders.read" + strings.Repeat(" ", 4097-11) }, refusal, "2205", "longer than 4096"},
+		{"scope that the app has lost", 5, func(c *refreshCase) { c.app.Scopes = []string{"orders.read"}; c.scope = "orders.write" }, refusal, "2205", "does not have"},
+		{"the app has lost all its scopes", 5, func(c *refreshCase) { c.app.Scopes = []string{"new"} }, refusal, "2205", "no longer has any"},
+		{"a grant without scopes", 5, func(c *refreshCase) { c.grant.Scope = "" }, rotation, "", ""},
+		{"a grant without scopes gets none", 5, func(c *refreshCase) { c.grant.Scope = ""; c.scope = "orders.read" }, refusal, "2205", "does not have"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -151,44 +150,45 @@ func TestRefreshTable(t *testing.T) {
 				before = *c.grant
 			}
 			d := decideRefresh(c)
-			if d.do != tt.do || code(d.err) != tt.code || d.heal != tt.heal {
-				t.Errorf("do %d, code %q, heal %v; want %d, %q, %v", d.do, code(d.err), d.heal, tt.do, tt.code, tt.heal)
+			if d.outcome != tt.outcome || code(d.err) != tt.code {
+				t.Errorf("outcome %d, code %q; want %d, %q", d.outcome, code(d.err), tt.outcome, tt.code)
 			}
 			if !strings.Contains(hint(d.err), tt.hint) {
 				t.Errorf("hint %q has no %q", hint(d.err), tt.hint)
 			}
-			if (d.do == refuse || d.do == kill) != (d.err != nil) {
-				t.Errorf("do %d with error %v", d.do, d.err)
+			if (d.outcome == refusal || d.outcome == replay) != (d.err != nil) {
+				t.Errorf("outcome %d with error %v", d.outcome, d.err)
 			}
-			if d.do != rotate && d.next != (Grant{}) {
-				t.Errorf("do %d with a next grant", d.do)
+			goesOn := d.outcome == rotation || d.outcome == healing
+			if !goesOn && d.next != (Grant{}) {
+				t.Errorf("outcome %d with a next grant", d.outcome)
 			}
 			if c.grant != nil && *c.grant != before {
 				t.Error("the decision changed the grant it was shown")
 			}
-			if d.do == rotate && d.next.Serial != tt.serial+1 {
+			if goesOn && d.next.Serial != tt.serial+1 {
 				t.Errorf("serial %d, want %d", d.next.Serial, tt.serial+1)
 			}
 		})
 	}
 }
 
-// rotation is the grant that a refresh leads to.
-func rotation(t *testing.T, n uint32, change func(*refreshCase)) (before, after Grant) {
+// rotated returns the grant before and after a refresh that goes on.
+func rotated(t *testing.T, n uint32, change func(*refreshCase)) (before, after Grant) {
 	t.Helper()
 	c := aRefreshCase(n)
 	if change != nil {
 		change(&c)
 	}
 	d := decideRefresh(c)
-	if d.do != rotate {
-		t.Fatalf("do %d, %v; want a rotation", d.do, d.err)
+	if d.outcome != rotation && d.outcome != healing {
+		t.Fatalf("outcome %d, %v; want a rotation", d.outcome, d.err)
 	}
 	return *c.grant, d.next
 }
 
 func TestARotationChangesThisAndNothingElse(t *testing.T) {
-	before, after := rotation(t, 5, nil)
+	before, after := rotated(t, 5, nil)
 	want := before
 	want.Serial = 6
 	want.KeyID = 9
@@ -203,7 +203,7 @@ func TestARotationChangesThisAndNothingElse(t *testing.T) {
 }
 
 func TestAHealedGrantGoesOnFromTheToken(t *testing.T) {
-	before, after := rotation(t, 9, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() + 9000 })
+	before, after := rotated(t, 9, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() + 9000 })
 	want := before
 	want.Serial = 10
 	want.KeyID = 9
@@ -245,7 +245,7 @@ func TestScopeAndThroughDataAfterARotation(t *testing.T) {
 	for _, serial := range []uint32{5, 9} { // a healing rotation is one like any other
 		for _, tt := range tests {
 			t.Run(tt.name, func(t *testing.T) {
-				before, after := rotation(t, serial, tt.change)
+				before, after := rotated(t, serial, tt.change)
 				if after.Scope != tt.scope || after.ThroughData != tt.td {
 					t.Errorf("scope %q, through_data %q; want %q, %q", after.Scope, after.ThroughData, tt.scope, tt.td)
 				}
@@ -276,7 +276,7 @@ func TestNoTokenOutlivesItsGrant(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, after := rotation(t, 5, func(c *refreshCase) {
+			_, after := rotated(t, 5, func(c *refreshCase) {
 				c.now = time.Unix(end, 0).Add(-tt.left)
 				c.token.ExpiresAt, c.grant.KeepUntil = end, end
 			})
@@ -292,8 +292,8 @@ func TestNoTokenOutlivesItsGrant(t *testing.T) {
 	// When the grant is over there is no token left to refresh it with.
 	c := aRefreshCase(5)
 	c.now, c.token.ExpiresAt, c.grant.KeepUntil = time.Unix(end, 0), end, end
-	if d := decideRefresh(c); d.do != refuse || code(d.err) != "1001" {
-		t.Errorf("at the end of the grant: do %d, %v", d.do, d.err)
+	if d := decideRefresh(c); d.outcome != refusal || code(d.err) != "1001" {
+		t.Errorf("at the end of the grant: outcome %d, %v", d.outcome, d.err)
 	}
 }
 
@@ -312,7 +312,7 @@ func TestKeepUntilNeverFalls(t *testing.T) {
 		{"the access token is the longer one", func(c *refreshCase) { c.ttl.access = 72000 * time.Second }, epoch.Unix() + 72000},
 		{"the refresh token is the longer one", func(c *refreshCase) { c.ttl.refresh = 72000 * time.Second }, epoch.Unix() + 72000},
 	} {
-		if _, after := rotation(t, 5, tt.change); after.KeepUntil != tt.want {
+		if _, after := rotated(t, 5, tt.change); after.KeepUntil != tt.want {
 			t.Errorf("%s: keep-until %d, want %d", tt.name, after.KeepUntil, tt.want)
 		}
 	}
@@ -322,7 +322,7 @@ func TestKeepUntilNeverFalls(t *testing.T) {
 // decided then must still be a record that can be read.
 func TestARotationByAClockThatIsBehindCanBeRead(t *testing.T) {
 	for _, back := range []time.Duration{time.Second, time.Hour, 3 * time.Hour, 100 * time.Hour} {
-		_, after := rotation(t, 5, func(c *refreshCase) { c.now = epoch.Add(-back) })
+		_, after := rotated(t, 5, func(c *refreshCase) { c.now = epoch.Add(-back) })
 		got, err := decodeGrant(after.encode())
 		if err != nil || got != after {
 			t.Errorf("%v behind: %+v, %v; want %+v", back, got, err, after)

@@ -1,0 +1,107 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-oauth2/oauth2/v4/models"
+
+	"authsvc/internal/app"
+	apierr "authsvc/internal/errors"
+)
+
+// Refresh answers a refresh token with its successor pair, following the refresh
+// table of the design. scope and throughData are empty where they are not given.
+// It fails with APIG.2202, 1003, 1001, 2205 (scope, through_data) or 0613.
+func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshToken, scope, throughData string) (*models.Token, error) {
+	t, err := parse(refreshToken, Refresh, m.cfg.Keys)
+	if err != nil {
+		e := errRefreshInvalid()
+		e.Cause = err
+		return nil, e
+	}
+	if t.AppTag != TagOf(who.App().Key) {
+		return nil, errAppMismatch()
+	}
+	c := refreshCase{
+		token: t, app: who.App(), grace: m.cfg.Grace, scope: scope, throughData: throughData,
+	}
+	for measured := false; ; {
+		if c.now, err = m.cfg.Clock.Now(); err != nil {
+			return nil, m.unavailableRefresh(err)
+		}
+		if t.Expired(c.now.Add(-m.cfg.Grace)) {
+			return nil, errRefreshExpired()
+		}
+		var record []byte
+		if c.grant, record, err = m.read(ctx, t.Grant); err != nil {
+			return nil, m.unavailableRefresh(err)
+		}
+		c.key, c.ttl = m.cfg.Keys.Signer(c.now), m.ttl(c.app)
+
+		switch d := decideRefresh(c); d.outcome {
+		case staleApp:
+			m.cfg.Apps.Reload()
+			a, ok := m.cfg.Apps.Lookup(c.app.Key)
+			if !ok {
+				return nil, errRefreshGone()
+			}
+			c.app, c.appReloaded = a, true
+
+		case rotation, healing:
+			err := m.swap(ctx, t.Grant, record, &d.next)
+			switch {
+			case errors.Is(err, ErrConflict):
+				c.lostSwap = true // another caller was faster; look again
+				continue
+			case errors.Is(err, ErrLate) && !measured:
+				if err := m.cfg.Clock.Measure(ctx, m.cfg.Store); err != nil {
+					return nil, m.unavailableRefresh(err)
+				}
+				c.lostSwap, measured = true, true // the store's clock has stepped; look again
+				continue
+			case err != nil:
+				return nil, m.unavailableRefresh(err)
+			}
+			if d.outcome == healing {
+				m.event(ctx, EventGrantHealed, c.grant, t)
+			}
+			m.event(ctx, EventRefreshed, &d.next, t)
+			return m.pair(&d.next, t.Grant, c.now, c.key), nil
+
+		case repeat:
+			key := m.cfg.Keys.Key(c.grant.KeyID)
+			if key == nil {
+				if _, dropped := m.cfg.Keys.Ring().DroppedAt(c.grant.KeyID); dropped {
+					return nil, errRefreshWithdrawn()
+				}
+				return nil, m.unavailableRefresh(fmt.Errorf("%w: key %d signed the current pair and is not in the keyring",
+					ErrUnavailable, c.grant.KeyID))
+			}
+			m.event(ctx, EventRefreshRepeated, c.grant, t)
+			return m.pair(c.grant, t.Grant, c.now, key), nil
+
+		case replay:
+			if err := m.cfg.Store.Delete(ctx, t.Grant); err != nil {
+				return nil, m.unavailableRefresh(err)
+			}
+			m.event(ctx, EventRefreshReplayed, c.grant, t)
+			return nil, d.err
+
+		default: // a refusal
+			return nil, d.err
+		}
+	}
+}
+
+// unavailableRefresh is unavailable for a refresh that may have happened: its retry
+// must come before the grace is over, so the wait is at most half of it.
+func (m *Manager) unavailableRefresh(cause error) error {
+	err := m.unavailable(cause)
+	if e := (*apierr.Error)(nil); errors.As(err, &e) {
+		e.RetryAfter = min(e.RetryAfter, (m.cfg.Grace / 2).Truncate(time.Second))
+	}
+	return err
+}
