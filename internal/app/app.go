@@ -15,6 +15,8 @@ import (
 const (
 	// MaxApps is the most apps of one service; every process holds them all.
 	MaxApps = 10_000
+	// MaxSecrets is the most secrets of an app.
+	MaxSecrets = 5
 	// MaxScopeLen is the most bytes of an app's scopes, joined with spaces: all
 	// of them can be asked for in one scope parameter.
 	MaxScopeLen = 4096
@@ -33,8 +35,8 @@ type App struct {
 	Key string
 	// Name is for people; it may be empty.
 	Name string
-	// SecretHash is the app's secret under the pepper.
-	SecretHash SecretHash
+	// Secrets are those that the app may prove itself with: one to MaxSecrets.
+	Secrets []Secret
 	// Scopes are the scope tokens (RFC 6749 section 3.3) that the app may
 	// have, each once, none of them "default". Their order is the order in
 	// which a granted scope is written.

@@ -5,6 +5,8 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"hash"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -15,9 +17,9 @@ import (
 // client_id costs nothing but a map look-up, and swaps the whole list at once.
 // It is safe for concurrent use.
 type Registry struct {
-	pepper Pepper
-	decoy  App
-	apps   atomic.Pointer[map[string]*App]
+	macs  sync.Pool // of the pepper's hash.Hash; an HMAC resets faster than it is made
+	decoy App       // in the place of an unknown one; its secret is nobody's
+	apps  atomic.Pointer[map[string]*App]
 
 	mu   sync.Mutex        // of Replace
 	seen map[string]uint32 // the highest generation of every key there ever was
@@ -30,9 +32,8 @@ type Registry struct {
 // NewRegistry returns a registry of apps whose secrets were hashed under pepper.
 // It fails as Replace does.
 func NewRegistry(pepper Pepper, apps []App) (*Registry, error) {
-	r := &Registry{pepper: pepper, seen: map[string]uint32{}}
-	// An unknown app is checked against a hash that no secret has.
-	_, _ = rand.Read(r.decoy.SecretHash[:])
+	r := &Registry{macs: sync.Pool{New: func() any { return pepper.mac() }}, decoy: App{Secrets: make([]Secret, 1)}, seen: map[string]uint32{}}
+	_, _ = rand.Read(r.decoy.Secrets[0].Hash[:]) // never fails (crypto/rand)
 	if err := r.Replace(apps); err != nil {
 		return nil, err
 	}
@@ -42,7 +43,7 @@ func NewRegistry(pepper Pepper, apps []App) (*Registry, error) {
 // Replace makes apps the whole list, or changes nothing and returns an error: an
 // empty list is refused, because a service that knows no app is more likely the
 // victim of a truncated file than of a wish; so are a duplicate key and an
-// app without a secret.
+// app without a secret, or with more than MaxSecrets.
 //
 // So is what would bring revoked tokens back: an app whose generation is lower
 // than it was, and a key that was removed and comes back without a higher one.
@@ -59,8 +60,11 @@ func (r *Registry) Replace(apps []App) error {
 		if _, twice := next[a.Key]; twice {
 			return fmt.Errorf("app %s: duplicate key", a.Key)
 		}
-		if a.SecretHash == (SecretHash{}) {
+		if len(a.Secrets) == 0 || slices.Contains(a.Secrets, Secret{}) {
 			return fmt.Errorf("app %s: no secret", a.Key)
+		}
+		if len(a.Secrets) > MaxSecrets {
+			return fmt.Errorf("app %s: %d secrets; at most %d are allowed", a.Key, len(a.Secrets), MaxSecrets)
 		}
 		if err := r.revives(&a); err != nil {
 			return err
@@ -117,21 +121,31 @@ func (r *Registry) States() (active, frozen int) {
 	return len(apps) - frozen, frozen
 }
 
-// Authenticate checks a key against the secrets that the caller may have meant
-// (HTTP Basic can be read in two ways); one that fits is enough. An unknown app
-// and a wrong secret do the same work and give the same answer, APIG.1009.
+// Authenticate checks the secrets that the caller may have meant (HTTP Basic can be
+// read in two ways) against those of an app; one that fits is enough. An unknown app
+// and a wrong secret do the same work and give the same answer, APIG.1009: each is
+// compared MaxSecrets times, with a decoy's where the app has fewer.
 func (r *Registry) Authenticate(key string, secrets ...string) (Authenticated, error) {
 	a, known := r.Lookup(key)
 	if !known {
 		a = &r.decoy
 	}
+	mac := r.macs.Get().(hash.Hash)
+	defer r.macs.Put(mac)
 	match := 0
 	for _, s := range secrets {
 		if s == "" {
 			continue // never a secret, whatever hash an app was given
 		}
-		h := r.pepper.Hash(s)
-		match |= subtle.ConstantTimeCompare(h[:], a.SecretHash[:])
+		mac.Reset()
+		h := hashWith(mac, s)
+		for i := range MaxSecrets {
+			kept := &r.decoy.Secrets[0]
+			if i < len(a.Secrets) {
+				kept = &a.Secrets[i]
+			}
+			match |= subtle.ConstantTimeCompare(h[:], kept.Hash[:])
+		}
 	}
 	if !known || match != 1 {
 		return Authenticated{}, apierr.New(apierr.CredentialsInvalid,

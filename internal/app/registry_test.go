@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +17,7 @@ var testPepper = Pepper{1, 2, 3}
 // registry returns a registry of app-0001, whose secret is s3cret-1, and others.
 func registry(t *testing.T, others ...App) *Registry {
 	t.Helper()
-	r, err := NewRegistry(testPepper, append([]App{{Key: "app-0001", SecretHash: testPepper.Hash("s3cret-1")}}, others...))
+	r, err := NewRegistry(testPepper, append([]App{{Key: "app-0001", Secrets: []Secret{{Hash: testPepper.Hash("s3cret-1")}}}}, others...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +25,11 @@ func registry(t *testing.T, others ...App) *Registry {
 }
 
 func TestAuthenticate(t *testing.T) {
-	r := registry(t, App{Key: "app-0002", SecretHash: testPepper.Hash("")})
+	var all []Secret
+	for i := range MaxSecrets {
+		all = append(all, Secret{Hash: testPepper.Hash(fmt.Sprintf("s3cret-of-many-%d", i))})
+	}
+	r := registry(t, App{Key: "app-0002", Secrets: []Secret{{Hash: testPepper.Hash("")}}}, App{Key: "app-many", Secrets: all})
 	tests := []struct {
 		name    string
 		key     string
@@ -45,6 +50,11 @@ func TestAuthenticate(t *testing.T) {
 		{"empty secret of an app that was given its hash", "app-0002", []string{""}, false},
 		{"the hash itself", "app-0001", []string{testPepper.Hash("s3cret-1").String()}, false},
 		{"no app and no secret", "", nil, false},
+		{"the first of many", "app-many", []string{"s3cret-of-many-0"}, true},
+		{"the last of many", "app-many", []string{"s3cret-of-many-4"}, true},
+		{"one of many, in the second reading", "app-many", []string{"other-01", "s3cret-of-many-2"}, true},
+		{"none of many", "app-many", []string{"s3cret-of-many-5"}, false},
+		{"another app's", "app-many", []string{"s3cret-1"}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -74,7 +84,7 @@ func TestAuthenticateOneAnswer(t *testing.T) {
 
 // A registry with another pepper accepts nobody.
 func TestAuthenticateOtherPepper(t *testing.T) {
-	r, err := NewRegistry(Pepper{9}, []App{{Key: "app-0001", SecretHash: testPepper.Hash("s3cret-1")}})
+	r, err := NewRegistry(Pepper{9}, []App{{Key: "app-0001", Secrets: []Secret{{Hash: testPepper.Hash("s3cret-1")}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,8 +148,10 @@ func TestReplaceRefuses(t *testing.T) {
 		want string
 	}{
 		{"empty", nil, "the list of apps is empty"},
-		{"twice", []App{{Key: "app-0002", SecretHash: hash}, {Key: "app-0002", SecretHash: hash}}, "app app-0002: duplicate key"},
-		{"no secret", []App{{Key: "app-0002", SecretHash: hash}, {Key: "app-0003"}}, "app app-0003: no secret"},
+		{"twice", []App{{Key: "app-0002", Secrets: []Secret{{Hash: hash}}}, {Key: "app-0002", Secrets: []Secret{{Hash: hash}}}}, "app app-0002: duplicate key"},
+		{"no secret", []App{{Key: "app-0002", Secrets: []Secret{{Hash: hash}}}, {Key: "app-0003"}}, "app app-0003: no secret"},
+		{"no secret beside another", []App{{Key: "app-0002", Secrets: []Secret{{Hash: hash}, {}}}}, "app app-0002: no secret"},
+		{"six secrets", []App{{Key: "app-0002", Secrets: slices.Repeat([]Secret{{Hash: hash}}, 6)}}, "app app-0002: 6 secrets; at most 5 are allowed"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -160,7 +172,7 @@ func TestReplaceRefuses(t *testing.T) {
 func TestReplace(t *testing.T) {
 	r := registry(t)
 	before, _ := r.Lookup("app-0001")
-	list := []App{{Key: "app-0002", SecretHash: testPepper.Hash("s3cret-2")}}
+	list := []App{{Key: "app-0002", Secrets: []Secret{{Hash: testPepper.Hash("s3cret-2")}}}}
 	if err := r.Replace(list); err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +204,7 @@ func TestReload(t *testing.T) {
 func TestReplaceWhileAuthenticating(t *testing.T) {
 	lists := [2][]App{}
 	for i := range lists {
-		lists[i] = []App{{Key: "app-0001", SecretHash: testPepper.Hash(fmt.Sprintf("s3cret-%d", i))}}
+		lists[i] = []App{{Key: "app-0001", Secrets: []Secret{{Hash: testPepper.Hash(fmt.Sprintf("s3cret-%d", i))}}}}
 	}
 	r := registry(t)
 	var wg sync.WaitGroup
@@ -300,7 +312,7 @@ func TestReplaceNeverRevivesTokens(t *testing.T) {
 	t.Parallel()
 	var pepper Pepper
 	one := func(key string, generation uint32) App {
-		return App{Key: key, SecretHash: pepper.Hash("s3cret-0001"), Generation: generation}
+		return App{Key: key, Secrets: []Secret{{Hash: pepper.Hash("s3cret-0001")}}, Generation: generation}
 	}
 	r, err := NewRegistry(pepper, []App{one("app-one-1", 3), one("app-two-2", 0)})
 	if err != nil {
@@ -327,5 +339,25 @@ func TestReplaceNeverRevivesTokens(t *testing.T) {
 		case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || after != before):
 			t.Errorf("%s: %v; the list was replaced: %v", tt.name, err, after != before)
 		}
+	}
+}
+
+// A wrong secret and an unknown app cost what a good secret does.
+func BenchmarkAuthenticate(b *testing.B) {
+	r, err := NewRegistry(testPepper, []App{{Key: "app-0001", Secrets: []Secret{{Hash: testPepper.Hash("s3cret-1")}}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, c := range []struct{ name, key, secret string }{
+		{"good", "app-0001", "s3cret-1"},
+		{"wrong", "app-0001", "s3cret-2"},
+		{"unknown", "app-0002", "s3cret-1"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = r.Authenticate(c.key, c.secret)
+			}
+		})
 	}
 }

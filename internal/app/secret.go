@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"hash"
 	"strings"
 )
 
@@ -51,6 +52,11 @@ func alphanumeric(c byte) bool {
 // never in Redis or in the apps file, so a dump of either allows no guessing.
 type Pepper [32]byte
 
+// Secret is what is kept of one secret of an app.
+type Secret struct {
+	Hash SecretHash // under the pepper
+}
+
 // SecretHash is HMAC-SHA-256 of a secret under the pepper. It is fast on
 // purpose: with the pepper kept apart, a slow hash would only slow the service.
 type SecretHash [sha256.Size]byte
@@ -59,11 +65,13 @@ type SecretHash [sha256.Size]byte
 const hashDomain = "authsvc app secret v1\x00"
 
 // Hash returns the hash of a secret.
-func (p *Pepper) Hash(secret string) SecretHash {
-	mac := hmac.New(sha256.New, p[:])
-	mac.Write([]byte(hashDomain))
-	mac.Write([]byte(secret))
-	var h SecretHash
+func (p *Pepper) Hash(secret string) SecretHash { return hashWith(p.mac(), secret) }
+
+func (p *Pepper) mac() hash.Hash { return hmac.New(sha256.New, p[:]) }
+
+// hashWith is Pepper.Hash with the pepper's mac, fresh or reset.
+func hashWith(mac hash.Hash, secret string) (h SecretHash) {
+	mac.Write([]byte(hashDomain + secret))
 	mac.Sum(h[:0])
 	return h
 }
@@ -92,8 +100,8 @@ func ParseSecretHash(s string) (SecretHash, error) {
 	return h, nil
 }
 
-// NewSecret returns a fresh secret with 256 bits of chance, 64 hexadecimal digits.
-func NewSecret() string {
+// GenerateSecret returns a fresh secret with 256 bits of chance, 64 hexadecimal digits.
+func GenerateSecret() string {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
 	return hex.EncodeToString(b[:])

@@ -57,8 +57,8 @@ into its entry by hand.`,
 		if err != nil {
 			return err
 		}
-		pepper, secret := ring.Pepper(), app.NewSecret()
-		a.Key, a.SecretHash = args[0], pepper.Hash(secret)
+		pepper, secret := ring.Pepper(), app.GenerateSecret()
+		a.Key, a.Secrets = args[0], []app.Secret{{Hash: pepper.Hash(secret)}}
 		if _, err := appsfile.Add(apps, pepper, a); err != nil {
 			return err
 		}

@@ -142,7 +142,7 @@ func (at installation) make(now time.Time) (made []string, err error) {
 		return made, fmt.Errorf("%s is there and %s is not: bring it back from a backup, since another one would let tokens live again that were revoked, or take the keyring away as well to begin anew", at.keys(), at.apps())
 	case !hasApps:
 		// Without the file nobody would ever know them.
-		secrets := firstApp + ":" + app.NewSecret() + "\n" + firstGateway + ":" + app.NewSecret() + "\n"
+		secrets := firstApp + ":" + app.GenerateSecret() + "\n" + firstGateway + ":" + app.GenerateSecret() + "\n"
 		if err := create(at.secrets(), []byte(secrets), 0o600); err != nil {
 			return made, err
 		}
@@ -167,7 +167,7 @@ func (at installation) make(now time.Time) (made []string, err error) {
 			return made, err
 		}
 	}
-	if err := create(password, []byte(app.NewSecret()+"\n"), 0o640); err != nil {
+	if err := create(password, []byte(app.GenerateSecret()+"\n"), 0o640); err != nil {
 		return made, err
 	}
 	text, err := os.ReadFile(password)
@@ -210,7 +210,7 @@ func (at installation) firstApps() ([]byte, error) {
 		if key != apps[i].Key || !app.ValidSecret(secret) {
 			return nil, fmt.Errorf("%s is not what authsvc setup wrote; take it away", at.secrets())
 		}
-		apps[i].SecretHash = pepper.Hash(secret)
+		apps[i].Secrets = []app.Secret{{Hash: pepper.Hash(secret)}}
 	}
 	return appsfile.Format(apps...), nil
 }

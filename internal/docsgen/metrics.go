@@ -107,7 +107,7 @@ func newExercise() (*exercise, error) {
 	metrics := httpapi.NewMetrics(clock)
 	ring := keyring.New(now)
 	pepper := ring.Pepper()
-	apps, err := app.NewRegistry(pepper, []app.App{{Key: "exercise", SecretHash: pepper.Hash(app.NewSecret())}})
+	apps, err := app.NewRegistry(pepper, []app.App{{Key: "exercise", Secrets: []app.Secret{{Hash: pepper.Hash(app.GenerateSecret())}}}})
 	if err != nil {
 		return nil, err
 	}

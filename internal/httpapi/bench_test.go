@@ -76,7 +76,7 @@ func benchService(b *testing.B, st token.Store) func(path string, form url.Value
 	ring := keyring.New(time.Now())
 	pepper := ring.Pepper()
 	apps, err := app.NewRegistry(pepper, []app.App{{
-		Key: worker, SecretHash: pepper.Hash(secret), Scopes: []string{"orders.read", "orders.write"}, Roles: []string{app.RoleIntrospect},
+		Key: worker, Secrets: []app.Secret{{Hash: pepper.Hash(secret)}}, Scopes: []string{"orders.read", "orders.write"}, Roles: []string{app.RoleIntrospect},
 	}})
 	if err != nil {
 		b.Fatal(err)

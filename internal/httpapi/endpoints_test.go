@@ -155,7 +155,7 @@ func TestBasicWithPercentSign(t *testing.T) {
 	ring := keyring.New(s.now.Now())
 	pepper := ring.Pepper()
 	const odd = "a%21b%25c!#$@"
-	apps, err := app.NewRegistry(pepper, []app.App{{Key: worker, SecretHash: pepper.Hash(odd)}})
+	apps, err := app.NewRegistry(pepper, []app.App{{Key: worker, Secrets: []app.Secret{{Hash: pepper.Hash(odd)}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,11 +62,11 @@ func newServiceOn(t *testing.T, st token.Store, now *fakeNow, change ...func(*ht
 	pepper := ring.Pepper()
 	hash := pepper.Hash(secret)
 	s.list = []app.App{
-		{Key: worker, SecretHash: hash, Scopes: []string{"orders.read", "orders.write"}},
-		{Key: other, SecretHash: hash, Scopes: []string{"orders.read"}},
-		{Key: frozen, SecretHash: hash, Frozen: true, Scopes: []string{"orders.read"}},
-		{Key: distant, SecretHash: hash, TrustedIPs: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
-		{Key: gateway, SecretHash: hash, Roles: []string{app.RoleIntrospect}},
+		{Key: worker, Secrets: []app.Secret{{Hash: hash}}, Scopes: []string{"orders.read", "orders.write"}},
+		{Key: other, Secrets: []app.Secret{{Hash: hash}}, Scopes: []string{"orders.read"}},
+		{Key: frozen, Secrets: []app.Secret{{Hash: hash}}, Frozen: true, Scopes: []string{"orders.read"}},
+		{Key: distant, Secrets: []app.Secret{{Hash: hash}}, TrustedIPs: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
+		{Key: gateway, Secrets: []app.Secret{{Hash: hash}}, Roles: []string{app.RoleIntrospect}},
 	}
 	var err error
 	if s.apps, err = app.NewRegistry(pepper, s.list); err != nil {

@@ -20,12 +20,12 @@ type demo struct {
 // newDemo returns the source of a service that keeps everything in memory: a
 // keyring, an app and a gateway that nobody has seen before.
 func newDemo() (*source, error) {
-	d := &demo{App: "demo-app", AppSecret: app.NewSecret(), Gateway: "demo-gateway", GatewaySecret: app.NewSecret()}
+	d := &demo{App: "demo-app", AppSecret: app.GenerateSecret(), Gateway: "demo-gateway", GatewaySecret: app.GenerateSecret()}
 	ring := keyring.New(time.Now())
 	pepper := ring.Pepper()
 	apps, err := app.NewRegistry(pepper, []app.App{
-		{Key: d.App, Name: "Demo app", SecretHash: pepper.Hash(d.AppSecret), Scopes: []string{"orders.read", "orders.write"}},
-		{Key: d.Gateway, Name: "Demo gateway", SecretHash: pepper.Hash(d.GatewaySecret), Roles: []string{app.RoleIntrospect}},
+		{Key: d.App, Name: "Demo app", Secrets: []app.Secret{{Hash: pepper.Hash(d.AppSecret)}}, Scopes: []string{"orders.read", "orders.write"}},
+		{Key: d.Gateway, Name: "Demo gateway", Secrets: []app.Secret{{Hash: pepper.Hash(d.GatewaySecret)}}, Roles: []string{app.RoleIntrospect}},
 	})
 	if err != nil {
 		return nil, err

@@ -315,7 +315,7 @@ var testPepper = app.Pepper{1, 2, 3}
 // anApp is an app as the tests have it, with two scopes.
 func anApp(key string) app.App {
 	return app.App{
-		Key: key, SecretHash: testPepper.Hash(secretOf(key)), Scopes: []string{"orders.read", "orders.write"},
+		Key: key, Secrets: []app.Secret{{Hash: testPepper.Hash(secretOf(key))}}, Scopes: []string{"orders.read", "orders.write"},
 	}
 }
 

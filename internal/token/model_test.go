@@ -147,7 +147,7 @@ func (s *machine) appList() []app.App {
 	for _, k := range mKeys {
 		if a := s.apps[k]; !a.missing {
 			list = append(list, app.App{
-				Key: k, SecretHash: testPepper.Hash(secretOf(k)), Scopes: a.scopes, Frozen: a.frozen, Generation: a.gen,
+				Key: k, Secrets: []app.Secret{{Hash: testPepper.Hash(secretOf(k))}}, Scopes: a.scopes, Frozen: a.frozen, Generation: a.gen,
 				AccessTTL: time.Duration(a.access) * time.Second, RefreshTTL: time.Duration(a.refresh) * time.Second,
 			})
 		}

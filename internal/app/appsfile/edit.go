@@ -86,7 +86,7 @@ func entryOf(a *app.App, indent string) string {
 	if a.Name != "" {
 		line("name", a.Name)
 	}
-	line("secret_hash", a.SecretHash.String())
+	line("secret_hash", a.Secrets[0].Hash.String()) // the file has one for an app
 	if len(a.Scopes) > 0 {
 		line("scopes", a.Scopes)
 	}

@@ -42,7 +42,7 @@ func (p *fileParser) app(nth int, n ast.Node) {
 	var a app.App
 	a.Key = e.key()
 	a.Name = e.name()
-	a.SecretHash = e.secret()
+	a.Secrets = []app.Secret{{Hash: e.secret()}}
 	a.Scopes = e.scopes()
 	a.Roles = e.roles()
 	a.AccessTTL = e.ttl("access_ttl")

@@ -62,7 +62,7 @@ func TestReadExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := File{Apps: []app.App{{
-		Key: "billing-worker", Name: "Billing worker", SecretHash: testPepper.Hash("b1lling-Secret-0001"),
+		Key: "billing-worker", Name: "Billing worker", Secrets: []app.Secret{{Hash: testPepper.Hash("b1lling-Secret-0001")}},
 		Scopes: []string{"orders.read", "orders.write"}, Roles: []string{app.RoleIntrospect},
 		AccessTTL: time.Hour, RefreshTTL: 2 * time.Hour,
 		TrustedIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
@@ -115,7 +115,7 @@ func TestParseGood(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tt.want.Key, tt.want.SecretHash = "app-0001", hash
+			tt.want.Key, tt.want.Secrets = "app-0001", []app.Secret{{Hash: hash}}
 			if diff := cmp.Diff([]app.App{tt.want}, got.Apps, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 				t.Error(diff)
 			}
@@ -374,7 +374,7 @@ func TestReadSecretFiles(t *testing.T) {
 	}
 	var got []app.SecretHash
 	for _, a := range f.Apps {
-		got = append(got, a.SecretHash)
+		got = append(got, a.Secrets[0].Hash)
 	}
 	var want []app.SecretHash
 	for _, s := range []string{"s3cret-unix", "s3cret-dos", "s3cret-bare", strings.Repeat("s", app.MaxSecretLen), "s3cret-unix"} {
