@@ -48,7 +48,7 @@ const (
 	redisStore = "internal/store/redis.go"
 	redisSpans = "internal/store/trace.go"
 	server     = "internal/httpapi/server.go"
-	spans      = "internal/httpapi/trace.go"
+	spans      = "internal/telemetry/spans.go"
 	process    = "internal/process/process.go"
 	listeners  = "internal/process/server.go"
 	drain      = "internal/process/drain.go"

@@ -10,9 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"authsvc/internal/config"
-	"authsvc/internal/httpapi"
 	"authsvc/internal/logqueue"
 	"authsvc/internal/process"
+	"authsvc/internal/telemetry"
 )
 
 // serveCommand is authsvc serve.
@@ -53,7 +53,7 @@ SIGHUP looks for changed files, as happens every second anyway.`,
 		b := readBuildInfo()
 		p, err := process.New(process.Config{
 			Settings: cfg, Log: log, LogLinesDropped: queue.Dropped, Stdout: env.Stdout,
-			Build: httpapi.BuildInfo{Version: b.Version, Revision: b.Revision, Go: b.Go},
+			Build: telemetry.BuildInfo{Version: b.Version, Revision: b.Revision, Go: b.Go},
 		})
 		if err != nil {
 			return err

@@ -55,7 +55,7 @@ func TestEndpoints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range e.routes {
+	for _, r := range e.api.Routes() {
 		path, _, _ := strings.Cut(r.Path, ":")
 		told := false
 		for line := range strings.Lines(string(page)) {

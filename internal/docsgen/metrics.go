@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,6 +20,7 @@ import (
 	"authsvc/internal/checkup"
 	"authsvc/internal/httpapi"
 	"authsvc/internal/keyring"
+	"authsvc/internal/telemetry"
 	"authsvc/internal/token"
 )
 
@@ -96,15 +96,14 @@ func list(label string, values []string) string {
 // exercise is a service without listeners that uses every metric, because a
 // metric with labels shows its values only once they occur.
 type exercise struct {
-	metrics *httpapi.Metrics
-	api     http.Handler
-	routes  gin.RoutesInfo
+	metrics *telemetry.Metrics
+	api     *gin.Engine
 }
 
 func newExercise() (*exercise, error) {
 	now := time.Now()
 	clock := token.NewClock(time.Now)
-	metrics := httpapi.NewMetrics(clock)
+	metrics := telemetry.NewMetrics(clock)
 	ring := keyring.New(now)
 	pepper := ring.Pepper()
 	apps, err := app.NewRegistry(pepper, []app.App{{Key: "exercise", Secrets: []app.Secret{{Hash: pepper.Hash(app.GenerateSecret())}}}})
@@ -112,13 +111,13 @@ func newExercise() (*exercise, error) {
 		return nil, err
 	}
 	keys := keyring.NewCurrent(ring, nil)
-	metrics.Observe(httpapi.Observed{
+	metrics.Observe(telemetry.Observed{
 		Keys: keys, Apps: apps,
 		LogLinesDropped:     func() uint64 { return 0 },
 		CertificateNotAfter: func() time.Time { return now },
-		Pool:                func() httpapi.PoolStats { return httpapi.PoolStats{} },
+		Pool:                func() telemetry.PoolStats { return telemetry.PoolStats{} },
 	})
-	httpapi.NewAdmin(httpapi.AdminConfig{
+	telemetry.NewProbes(telemetry.ProbesConfig{
 		Store: verdict{token.ErrUnavailable}, Clock: clock, Metrics: metrics, StoreTimeout: time.Second, Draining: func() bool { return false },
 	})
 	api, err := httpapi.New(httpapi.Config{
@@ -126,23 +125,19 @@ func newExercise() (*exercise, error) {
 			Store: verdict{token.ErrUnavailable}, Clock: clock, Keys: keys, Apps: apps,
 			AccessTTL: token.DefaultAccessTTL, RefreshTTL: token.DefaultRefreshTTL, Grace: token.DefaultGrace,
 		}),
-		Apps: apps, Metrics: metrics, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Apps: apps, Telemetry: metrics, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Issuer: "http://127.0.0.1", StoreTimeout: time.Second, IntrospectReason: true, Draining: func() bool { return false },
 	})
 	if err != nil {
 		return nil, err
 	}
-	router, ok := api.(interface{ Routes() gin.RoutesInfo })
-	if !ok {
-		return nil, errors.New("the handler of httpapi does not tell its routes any more; list them here")
-	}
-	return &exercise{metrics: metrics, api: api, routes: router.Routes()}, nil
+	return &exercise{metrics: metrics, api: api}, nil
 }
 
 // run makes every label take every value.
 func (e *exercise) run() {
 	paths := []string{"/no-such-path"}
-	for _, r := range e.routes {
+	for _, r := range e.api.Routes() {
 		paths = append(paths, strings.ReplaceAll(r.Path, ":code", "APIG.2208"))
 	}
 	for _, p := range paths {

@@ -15,6 +15,7 @@ import (
 	"authsvc/internal/keyring"
 	"authsvc/internal/redistest"
 	"authsvc/internal/store"
+	"authsvc/internal/telemetry"
 	"authsvc/internal/token"
 )
 
@@ -82,8 +83,8 @@ func benchService(b *testing.B, st token.Store) func(path string, form url.Value
 		b.Fatal(err)
 	}
 	clock := token.NewClock(time.Now)
-	metrics := httpapi.NewMetrics(clock)
-	st = metrics.Store(st)
+	metrics := telemetry.NewMetrics(clock)
+	st = telemetry.Store(st, metrics, nil)
 	if err := clock.Measure(b.Context(), st); err != nil {
 		b.Fatal(err)
 	}
@@ -92,7 +93,7 @@ func benchService(b *testing.B, st token.Store) func(path string, form url.Value
 			Store: st, Clock: clock, Keys: keyring.NewCurrent(ring, nil), Apps: apps,
 			AccessTTL: time.Hour, RefreshTTL: 2 * time.Hour, Grace: time.Minute,
 		}),
-		Apps: apps, Metrics: metrics, Log: slog.New(slog.NewJSONHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError})),
+		Apps: apps, Telemetry: metrics, Log: slog.New(slog.NewJSONHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError})),
 		Issuer: issuer, StoreTimeout: 5 * time.Second, IntrospectReason: true, Draining: func() bool { return false },
 	})
 	if err != nil {

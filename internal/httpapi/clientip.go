@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// clientIP is the address that a request came from: that of the peer, or, where
+// clientIP returns the address that a request came from: that of the peer, or, where
 // that is a trusted proxy, the right-most address of X-Forwarded-For that is not
 // one, with or without a port.
 //
-// Where a trusted proxy says something that is no address, the result is not
-// valid, and no network contains it: guessing that the proxy itself is the client
-// would let everybody behind it into a network that the proxy is in.
+// Where a trusted proxy sends something that is no address, the result is not
+// valid, and no network contains it: taking the proxy itself for the client would
+// let everybody behind it into a network that the proxy is in.
 func clientIP(r *http.Request, proxies []netip.Prefix) netip.Addr {
 	ip := parseIP(r.RemoteAddr)
 	forwarded := strings.Join(r.Header.Values("X-Forwarded-For"), ",")
-	for forwarded != "" && within(ip, proxies) {
+	for forwarded != "" && inside(ip, proxies) {
 		i := strings.LastIndexByte(forwarded, ',')
 		ip = parseIP(strings.TrimSpace(forwarded[i+1:]))
 		forwarded = forwarded[:max(i, 0)]
@@ -25,7 +25,12 @@ func clientIP(r *http.Request, proxies []netip.Prefix) netip.Addr {
 	return ip
 }
 
-func within(ip netip.Addr, networks []netip.Prefix) bool {
+// FromProxy reports whether a request comes directly from one of the proxies.
+func FromProxy(r *http.Request, proxies []netip.Prefix) bool {
+	return inside(parseIP(r.RemoteAddr), proxies)
+}
+
+func inside(ip netip.Addr, networks []netip.Prefix) bool {
 	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 

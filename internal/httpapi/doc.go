@@ -3,7 +3,8 @@
 // renders the answer.
 //
 // It owns the endpoints (one file each), the form parser, the order in which the
-// rules about a request answer, the one renderer of failures, the request log
-// and the metrics. It does not own what a token is or when it is good (package
-// token), who an app is (package app), or listeners and their life (package process).
+// rules about a request answer, the one renderer of failures and the request log.
+// It does not own what a token is or when it is good (package token), who an app is
+// (package app), what is measured (package telemetry, through the interface that is
+// here), or listeners and their life (package process).
 package httpapi

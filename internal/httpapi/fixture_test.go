@@ -19,6 +19,7 @@ import (
 	"authsvc/internal/httpapi"
 	"authsvc/internal/keyring"
 	"authsvc/internal/store"
+	"authsvc/internal/telemetry"
 	"authsvc/internal/token"
 )
 
@@ -77,16 +78,16 @@ func newServiceOn(t *testing.T, st token.Store, now *fakeNow, change ...func(*ht
 	if err := clock.Measure(context.Background(), s.store); err != nil {
 		t.Fatal(err)
 	}
-	metrics := httpapi.NewMetrics(clock)
+	metrics := telemetry.NewMetrics(clock)
 	log := slog.New(slog.NewJSONHandler(s.log, nil))
-	measured := metrics.Store(s.store)
+	measured := telemetry.Store(s.store, metrics, nil)
 	s.manager = token.NewManager(token.Config{
 		Store: measured, Clock: clock, Keys: keyring.NewCurrent(ring, nil), Apps: s.apps,
 		AccessTTL: token.DefaultAccessTTL, RefreshTTL: token.DefaultRefreshTTL, Grace: token.DefaultGrace,
-		OnEvent: httpapi.GrantEvents(log, metrics),
+		OnEvent: metrics.GrantEvents(log),
 	})
 	cfg := httpapi.Config{
-		Manager: s.manager, Apps: s.apps, Metrics: metrics, Log: log,
+		Manager: s.manager, Apps: s.apps, Telemetry: metrics, Log: log,
 		Issuer: issuer, StoreTimeout: 5 * time.Second, IntrospectReason: true,
 		Draining: func() bool { return s.draining },
 	}
@@ -101,7 +102,7 @@ func newServiceOn(t *testing.T, st token.Store, now *fakeNow, change ...func(*ht
 	srv.Config.MaxHeaderBytes = httpapi.MaxHeaderBytes
 	srv.Start()
 	t.Cleanup(srv.Close)
-	adm := httptest.NewServer(httpapi.NewAdmin(httpapi.AdminConfig{
+	adm := httptest.NewServer(telemetry.NewProbes(telemetry.ProbesConfig{
 		Store: measured, Clock: clock, Metrics: metrics, StoreTimeout: 5 * time.Second,
 		Draining: func() bool { return s.draining },
 	}))

@@ -48,7 +48,7 @@ func (x *exchange) introspect() error {
 	if err != nil {
 		return err
 	}
-	x.server.cfg.Metrics.verdict(introspectEndpoint, i.Reason)
+	x.verdict(i.Reason)
 	switch {
 	case i.Reason != nil && x.server.cfg.IntrospectReason:
 		return x.render(http.StatusOK, inactiveBody{ErrorCode: i.Reason.Row.Code(), ErrorMsg: i.Reason.Row.Message()})
@@ -91,4 +91,13 @@ func (q *request) requireToken() error {
 	}
 	return apierr.New(apierr.AuthParameterInvalid,
 		"The token parameter is missing. Send the token in the body.")
+}
+
+// verdict reports what a token was found to be; nil is active.
+func (x *exchange) verdict(reason *apierr.Error) {
+	v := Active
+	if reason != nil {
+		v = reason.Row.Code()
+	}
+	x.server.cfg.Telemetry.Verdict(x.endpoint, v)
 }

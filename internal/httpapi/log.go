@@ -5,27 +5,23 @@ import (
 	"log/slog"
 	"regexp"
 	"time"
-
-	"go.opentelemetry.io/otel/trace"
-
-	"authsvc/internal/token"
 )
 
 // finish counts and logs a request that has been answered: one event each, info
 // for a success, warn for a refusal, error for a fault of ours.
 func (x *exchange) finish() {
 	took := time.Since(x.start)
-	code, level := answerOK, slog.LevelInfo
+	code, level := CodeOK, slog.LevelInfo
 	if e := x.failure; e != nil {
 		code, level = e.Row.Code(), slog.LevelWarn
-		if e.Row.Status() >= 500 {
+		if e.Row.Status() >= 500 { // also where nginx is told 403
 			level = slog.LevelError
 		}
 	}
-	x.server.cfg.Metrics.request(x.endpoint, code, took)
-	x.server.cfg.Metrics.inFlight.Dec()
-	x.trace(code)
-
+	x.server.cfg.Telemetry.Answered(x.Request.Context(), Outcome{
+		RequestID: x.id, Endpoint: x.endpoint, Route: x.FullPath(), Code: code, Fault: level == slog.LevelError,
+		Took: took, App: x.app, ClientIP: x.ip,
+	})
 	ctx := context.WithoutCancel(x.Request.Context())
 	if !x.server.cfg.Log.Enabled(ctx, level) {
 		return
@@ -54,8 +50,8 @@ func (x *exchange) finish() {
 	if id := x.GetHeader("X-Request-Id"); callerID.MatchString(id) {
 		attrs = append(attrs, slog.String("caller_request_id", id))
 	}
-	if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
-		attrs = append(attrs, slog.String("trace_id", sc.TraceID().String()))
+	if id := x.server.cfg.Telemetry.TraceID(x.Request.Context()); id != "" {
+		attrs = append(attrs, slog.String("trace_id", id))
 	}
 	x.server.cfg.Log.LogAttrs(ctx, level, "request", attrs...)
 }
@@ -63,17 +59,3 @@ func (x *exchange) finish() {
 // callerID is what is taken for a request id of a caller: shorter than a token
 // without its kind (64), so that none comes into the log this way.
 var callerID = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,60}$`)
-
-// GrantEvents returns what a token.Manager tells its events to: all are counted,
-// and security events logged, under the id of the request that brought them.
-func GrantEvents(log *slog.Logger, m *Metrics) func(context.Context, token.Event) {
-	return func(ctx context.Context, e token.Event) {
-		m.grantEvent(e.Kind)
-		if e.Kind != token.EventRefreshReplayed && e.Kind != token.EventGrantHealed {
-			return
-		}
-		id, _ := ctx.Value(requestIDKey{}).(string)
-		log.LogAttrs(ctx, slog.LevelWarn, string(e.Kind), slog.Bool("security", true),
-			slog.String("request_id", id), slog.String("app", e.AppKey), slog.String("jti", e.JTI))
-	}
-}

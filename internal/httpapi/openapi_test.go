@@ -30,6 +30,7 @@ import (
 	"authsvc/internal/app"
 	apierr "authsvc/internal/errors"
 	"authsvc/internal/httpapi"
+	"authsvc/internal/telemetry"
 	"authsvc/internal/token"
 )
 
@@ -418,12 +419,12 @@ func TestOpenAPIDocument(t *testing.T) {
 // What the document describes is what is served: each operation, and nothing more.
 func TestOpenAPIOperations(t *testing.T) {
 	t.Parallel()
-	h, err := httpapi.New(httpapi.Config{Issuer: issuer, Metrics: httpapi.NewMetrics(token.NewClock(time.Now))})
+	h, err := httpapi.New(httpapi.Config{Issuer: issuer, Telemetry: telemetry.NewMetrics(token.NewClock(time.Now))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var served, documented []string
-	for _, r := range h.(*gin.Engine).Routes() {
+	for _, r := range h.Routes() {
 		served = append(served, r.Method+" "+strings.Replace(r.Path, ":code", "{code}", 1))
 	}
 	for path, methods := range described(t).operations {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"go.opentelemetry.io/otel/trace"
 
 	"authsvc/internal/app"
 	apierr "authsvc/internal/errors"
@@ -30,12 +29,12 @@ const (
 // answer heads that are too large with their row.
 const MaxHeaderBytes = 1 << 20
 
-// Config is what the API is made of. Nothing but Traces is optional.
+// Config is what the API is made of. Nothing is optional.
 type Config struct {
-	Manager *token.Manager
-	Apps    *app.Registry
-	Metrics *Metrics
-	Log     *slog.Logger
+	Manager   *token.Manager
+	Apps      *app.Registry
+	Telemetry Telemetry
+	Log       *slog.Logger
 
 	// Issuer is the absolute URL of the service, without a slash at its end:
 	// every URL that is printed begins with it, never with the Host header.
@@ -46,8 +45,6 @@ type Config struct {
 	StoreTimeout time.Duration
 	// IntrospectReason makes /oauth/introspect say why a token is not active.
 	IntrospectReason bool
-	// Traces makes a span of each request; nil: none.
-	Traces trace.TracerProvider
 	// Draining tells that the process is about to stop: answers then ask for
 	// their connection to be closed.
 	Draining func() bool
@@ -61,9 +58,18 @@ const (
 	verifyEndpoint     = "verify"
 )
 
+// verdicts are what a token may be found to be, by the endpoint that is told it.
+var verdicts = func() map[string][]string {
+	of := []string{Active}
+	for _, row := range []apierr.Row{apierr.AccessTokenInvalid, apierr.AccessTokenExpired, apierr.AppNotExist, apierr.AppFrozen} {
+		of = append(of, row.Code())
+	}
+	return map[string][]string{introspectEndpoint: of, verifyEndpoint: append(of[:len(of):len(of)], apierr.AppNotAuthorized.Code())}
+}()
+
 // New returns the handler of the public listener. It fails for a trusted proxy
 // that is not valid.
-func New(cfg Config) (http.Handler, error) {
+func New(cfg Config) (*gin.Engine, error) {
 	gin.SetMode(gin.ReleaseMode)
 	s := &server{cfg: cfg}
 	g := gin.New()
@@ -103,9 +109,6 @@ func New(cfg Config) (http.Handler, error) {
 	g.NoMethod(s.endpoint("other", nil, func(*exchange) error {
 		return apierr.New(apierr.APIMethodNotFound, "This path does not take the method. The Allow header lists those that it takes.")
 	}))
-	if cfg.Traces != nil {
-		return s.traced(g), nil
-	}
 	return g, nil
 }
 
@@ -131,9 +134,9 @@ type exchange struct {
 // request. Whatever a handler returns or panics with is answered and logged here,
 // and only here.
 func (s *server) endpoint(name string, methods []string, handle func(*exchange) error) gin.HandlerFunc {
-	s.cfg.Metrics.expect(name)
+	s.cfg.Telemetry.Expect(name, verdicts[name]...)
 	return func(c *gin.Context) {
-		s.cfg.Metrics.inFlight.Inc()
+		s.cfg.Telemetry.Began()
 		x := &exchange{Context: c, server: s, start: time.Now(), id: newRequestID(), endpoint: name, methods: methods}
 		c.Header("X-Request-Id", x.id)
 		if s.cfg.Draining() {
@@ -205,6 +208,12 @@ func (x *exchange) storeContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, x.server.cfg.StoreTimeout)
 }
 
-// requestIDKey is the context key of the request id, for events that are logged
-// beside the request.
+// requestIDKey is the context key of the request id.
 type requestIDKey struct{}
+
+// RequestID returns the id of the request that a call of the Manager belongs to, for
+// what is logged beside the request; "" for none.
+func RequestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}

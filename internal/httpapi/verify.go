@@ -77,7 +77,7 @@ func (x *exchange) verified(v verifyRequest) error {
 		x.app = i.AppKey
 		i.Reason = v.lacks(i.Scope)
 	}
-	x.server.cfg.Metrics.verdict(verifyEndpoint, i.Reason)
+	x.verdict(i.Reason)
 	if i.Reason != nil {
 		return i.Reason
 	}

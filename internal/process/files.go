@@ -13,9 +13,9 @@ import (
 	"authsvc/internal/app"
 	"authsvc/internal/app/appsfile"
 	"authsvc/internal/config"
-	"authsvc/internal/httpapi"
 	"authsvc/internal/keyring"
 	"authsvc/internal/reload"
+	"authsvc/internal/telemetry"
 	"authsvc/internal/token"
 )
 
@@ -33,7 +33,7 @@ type source struct {
 
 // newSource reads keyring, apps file and certificate. It fails with everything
 // that is wrong with them at once.
-func newSource(cfg config.Config, log *slog.Logger, metrics *httpapi.Metrics, clock *token.Clock) (*source, error) {
+func newSource(cfg config.Config, log *slog.Logger, metrics *telemetry.Metrics, clock *token.Clock) (*source, error) {
 	s := &source{}
 	watch := func(file, name string, paths func() []string, load func() error) *reload.Watcher {
 		w := reload.New(reload.Options{Name: name, Paths: paths, Load: load, OnResult: func(err error) {

@@ -21,8 +21,8 @@ import (
 	"authsvc/internal/config"
 	"authsvc/internal/httpapi"
 	"authsvc/internal/store"
+	"authsvc/internal/telemetry"
 	"authsvc/internal/token"
-	"authsvc/internal/tracing"
 )
 
 // Config is what a Process is made of. Nothing is optional.
@@ -31,7 +31,7 @@ type Config struct {
 	Log      *slog.Logger
 	// LogLinesDropped returns how many lines the log has lost since the start.
 	LogLinesDropped func() uint64
-	Build           httpapi.BuildInfo
+	Build           telemetry.BuildInfo
 	Stdout          io.Writer // for what --dev prints
 }
 
@@ -40,13 +40,13 @@ type Process struct {
 	cfg      config.Config
 	log      *slog.Logger
 	stdout   io.Writer
-	metrics  *httpapi.Metrics
+	metrics  *telemetry.Metrics
 	source   *source
 	store    store.Opened
 	measured token.Store
 	clock    *token.Clock
 	manager  *token.Manager
-	traces   *tracing.Provider // nil: there are none
+	traces   *telemetry.Provider // nil: there are none
 	draining atomic.Bool
 	inFlight atomic.Int64
 }
@@ -56,7 +56,7 @@ type Process struct {
 // not ready. A Process must be run, which closes it.
 func New(cfg Config) (*Process, error) {
 	p := &Process{cfg: cfg.Settings, log: cfg.Log, stdout: cfg.Stdout, clock: token.NewClock(time.Now)}
-	p.metrics = httpapi.NewMetrics(p.clock)
+	p.metrics = telemetry.NewMetrics(p.clock)
 	var sourceErr, storeErr, traceErr error
 	if p.cfg.Dev {
 		p.source, sourceErr = newDemo()
@@ -64,21 +64,18 @@ func New(cfg Config) (*Process, error) {
 		p.source, sourceErr = newSource(p.cfg, p.log, p.metrics, p.clock)
 	}
 	if p.cfg.TraceEndpoint != "" {
-		p.traces, traceErr = tracing.New(tracing.Config{Endpoint: p.cfg.TraceEndpoint, Sample: p.cfg.TraceSample, Version: cfg.Build.Version, Log: p.log})
+		p.traces, traceErr = telemetry.NewProvider(telemetry.ProviderConfig{Endpoint: p.cfg.TraceEndpoint, Sample: p.cfg.TraceSample, Version: cfg.Build.Version, Log: p.log})
 	}
 	p.store, storeErr = OpenStore(p.cfg, p.redisReach, p.tracer())
 	if err := errors.Join(sourceErr, storeErr, traceErr); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
 	p.metrics.Observe(p.observed(cfg))
-	p.measured = p.metrics.Store(p.store)
-	if p.traces != nil {
-		p.measured = httpapi.TracedStore(p.measured, p.traces)
-	}
+	p.measured = telemetry.Store(p.store, p.metrics, p.tracer())
 	p.manager = token.NewManager(token.Config{
 		Store: p.measured, Clock: p.clock, Keys: p.source.keys, Apps: p.source.apps,
 		AccessTTL: p.cfg.AccessTTL, RefreshTTL: p.cfg.RefreshTTL, Grace: p.cfg.RefreshGrace,
-		OnEvent: httpapi.GrantEvents(p.log, p.metrics),
+		OnEvent: p.metrics.GrantEvents(p.log),
 	})
 	return p, nil
 }
@@ -98,13 +95,13 @@ func (p *Process) close() error {
 }
 
 // observed returns what the metrics read.
-func (p *Process) observed(cfg Config) httpapi.Observed {
-	o := httpapi.Observed{
+func (p *Process) observed(cfg Config) telemetry.Observed {
+	o := telemetry.Observed{
 		Build: cfg.Build, Keys: p.source.keys, Apps: p.source.apps,
 		LogLinesDropped: cfg.LogLinesDropped, CertificateNotAfter: p.source.certificateNotAfter,
 	}
 	if r, ok := p.store.(*store.Redis); ok {
-		o.Pool = func() httpapi.PoolStats { return httpapi.PoolStats(r.Pool()) }
+		o.Pool = func() telemetry.PoolStats { return telemetry.PoolStats(r.Pool()) }
 	}
 	return o
 }
@@ -150,18 +147,21 @@ func (p *Process) Run(ctx context.Context) (err error) {
 	defer admin.Close()
 	issuer := p.issuer(public)
 	api, err := httpapi.New(httpapi.Config{
-		Manager: p.manager, Apps: p.source.apps, Metrics: p.metrics, Log: p.log,
+		Manager: p.manager, Apps: p.source.apps, Telemetry: p.metrics, Log: p.log,
 		Issuer: issuer, TrustedProxies: p.cfg.TrustedProxies, StoreTimeout: p.cfg.StoreTimeout,
-		IntrospectReason: p.cfg.IntrospectReason, Draining: p.draining.Load, Traces: p.tracer(),
+		IntrospectReason: p.cfg.IntrospectReason, Draining: p.draining.Load,
 	})
 	if err != nil {
 		return err
 	}
-	probes := httpapi.NewAdmin(httpapi.AdminConfig{
+	probes := telemetry.NewProbes(telemetry.ProbesConfig{
 		Store: p.measured, Clock: p.clock, Metrics: p.metrics, StoreTimeout: p.cfg.StoreTimeout, Draining: p.draining.Load,
 		Pprof: p.cfg.Pprof,
 	})
-	servers := []*http.Server{p.server(api, p.source.certificate), p.server(probes, nil)}
+	servers := []*http.Server{
+		p.server(telemetry.Requests(api, p.tracer(), issuer, p.cfg.TrustedProxies), p.source.certificate),
+		p.server(probes, nil),
+	}
 	for i, l := range []net.Listener{public, admin} {
 		tasks.Go(func() {
 			if err := serve(servers[i], l); err != nil {

@@ -73,7 +73,7 @@ func (p *Process) useStore(ctx context.Context, tasks *sync.WaitGroup, failed ch
 // redisReach logs and counts that a Redis is away, or no longer.
 func (p *Process) redisReach(node string, err error, since time.Time) {
 	away := err != nil && !errors.Is(err, store.ErrReplaced)
-	p.metrics.RedisAway(away)
+	p.metrics.Breaker(away)
 	took := slog.Float64("away_seconds", time.Since(since).Seconds())
 	switch {
 	case away:

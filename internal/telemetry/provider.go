@@ -1,4 +1,4 @@
-package tracing
+package telemetry
 
 import (
 	"context"
@@ -15,28 +15,28 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Config says where spans go. Nothing is optional.
-type Config struct {
+// ProviderConfig says where spans go. Nothing is optional.
+type ProviderConfig struct {
 	Endpoint string  // URL of an OTLP/HTTP receiver, with its path
-	Sample   float64 // how many of the traces that begin here are recorded: 0 to 1
+	Sample   float64 // the share of the traces that begin here which is recorded: 0 to 1
 	Version  string  // of this program
 	Log      *slog.Logger
 }
 
-// Provider makes spans, and sends them in the background. Those that nobody takes
-// wait in a bounded queue, and are dropped beyond it: no caller ever waits. End it
-// with Close.
+// Provider makes spans, and sends them in the background. Spans that no receiver
+// takes wait in a bounded queue, and are dropped beyond it: no caller ever waits.
+// End it with Close.
 type Provider struct {
 	*sdktrace.TracerProvider
 	exporter sdktrace.SpanExporter
 }
 
-// New returns a provider, without connecting to the receiver. The standard variables
-// OTEL_EXPORTER_OTLP_*, OTEL_BSP_* and OTEL_RESOURCE_ATTRIBUTES are heeded; it fails
-// where those name files that can't be read.
-func New(cfg Config) (*Provider, error) {
-	// What OpenTelemetry says by itself goes to standard error, and of a malformed
-	// OTEL_EXPORTER_OTLP_HEADERS that is the header.
+// NewProvider returns a provider, without connecting to the receiver. It follows the
+// standard variables OTEL_EXPORTER_OTLP_*, OTEL_BSP_* and OTEL_RESOURCE_ATTRIBUTES,
+// and fails where these name files that can't be read.
+func NewProvider(cfg ProviderConfig) (*Provider, error) {
+	// OpenTelemetry by itself writes to standard error, and of a malformed
+	// OTEL_EXPORTER_OTLP_HEADERS it writes the header.
 	otel.SetLogger(logr.Discard())
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { cfg.Log.Warn("traces", "cause", brief(err)) }))
 
@@ -54,39 +54,39 @@ func New(cfg Config) (*Provider, error) {
 	e := &exporter{SpanExporter: to, log: cfg.Log}
 	return &Provider{exporter: e, TracerProvider: sdktrace.NewTracerProvider(
 		sdktrace.WithResource(self),
-		sdktrace.WithSampler(sdktrace.ParentBased(requests{sdktrace.TraceIDRatioBased(cfg.Sample)})),
+		sdktrace.WithSampler(sdktrace.ParentBased(requestsOnly{sdktrace.TraceIDRatioBased(cfg.Sample)})),
 		sdktrace.WithBatcher(e),
 	)}, nil
 }
 
-// Close sends what is queued, until ctx ends. What is left then is dropped.
+// Close sends the queued spans until ctx ends, and drops the rest.
 func (p *Provider) Close(ctx context.Context) {
 	_ = p.Shutdown(ctx)
 	_ = p.exporter.Shutdown(ctx) // it ends what is still being sent
 }
 
-// requests lets a trace begin with a request, and with nothing else: Redis is asked
-// for its time, examined, and asked whether it is back all day.
-type requests struct{ sdktrace.Sampler }
+// requestsOnly lets a trace begin with a request, and with nothing else: clock,
+// monitor and breaker call Redis all day.
+type requestsOnly struct{ sdktrace.Sampler }
 
-// ShouldSample is sdktrace.Sampler's.
-func (r requests) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+// ShouldSample implements sdktrace.Sampler.
+func (r requestsOnly) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
 	if p.Kind != trace.SpanKindServer {
 		return sdktrace.NeverSample().ShouldSample(p)
 	}
 	return r.Sampler.ShouldSample(p)
 }
 
-// exporter says once that nobody takes the spans, and once that somebody does
-// again. It is never called twice at a time.
+// exporter logs once that no receiver takes the spans, and once that one does
+// again. It is never called concurrently.
 type exporter struct {
 	sdktrace.SpanExporter
 	log  *slog.Logger
-	lost int // spans since it was last taken; 0: it is
+	lost int // spans since the last that were taken; 0 while they are
 }
 
-// ExportSpans is sdktrace.SpanExporter's. It never fails: its error would be said
-// each time.
+// ExportSpans implements sdktrace.SpanExporter. It never fails: OpenTelemetry would
+// report the error each time.
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	err := e.SpanExporter.ExportSpans(ctx, spans)
 	switch {
@@ -102,7 +102,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	return nil
 }
 
-// brief is the beginning of an error, which may hold all that a receiver answered.
+// brief returns the beginning of an error, which may hold a receiver's whole answer.
 func brief(err error) string {
 	const most = 300
 	text := err.Error()

@@ -1,4 +1,4 @@
-package httpapi
+package telemetry
 
 import (
 	"time"
@@ -10,18 +10,18 @@ import (
 	"authsvc/internal/keyring"
 )
 
-// Observed is what is read when the metrics are asked for. A func must be fast, and
+// Observed is what is read when the metrics are scraped. A func must be fast, and
 // safe for concurrent use.
 type Observed struct {
 	Build BuildInfo
 	Keys  *keyring.Current
 	Apps  *app.Registry
-	// LogLinesDropped counts them, since the process started.
+	// LogLinesDropped returns how many there were since the process started.
 	LogLinesDropped func() uint64
-	// CertificateNotAfter is when the certificate of the public listener that is in
-	// use expires; nil without TLS.
+	// CertificateNotAfter returns when the certificate in use on the public listener
+	// expires; nil without TLS.
 	CertificateNotAfter func() time.Time
-	// Pool is the connections to Redis; nil for a store without.
+	// Pool returns the connections to Redis; nil for a store without.
 	Pool func() PoolStats
 }
 
@@ -49,7 +49,7 @@ func (m *Metrics) Observe(o Observed) {
 	}, func() float64 {
 		now, err := m.clock.Now()
 		if err != nil {
-			now = time.Now() // the store is away; this one will do
+			now = time.Now() // the store is unavailable; this one will do
 		}
 		return seconds(o.Keys.Signer(now).Created)
 	})
@@ -84,33 +84,20 @@ func (m *Metrics) Observe(o Observed) {
 	}})
 }
 
-// observeReady adds the metric of what /readyz says.
-func (m *Metrics) observeReady(ready func() bool) {
-	promauto.With(m.registry).NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "authsvc_ready",
-		Help: "1 while /readyz answers ok, else 0. The store is asked for it each time.",
-	}, func() float64 {
-		if ready() {
-			return 1
-		}
-		return 0
-	})
-}
-
 // collector reads several metrics at once.
 type collector struct {
 	descs   []*prometheus.Desc
 	collect func(chan<- prometheus.Metric)
 }
 
-// Describe is prometheus.Collector's.
+// Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range c.descs {
 		ch <- d
 	}
 }
 
-// Collect is prometheus.Collector's.
+// Collect implements prometheus.Collector.
 func (c collector) Collect(ch chan<- prometheus.Metric) { c.collect(ch) }
 
 func seconds(t time.Time) float64 { return float64(t.Unix()) }

@@ -1,22 +1,16 @@
-package httpapi
+package telemetry
 
 import (
-	"context"
-	"errors"
-	"net/http"
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	apierr "authsvc/internal/errors"
 	"authsvc/internal/token"
 )
 
 // Metrics are the service's Prometheus metrics. Every label has a small, fixed
-// set of values: endpoints, codes of the error table, operations.
+// set of values: endpoints, codes of the error table, operations. The methods are
+// safe for concurrent use, and none waits for anything.
 type Metrics struct {
 	registry *prometheus.Registry
 	clock    *token.Clock
@@ -29,17 +23,17 @@ type Metrics struct {
 	store     *prometheus.HistogramVec
 	reloads   *prometheus.CounterVec
 	reloaded  *prometheus.GaugeVec
-	away      prometheus.Gauge
+	open      prometheus.Gauge
 	outages   prometheus.Counter
 	checks    *prometheus.GaugeVec
 }
 
-// buckets are in seconds: from what a request costs without the store to the
+// buckets are in seconds: from the cost of a request without the store to the
 // limits on the store.
 var buckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}
 
 // NewMetrics returns metrics in a registry of their own. clock is the store's
-// clock, whose offset is one of them.
+// clock, whose offset is one of the metrics.
 func NewMetrics(clock *token.Clock) *Metrics {
 	r := prometheus.NewRegistry()
 	f := promauto.With(r)
@@ -86,7 +80,7 @@ func NewMetrics(clock *token.Clock) *Metrics {
 			Name: "authsvc_last_reload_successful",
 			Help: "1 while the file is in use as it was last read, 0 after it was refused: then what was read before stays in use, and a process that starts now may not start.",
 		}, []string{"file"}),
-		away: f.NewGauge(prometheus.GaugeOpts{
+		open: f.NewGauge(prometheus.GaugeOpts{
 			Name: "authsvc_redis_away",
 			Help: "How many Redis primaries have not answered for half a second or more, so that calls which need them are refused: at most 1 but for a Cluster.",
 		}),
@@ -106,158 +100,51 @@ func NewMetrics(clock *token.Clock) *Metrics {
 	} {
 		m.grants.WithLabelValues(string(e))
 	}
-	for _, endpoint := range []string{introspectEndpoint, verifyEndpoint} {
-		m.verdicts.WithLabelValues(endpoint, active)
-		for _, row := range []apierr.Row{apierr.AccessTokenInvalid, apierr.AccessTokenExpired, apierr.AppNotExist, apierr.AppFrozen} {
-			m.verdicts.WithLabelValues(endpoint, row.Code())
-		}
-	}
-	m.verdicts.WithLabelValues(verifyEndpoint, apierr.AppNotAuthorized.Code())
 	for _, file := range []string{"apps", "keys", "tls"} { // those that process watches
-		m.reloads.WithLabelValues(file, reloadOK)
-		m.reloads.WithLabelValues(file, reloadRefused)
+		m.reloads.WithLabelValues(file, resultOK)
+		m.reloads.WithLabelValues(file, resultRefused)
 		m.reloaded.WithLabelValues(file).Set(1)
 	}
-	for op, results := range storeResults {
-		for _, result := range append(results, "ok", "unavailable") {
-			m.store.WithLabelValues(op, result)
+	for _, op := range storeOps {
+		for _, result := range append(op.results, resultOK, resultUnavailable) {
+			m.store.WithLabelValues(op.name, result)
 		}
 	}
 	return m
 }
 
-// storeResults are the results that an operation of a token.Store may have beside
-// ok and unavailable.
-var storeResults = map[string][]string{
-	"create": {"exists"},
-	"get":    {"not_found"},
-	"swap":   {"conflict", "late"},
-	"delete": nil,
-	"now":    nil,
-}
-
-// expect makes the counters that alerts need the 0 of: of an endpoint's answers, the
-// successes and what is a fault of ours.
-func (m *Metrics) expect(endpoint string) {
-	for _, code := range []string{answerOK, apierr.Internal.Code(), apierr.Unavailable.Code()} {
-		m.requests.WithLabelValues(endpoint, code)
-	}
-}
-
-// The values of labels that are no codes of the error table.
+// The values of the label result that are no verdict of a store.
 const (
-	answerOK      = "ok"     // of code
-	active        = "active" // of verdict
-	reloadOK      = "ok"     // of result
-	reloadRefused = "refused"
+	resultOK          = "ok"
+	resultRefused     = "refused"     // of a reload
+	resultUnavailable = "unavailable" // of a store call
 )
 
-func (m *Metrics) request(endpoint, code string, took time.Duration) {
-	m.requests.WithLabelValues(endpoint, code).Inc()
-	m.durations.WithLabelValues(endpoint, code).Observe(took.Seconds())
-}
+// Registry returns where the metrics are registered, for whoever lists them.
+func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
-// verdict counts what a token was found to be; nil is active.
-func (m *Metrics) verdict(endpoint string, reason *apierr.Error) {
-	verdict := active
-	if reason != nil {
-		verdict = reason.Row.Code()
-	}
-	m.verdicts.WithLabelValues(endpoint, verdict).Inc()
-}
-
-func (m *Metrics) grantEvent(kind token.EventKind) { m.grants.WithLabelValues(string(kind)).Inc() }
-
-// Reloaded counts one reading of a changed file.
+// Reloaded counts one reload of a changed file; err is why the file was refused.
 func (m *Metrics) Reloaded(file string, err error) {
-	result, successful := reloadOK, 1.0
+	result, successful := resultOK, 1.0
 	if err != nil {
-		result, successful = reloadRefused, 0
+		result, successful = resultRefused, 0
 	}
 	m.reloads.WithLabelValues(file, result).Inc()
 	m.reloaded.WithLabelValues(file).Set(successful)
 }
 
-// RedisAway counts a Redis that is away, or no longer.
-func (m *Metrics) RedisAway(away bool) {
-	if away {
+// Breaker counts a breaker that has opened or closed.
+func (m *Metrics) Breaker(open bool) {
+	if open {
 		m.outages.Inc()
-		m.away.Inc()
+		m.open.Inc()
 	} else {
-		m.away.Dec()
+		m.open.Dec()
 	}
 }
 
-// RedisCheck sets what was found by a check of Redis: 0 nothing, 1 a note, 2 a
-// warning, 3 an error.
+// RedisCheck sets what a check of Redis found: 0 nothing, 1 a note, 2 a warning,
+// 3 an error.
 func (m *Metrics) RedisCheck(check string, severity int) {
 	m.checks.WithLabelValues(check).Set(float64(severity))
-}
-
-// Registry is where the metrics are registered, for who lists them.
-func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
-
-// handler is GET /metrics.
-func (m *Metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
-}
-
-// Store returns a store whose calls are measured.
-func (m *Metrics) Store(s token.Store) token.Store { return measuredStore{s, m} }
-
-type measuredStore struct {
-	store token.Store
-	m     *Metrics
-}
-
-func (s measuredStore) observe(op string, start time.Time, err error) {
-	result := "unavailable"
-	switch {
-	case err == nil:
-		result = "ok"
-	case errors.Is(err, token.ErrNotFound):
-		result = "not_found"
-	case errors.Is(err, token.ErrExists):
-		result = "exists"
-	case errors.Is(err, token.ErrConflict):
-		result = "conflict"
-	case errors.Is(err, token.ErrLate):
-		result = "late"
-	}
-	s.m.store.WithLabelValues(op, result).Observe(time.Since(start).Seconds())
-}
-
-func (s measuredStore) Create(ctx context.Context, id token.GrantID, record []byte, expireAt time.Time) error {
-	start := time.Now()
-	err := s.store.Create(ctx, id, record, expireAt)
-	s.observe("create", start, err)
-	return err
-}
-
-func (s measuredStore) Get(ctx context.Context, id token.GrantID) ([]byte, error) {
-	start := time.Now()
-	record, err := s.store.Get(ctx, id)
-	s.observe("get", start, err)
-	return record, err
-}
-
-func (s measuredStore) Swap(ctx context.Context, id token.GrantID, was, next []byte, expireAt, notAfter time.Time) error {
-	start := time.Now()
-	err := s.store.Swap(ctx, id, was, next, expireAt, notAfter)
-	s.observe("swap", start, err)
-	return err
-}
-
-func (s measuredStore) Delete(ctx context.Context, id token.GrantID) error {
-	start := time.Now()
-	err := s.store.Delete(ctx, id)
-	s.observe("delete", start, err)
-	return err
-}
-
-func (s measuredStore) Now(ctx context.Context) (time.Time, error) {
-	start := time.Now()
-	now, err := s.store.Now(ctx)
-	s.observe("now", start, err)
-	return now, err
 }

@@ -1,4 +1,4 @@
-package tracing_test
+package telemetry_test
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"authsvc/internal/redistest"
-	"authsvc/internal/tracing"
+	"authsvc/internal/telemetry"
 )
 
 // log is a log that the test reads.
@@ -39,16 +39,16 @@ func (l *log) text() string {
 	return l.buf.String()
 }
 
-func provider(t *testing.T, l *log, endpoint string, sample float64) *tracing.Provider {
+func provider(t *testing.T, l *log, endpoint string, sample float64) *telemetry.Provider {
 	t.Helper()
-	p, err := tracing.New(tracing.Config{Endpoint: endpoint, Sample: sample, Version: "v1", Log: slog.New(slog.NewTextHandler(l, nil))})
+	p, err := telemetry.NewProvider(telemetry.ProviderConfig{Endpoint: endpoint, Sample: sample, Version: "v1", Log: slog.New(slog.NewTextHandler(l, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-func request(p *tracing.Provider) {
+func request(p *telemetry.Provider) {
 	_, span := p.Tracer("test").Start(context.Background(), "request", trace.WithSpanKind(trace.SpanKindServer))
 	span.End()
 }

@@ -1,0 +1,84 @@
+package telemetry
+
+import (
+	"context"
+	"log/slog"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	apierr "authsvc/internal/errors"
+	"authsvc/internal/httpapi"
+	"authsvc/internal/token"
+)
+
+var _ httpapi.Telemetry = (*Metrics)(nil)
+
+// Expect implements httpapi.Telemetry: it makes the counters that an alert needs
+// the 0 of. Of an endpoint's answers these are the successes and the faults of ours.
+func (m *Metrics) Expect(endpoint string, verdicts ...string) {
+	for _, code := range []string{httpapi.CodeOK, apierr.Internal.Code(), apierr.Unavailable.Code()} {
+		m.requests.WithLabelValues(endpoint, code)
+	}
+	for _, v := range verdicts {
+		m.verdicts.WithLabelValues(endpoint, v)
+	}
+}
+
+// Began implements httpapi.Telemetry.
+func (m *Metrics) Began() { m.inFlight.Inc() }
+
+// Verdict implements httpapi.Telemetry.
+func (m *Metrics) Verdict(endpoint, verdict string) {
+	m.verdicts.WithLabelValues(endpoint, verdict).Inc()
+}
+
+// Answered implements httpapi.Telemetry: it counts a request, and says in its span
+// what became of it.
+func (m *Metrics) Answered(ctx context.Context, o httpapi.Outcome) {
+	m.requests.WithLabelValues(o.Endpoint, o.Code).Inc()
+	m.durations.WithLabelValues(o.Endpoint, o.Code).Observe(o.Took.Seconds())
+	m.inFlight.Dec()
+
+	span := trace.SpanFromContext(ctx)
+	if !span.IsRecording() {
+		return
+	}
+	span.SetName(o.Endpoint)
+	span.SetAttributes(attribute.String("authsvc.code", o.Code), attribute.String("authsvc.request_id", o.RequestID))
+	if o.Route != "" {
+		span.SetAttributes(semconv.HTTPRoute(o.Route))
+	}
+	if o.App != "" {
+		span.SetAttributes(attribute.String("authsvc.app", o.App))
+	}
+	if o.ClientIP.IsValid() {
+		span.SetAttributes(semconv.ClientAddress(o.ClientIP.String()))
+	}
+	if o.Fault {
+		span.SetStatus(codes.Error, o.Code)
+	}
+}
+
+// TraceID implements httpapi.Telemetry.
+func (m *Metrics) TraceID(ctx context.Context) string {
+	if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
+		return sc.TraceID().String()
+	}
+	return ""
+}
+
+// GrantEvents returns the OnEvent of a token.Manager: all events are counted, and
+// security events logged, under the id of the request that brought them.
+func (m *Metrics) GrantEvents(log *slog.Logger) func(context.Context, token.Event) {
+	return func(ctx context.Context, e token.Event) {
+		m.grants.WithLabelValues(string(e.Kind)).Inc()
+		if e.Kind != token.EventRefreshReplayed && e.Kind != token.EventGrantHealed {
+			return
+		}
+		log.LogAttrs(ctx, slog.LevelWarn, string(e.Kind), slog.Bool("security", true),
+			slog.String("request_id", httpapi.RequestID(ctx)), slog.String("app", e.AppKey), slog.String("jti", e.JTI))
+	}
+}
