@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/subtle"
 	"errors"
@@ -26,7 +27,7 @@ type Registry struct {
 
 	// OnReload, where it is set before first use, looks whether there is a
 	// newer list of apps and calls Replace. It limits its own rate.
-	OnReload func()
+	OnReload func(context.Context)
 }
 
 // NewRegistry returns a registry of apps whose secrets were hashed under pepper.
@@ -101,9 +102,9 @@ func (r *Registry) Lookup(key string) (*App, bool) {
 
 // Reload looks whether there is a newer list of apps: a grant or a token shows that
 // this one is old.
-func (r *Registry) Reload() {
+func (r *Registry) Reload(ctx context.Context) {
 	if r.OnReload != nil {
-		r.OnReload()
+		r.OnReload(ctx)
 	}
 }
 

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -190,10 +191,10 @@ func TestReplace(t *testing.T) {
 
 func TestReload(t *testing.T) {
 	r := registry(t)
-	r.Reload() // nobody to ask: nothing happens
+	r.Reload(t.Context()) // nobody to ask: nothing happens
 	calls := 0
-	r.OnReload = func() { calls++ }
-	r.Reload()
+	r.OnReload = func(context.Context) { calls++ }
+	r.Reload(t.Context())
 	if calls != 1 {
 		t.Errorf("%d calls", calls)
 	}

@@ -76,7 +76,7 @@ func keyAge(ring *keyring.Keyring, path string, now time.Time) []Finding {
 // Apps are the findings about an apps file, and the secret files that it names.
 // Grace is that of a refresh.
 func Apps(path string, grace time.Duration) []Finding {
-	f, err := appsfile.Read(path, app.Pepper{}) // no secret is compared with anything
+	f, err := appsfile.Read(path, app.Pepper{}, nil) // no secret is compared with anything
 	faults := []string{}
 	if wrong := (*appsfile.Error)(nil); errors.As(err, &wrong) {
 		faults = wrong.Faults

@@ -172,7 +172,7 @@ can't be told from the outside: only a token request shows that.`,
 				pepper = ring.Pepper()
 			}
 		}
-		f, err := appsfile.Read(apps, pepper)
+		f, err := appsfile.Read(apps, pepper, nil)
 		if wrong := (*appsfile.Error)(nil); errors.As(err, &wrong) {
 			faults = append(faults, wrong.Faults...)
 		} else if err != nil {

@@ -101,13 +101,13 @@ var refreshRows = []struct {
 		defer func() { s.apps.OnReload = nil }()
 		become(ahead, 7)
 		p := ahead.issue(worker)
-		s.apps.OnReload = func() { become(s, 7) }
+		s.apps.OnReload = func(context.Context) { become(s, 7) }
 		if a := s.refreshing(worker, p.refresh); a.status != 200 {
 			t.Errorf("%d %s", a.status, a.body)
 		}
 		become(ahead, 8)
 		p = ahead.issue(worker)
-		s.apps.OnReload = func() { become(s, 9) }
+		s.apps.OnReload = func(context.Context) { become(s, 9) }
 		checkFailure(t, s, s.refreshing(worker, p.refresh), apierr.RefreshTokenInvalid, "")
 	}},
 	{"current, expired", func(t *testing.T, s *service) {

@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 )
@@ -8,14 +9,14 @@ import (
 // Current is the keyring that a process uses now. It is safe for concurrent use.
 type Current struct {
 	ring   atomic.Pointer[Keyring]
-	reload func()
+	reload func(context.Context)
 }
 
 // NewCurrent returns a Current that holds ring. reload, which may be nil, is called
 // when a key is looked up that the keyring lacks: it looks whether there is a newer
-// keyring and calls Replace. Anyone can send a token that names an unknown key, so
-// reload limits its own rate.
-func NewCurrent(ring *Keyring, reload func()) *Current {
+// keyring and calls Replace, and returns when that is done or its context ends. Anyone
+// can send a token that names an unknown key, so reload limits its own rate.
+func NewCurrent(ring *Keyring, reload func(context.Context)) *Current {
 	c := &Current{reload: reload}
 	c.ring.Store(ring)
 	return c
@@ -29,11 +30,11 @@ func (c *Current) Signer(now time.Time) *Key { return c.Ring().Signer(now) }
 
 // Key returns the key with an id, after a look for a newer keyring if need be; nil
 // if there is none.
-func (c *Current) Key(id byte) *Key {
+func (c *Current) Key(ctx context.Context, id byte) *Key {
 	if key := c.Ring().Key(id); key != nil || c.reload == nil {
 		return key
 	}
-	c.reload()
+	c.reload(ctx)
 	return c.Ring().Key(id)
 }
 

@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -321,20 +322,20 @@ func TestAKeyIsLookedForOnceByItsID(t *testing.T) {
 	for _, found := range []bool{false, true} {
 		reloads := 0
 		var keys *Current
-		keys = NewCurrent(one, func() {
+		keys = NewCurrent(one, func(context.Context) {
 			reloads++
 			if found {
 				_ = keys.Replace(two, epoch)
 			}
 		})
-		if keys.Key(7) == nil || reloads != 0 {
+		if keys.Key(t.Context(), 7) == nil || reloads != 0 {
 			t.Errorf("a known key took %d reloads", reloads)
 		}
-		if got := keys.Key(8); (got != nil) != found || reloads != 1 {
+		if got := keys.Key(t.Context(), 8); (got != nil) != found || reloads != 1 {
 			t.Errorf("Key(8) is %v after %d reloads, want found %v after 1", got, reloads, found)
 		}
 	}
-	if NewCurrent(one, nil).Key(8) != nil {
+	if NewCurrent(one, nil).Key(t.Context(), 8) != nil {
 		t.Error("without a reload an unknown key was found")
 	}
 }

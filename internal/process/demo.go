@@ -17,9 +17,9 @@ type demo struct {
 	URL                    string
 }
 
-// newDemo returns the source of a service that keeps everything in memory: a
-// keyring, an app and a gateway that nobody has seen before.
-func newDemo() (*source, error) {
+// newDemo returns the files of a service that keeps everything in memory: a keyring,
+// an app and a gateway that nobody has seen before; and what to say about them.
+func newDemo() (files, *demo, error) {
 	d := &demo{App: "demo-app", AppSecret: app.GenerateSecret(), Gateway: "demo-gateway", GatewaySecret: app.GenerateSecret()}
 	ring := keyring.New(time.Now())
 	pepper := ring.Pepper()
@@ -28,9 +28,9 @@ func newDemo() (*source, error) {
 		{Key: d.Gateway, Name: "Demo gateway", Secrets: []app.Secret{{Hash: pepper.Hash(d.GatewaySecret)}}, Roles: []string{app.RoleIntrospect}},
 	})
 	if err != nil {
-		return nil, err
+		return files{}, nil, err
 	}
-	return &source{keys: keyring.NewCurrent(ring, nil), apps: apps, demo: d}, nil
+	return files{keys: keyring.NewCurrent(ring, nil), apps: apps}, d, nil
 }
 
 //go:embed demo.txt

@@ -1,148 +1,134 @@
 package process
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"sync/atomic"
 	"time"
 
 	"authsvc/internal/app"
 	"authsvc/internal/app/appsfile"
-	"authsvc/internal/config"
 	"authsvc/internal/keyring"
 	"authsvc/internal/reload"
-	"authsvc/internal/telemetry"
-	"authsvc/internal/token"
 )
 
-// source is what a service reads at its start, and again when it changes.
-type source struct {
+// files is what a process reads at its start, and again when it changes.
+type files struct {
 	keys        *keyring.Current
 	apps        *app.Registry
-	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error) // nil: no TLS
-	// certificateNotAfter is when that expires; nil: no TLS.
-	certificateNotAfter func() time.Time
-
-	watched []*reload.Watcher
-	demo    *demo // only with --dev
+	certificate *atomic.Pointer[tls.Certificate] // nil: no TLS
+	watchers    []*reload.Watcher
 }
 
-// newSource reads keyring, apps file and certificate. It fails with everything
-// that is wrong with them at once.
-func newSource(cfg config.Config, log *slog.Logger, metrics *telemetry.Metrics, clock *token.Clock) (*source, error) {
-	s := &source{}
-	watch := func(file, name string, paths func() []string, load func() error) *reload.Watcher {
-		w := reload.New(reload.Options{Name: name, Paths: paths, Load: load, OnResult: func(err error) {
-			metrics.Reloaded(file, err)
-			if err != nil {
-				log.Error("a changed file was refused; what was read before stays in use", "file", file, "cause", err.Error())
-				return
-			}
-			log.Info("a changed file was read again", "file", file)
-		}})
-		s.watched = append(s.watched, w)
-		return w
-	}
-	keysErr := s.watchKeys(cfg, log, clock, watch)
+// readFiles reads keyring, apps file and certificate. It fails with everything that
+// is wrong with them at once.
+func (p *Process) readFiles() error {
+	keysErr := p.readKeyring()
 	var appsErr error
 	if keysErr == nil {
-		appsErr = s.watchApps(cfg, log, watch)
+		appsErr = p.readApps()
 	} else { // without the pepper the apps mean nothing, but their faults can be told
-		_, appsErr = appsfile.Read(cfg.Apps, app.Pepper{})
+		_, appsErr = appsfile.Read(p.cfg.Apps, app.Pepper{}, nil)
 	}
-	return s, errors.Join(keysErr, appsErr, s.watchCertificate(cfg, watch))
+	return errors.Join(keysErr, appsErr, p.readCertificate())
 }
 
-type watchFunc func(file, name string, paths func() []string, load func() error) *reload.Watcher
+// watch loads what a file holds, and adds it to those that are watched. file names it
+// in the log and the metrics, what in an error. check, once watch has returned, checks
+// whether the file has changed.
+func (p *Process) watch(file, what string, load func(watch func(path string)) error) (check func(context.Context), err error) {
+	w, err := reload.New(reload.Options{Name: what, Load: load, OnResult: func(err error) {
+		p.metrics.Reloaded(file, err)
+		if err != nil {
+			p.log.Error("a changed file was refused; what was read before stays in use", "file", file, "cause", err.Error())
+			return
+		}
+		p.log.Info("a changed file was reloaded", "file", file)
+	}})
+	if err != nil {
+		return nil, err
+	}
+	p.files.watchers = append(p.files.watchers, w)
+	return w.Check, nil
+}
 
-func fixed(paths ...string) func() []string { return func() []string { return paths } }
-
-func (s *source) watchKeys(cfg config.Config, log *slog.Logger, clock *token.Clock, watch watchFunc) error {
-	w := watch("keys", "the keyring", fixed(cfg.Keys), func() error {
-		ring, err := keyring.Read(cfg.Keys)
+func (p *Process) readKeyring() error {
+	path := p.cfg.Keys
+	var check func(context.Context)
+	check, err := p.watch("keys", "the keyring", func(watch func(string)) error {
+		watch(path)
+		ring, err := keyring.Read(path)
 		if err != nil {
 			return err
 		}
-		now, err := clock.Now()
-		if err != nil {
-			now = time.Now() // the store is away; which keys are long dead can be told without it
+		if p.files.keys == nil {
+			p.files.keys = keyring.NewCurrent(ring, func(ctx context.Context) { check(ctx) })
+			return nil
 		}
-		return s.keys.Replace(ring, now)
+		now, err := p.clock.Now()
+		if err != nil {
+			now = time.Now() // the store does not answer; which keys are long dead can be told without it
+		}
+		return p.files.keys.Replace(ring, now)
 	})
-	ring, err := keyring.Read(cfg.Keys)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w\n  make one with: authsvc keys init --keys %s", err, cfg.Keys)
+		return fmt.Errorf("%w\n  make one with: authsvc keys init --keys %s", err, path)
 	}
 	if err != nil {
 		return err
 	}
-	if info, err := os.Stat(cfg.Keys); err == nil && info.Mode().Perm()&0o077 != 0 {
-		log.Warn("the keyring can be read by others than its owner: whoever has it and a copy of the store can forge tokens",
-			"file", cfg.Keys, "fix", "chmod 600 "+cfg.Keys)
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+		p.log.Warn("the keyring can be read by others than its owner: whoever has it and a copy of the store can forge tokens",
+			"file", path, "fix", "chmod 600 "+path)
 	}
-	s.keys = keyring.NewCurrent(ring, w.Check)
 	return nil
 }
 
-func (s *source) watchApps(cfg config.Config, log *slog.Logger, watch watchFunc) error {
-	pepper := s.keys.Ring().Pepper()
-	var secretFiles atomic.Pointer[[]string]
-	read := func() (appsfile.File, error) {
-		f, err := appsfile.Read(cfg.Apps, pepper)
-		secretFiles.Store(&f.SecretFiles) // also of a file with faults: mending one of them counts
-		return f, err
-	}
-	warn := func(f appsfile.File) {
-		for _, w := range append(f.Warnings, app.Warnings(f.Apps, cfg.RefreshGrace)...) {
-			log.Warn(w)
-		}
-	}
-	if _, err := read(); err != nil { // the watcher must know of the secret files
-		return err
-	}
-	paths := func() []string { return append([]string{cfg.Apps}, *secretFiles.Load()...) }
-	w := watch("apps", "the apps file", paths, func() error {
-		f, err := read()
+func (p *Process) readApps() error {
+	pepper := p.files.keys.Ring().Pepper()
+	check, err := p.watch("apps", "the apps file", func(watch func(string)) error {
+		f, err := appsfile.Read(p.cfg.Apps, pepper, watch)
 		if err != nil {
 			return err
 		}
-		if err := s.apps.Replace(f.Apps); err != nil {
+		if p.files.apps == nil {
+			p.files.apps, err = app.NewRegistry(pepper, f.Apps)
+		} else {
+			err = p.files.apps.Replace(f.Apps)
+		}
+		if err != nil {
 			return err
 		}
-		warn(f)
+		for _, w := range append(f.Warnings, app.Warnings(f.Apps, p.cfg.RefreshGrace)...) {
+			p.log.Warn(w)
+		}
 		return nil
 	})
-	f, err := read()
 	if err != nil {
 		return err
 	}
-	if s.apps, err = app.NewRegistry(pepper, f.Apps); err != nil {
-		return err
-	}
-	s.apps.OnReload = w.Check
-	warn(f)
+	p.files.apps.OnReload = check
 	return nil
 }
 
-func (s *source) watchCertificate(cfg config.Config, watch watchFunc) error {
-	if cfg.TLSCert == "" {
+func (p *Process) readCertificate() error {
+	if p.cfg.TLSCert == "" {
 		return nil
 	}
-	var current atomic.Pointer[tls.Certificate]
-	load := func() error {
-		c, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
+	p.files.certificate = &atomic.Pointer[tls.Certificate]{}
+	_, err := p.watch("tls", "the TLS certificate", func(watch func(string)) error {
+		watch(p.cfg.TLSCert)
+		watch(p.cfg.TLSKey)
+		c, err := tls.LoadX509KeyPair(p.cfg.TLSCert, p.cfg.TLSKey)
 		if err != nil {
 			return fmt.Errorf("the TLS certificate: %w", err)
 		}
-		current.Store(&c)
+		p.files.certificate.Store(&c)
 		return nil
-	}
-	watch("tls", "the TLS certificate", fixed(cfg.TLSCert, cfg.TLSKey), load)
-	s.certificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return current.Load(), nil }
-	s.certificateNotAfter = func() time.Time { return current.Load().Leaf.NotAfter }
-	return load()
+	})
+	return err
 }

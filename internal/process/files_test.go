@@ -55,7 +55,7 @@ func TestAnUnknownKeyIsReadBeforeTheVerdict(t *testing.T) {
 	authsvctest.RotateSoon(t, early)
 	a, _ := start(early)
 	b, log := start(late)
-	who, err := a.source.apps.Authenticate(authsvctest.Worker, authsvctest.Secret)
+	who, err := a.files.apps.Authenticate(authsvctest.Worker, authsvctest.Secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestAnUnknownKeyIsReadBeforeTheVerdict(t *testing.T) {
 	}
 	// Looks that come too soon after the last are left out: anyone can cause one.
 	redistest.Eventually(t, "the token to be taken", func() bool { return inspect().Reason == nil })
-	if n := strings.Count(log.String(), "a changed file was read again"); n != 1 {
+	if n := strings.Count(log.String(), "a changed file was reloaded"); n != 1 {
 		t.Errorf("the keyring was read %d times, want 1", n)
 	}
 }

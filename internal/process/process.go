@@ -41,7 +41,8 @@ type Process struct {
 	log      *slog.Logger
 	stdout   io.Writer
 	metrics  *telemetry.Metrics
-	source   *source
+	files    files
+	demo     *demo // nil: not --dev
 	store    store.Opened
 	measured token.Store
 	clock    *token.Clock
@@ -57,36 +58,38 @@ type Process struct {
 func New(cfg Config) (*Process, error) {
 	p := &Process{cfg: cfg.Settings, log: cfg.Log, stdout: cfg.Stdout, clock: token.NewClock(time.Now)}
 	p.metrics = telemetry.NewMetrics(p.clock)
-	var sourceErr, storeErr, traceErr error
+	var filesErr, traceErr error
 	if p.cfg.Dev {
-		p.source, sourceErr = newDemo()
+		p.files, p.demo, filesErr = newDemo()
 	} else {
-		p.source, sourceErr = newSource(p.cfg, p.log, p.metrics, p.clock)
+		filesErr = p.readFiles()
 	}
 	if p.cfg.TraceEndpoint != "" {
 		p.traces, traceErr = telemetry.NewProvider(telemetry.ProviderConfig{Endpoint: p.cfg.TraceEndpoint, Sample: p.cfg.TraceSample, Version: cfg.Build.Version, Log: p.log})
 	}
-	p.store, storeErr = OpenStore(p.cfg, p.redisReach, p.tracer())
-	if err := errors.Join(sourceErr, storeErr, traceErr); err != nil {
+	opened, storeErr := OpenStore(p.cfg, p.redisReach, p.tracer())
+	if storeErr == nil {
+		p.store = opened
+	}
+	if err := errors.Join(filesErr, storeErr, traceErr); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
 	p.metrics.Observe(p.observed(cfg))
 	p.measured = telemetry.Store(p.store, p.metrics, p.tracer())
 	p.manager = token.NewManager(token.Config{
-		Store: p.measured, Clock: p.clock, Keys: p.source.keys, Apps: p.source.apps,
+		Store: p.measured, Clock: p.clock, Keys: p.files.keys, Apps: p.files.apps,
 		AccessTTL: p.cfg.AccessTTL, RefreshTTL: p.cfg.RefreshTTL, Grace: p.cfg.RefreshGrace,
 		OnEvent: p.metrics.GrantEvents(p.log),
 	})
 	return p, nil
 }
 
-// close closes what New opened. The last spans are dropped, unless shutdown has sent
-// them.
+// close closes what New opened.
 func (p *Process) close() error {
 	if p.traces != nil {
-		ended, cancel := context.WithCancel(context.Background())
-		cancel()
-		p.traces.Close(ended)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		p.traces.Close(ctx) // does nothing after shutdown
 	}
 	if p.store == nil {
 		return nil
@@ -97,8 +100,11 @@ func (p *Process) close() error {
 // observed returns what the metrics read.
 func (p *Process) observed(cfg Config) telemetry.Observed {
 	o := telemetry.Observed{
-		Build: cfg.Build, Keys: p.source.keys, Apps: p.source.apps,
-		LogLinesDropped: cfg.LogLinesDropped, CertificateNotAfter: p.source.certificateNotAfter,
+		Build: cfg.Build, Keys: p.files.keys, Apps: p.files.apps,
+		LogLinesDropped: cfg.LogLinesDropped,
+	}
+	if cert := p.files.certificate; cert != nil {
+		o.CertificateNotAfter = func() time.Time { return cert.Load().Leaf.NotAfter }
 	}
 	if r, ok := p.store.(*store.Redis); ok {
 		o.Pool = func() telemetry.PoolStats { return telemetry.PoolStats(r.Pool()) }
@@ -128,10 +134,10 @@ func (p *Process) Run(ctx context.Context) (err error) {
 	if err := p.useStore(background, &tasks, failed); err != nil {
 		return err
 	}
-	if len(p.source.watched) > 0 { // with --dev the terminal that goes takes the process with it
+	if len(p.files.watchers) > 0 { // with --dev the terminal that goes takes the process with it
 		tasks.Go(func() { p.checkOnHangup(background) })
 	}
-	for _, w := range p.source.watched {
+	for _, w := range p.files.watchers {
 		tasks.Go(func() { w.Run(background, time.Second) })
 	}
 
@@ -147,7 +153,7 @@ func (p *Process) Run(ctx context.Context) (err error) {
 	defer admin.Close()
 	issuer := p.issuer(public)
 	api, err := httpapi.New(httpapi.Config{
-		Manager: p.manager, Apps: p.source.apps, Telemetry: p.metrics, Log: p.log,
+		Manager: p.manager, Apps: p.files.apps, Telemetry: p.metrics, Log: p.log,
 		Issuer: issuer, TrustedProxies: p.cfg.TrustedProxies, StoreTimeout: p.cfg.StoreTimeout,
 		IntrospectReason: p.cfg.IntrospectReason, Draining: p.draining.Load,
 	})
@@ -159,7 +165,7 @@ func (p *Process) Run(ctx context.Context) (err error) {
 		Pprof: p.cfg.Pprof,
 	})
 	servers := []*http.Server{
-		p.server(telemetry.Requests(api, p.tracer(), issuer, p.cfg.TrustedProxies), p.source.certificate),
+		p.server(telemetry.Requests(api, p.tracer(), issuer, p.cfg.TrustedProxies), p.files.certificate),
 		p.server(probes, nil),
 	}
 	for i, l := range []net.Listener{public, admin} {
@@ -169,11 +175,11 @@ func (p *Process) Run(ctx context.Context) (err error) {
 			}
 		})
 	}
-	p.log.Info("serving", "listen", public.Addr().String(), "admin_listen", admin.Addr().String(), "issuer", issuer, "apps", p.source.apps.Len())
+	p.log.Info("serving", "listen", public.Addr().String(), "admin_listen", admin.Addr().String(), "issuer", issuer, "apps", p.files.apps.Len())
 	p.notify(daemon.SdNotifyReady)
 	tasks.Go(func() { p.watchdog(background, config.DefaultIssuer(admin.Addr().String(), false)+"/livez") })
 	if p.cfg.Dev {
-		p.source.demo.print(p.stdout, issuer)
+		p.demo.print(p.stdout, issuer)
 	}
 
 	select {
@@ -209,8 +215,8 @@ func (p *Process) checkOnHangup(ctx context.Context) {
 			return
 		case <-hangup:
 			p.log.Info("SIGHUP: looking for changed files, as every second anyway")
-			for _, w := range p.source.watched {
-				w.Check()
+			for _, w := range p.files.watchers {
+				w.Check(ctx)
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"authsvc/internal/httpapi"
@@ -23,7 +24,7 @@ const (
 	idleTimeout       = 2 * time.Minute
 )
 
-func (p *Process) server(h http.Handler, cert func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *http.Server {
+func (p *Process) server(h http.Handler, cert *atomic.Pointer[tls.Certificate]) *http.Server {
 	srv := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			p.inFlight.Add(1)
@@ -40,7 +41,7 @@ func (p *Process) server(h http.Handler, cert func(*tls.ClientHelloInfo) (*tls.C
 		DisableGeneralOptionsHandler: true, // OPTIONS * has a row, too
 	}
 	if cert != nil {
-		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert}
+		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.Load(), nil }}
 	}
 	return srv
 }

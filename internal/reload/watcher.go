@@ -14,42 +14,43 @@ const (
 	// settle is how long a file must have stayed the same before it is read: it
 	// may be written in place, and half of it may be valid.
 	settle = time.Second
-	// lookEvery is the shortest time between two looks. Anyone can cause a look
+	// checkEvery is the shortest time between two checks. Anyone can cause one
 	// with a token that names an unknown key.
-	lookEvery = 200 * time.Millisecond
+	checkEvery = 200 * time.Millisecond
 	// retryEvery is how long after a failure the same files are tried again: what
 	// was wrong need not show in them (their owner, or a key that was not to be
 	// missing yet).
 	retryEvery = time.Minute
 )
 
-// Options are what a Watcher is made of. Paths and Load are required.
+// Options are what a Watcher is made of. Load is required.
 type Options struct {
 	// Name says in an error what was to be read: "the apps file".
 	Name string
-	// Paths are the files to look at. It is called at each look, so that it may
-	// depend on what was loaded last.
-	Paths func() []string
-	// Load reads the files and replaces what was read before, or fails and
-	// leaves it. It is never called twice at the same time.
-	Load func() error
+	// Load reads the files and replaces what was read before, or fails and leaves
+	// that in use. It calls watch with the path of each file before it reads it:
+	// these are the files that are watched from then on, also where Load fails. It
+	// is never called twice at the same time.
+	Load func(watch func(path string)) error
 	// Now is the clock of the file system; nil means time.Now.
 	Now func() time.Time
-	// OnResult is told of each load that succeeded (nil), and of each failure
-	// that is new: once for the state that the files are in. It may be nil.
+	// OnResult is told of each reload that succeeded (nil), and of each failure
+	// that is new: once for the state that the files are in. The first load is
+	// none. It may be nil.
 	OnResult func(error)
 }
 
 // Watcher calls Load when the files have changed. It is safe for concurrent use.
 //
 // It looks at names, not at notifications: a Kubernetes ConfigMap is changed by
-// swapping a symbolic link to a directory, an editor renames, a bind mount tells
-// nobody, and a look each second costs nothing.
+// swapping a symbolic link to a directory, an editor renames, a bind mount sends no
+// notification, and a look each second costs nothing.
 type Watcher struct {
-	o Options
+	o    Options
+	stat func(path string) (fs.FileInfo, error) // os.Stat, which follows symbolic links
 
 	mu      sync.Mutex
-	looked  time.Time     // the last look
+	checked time.Time     // when the files were last looked at
 	loaded  []fingerprint // as the files were at the last attempt to load them
 	pending []fingerprint // as they were found to be, if not as loaded
 	since   time.Time     // when pending was first found
@@ -57,20 +58,22 @@ type Watcher struct {
 	tried   time.Time     // the last attempt
 }
 
-// New returns a Watcher that takes the files for loaded as they are now. So call
-// it just before the first load, which is the caller's: what changes in between
-// is then read once more rather than missed.
-func New(o Options) *Watcher {
+// New loads the files and returns a Watcher of them, or what Load failed with.
+func New(o Options) (*Watcher, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.OnResult == nil {
 		o.OnResult = func(error) {}
 	}
-	return &Watcher{o: o, loaded: look(o.Paths())}
+	w := &Watcher{o: o, stat: os.Stat}
+	if err := w.load(); err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
-// Run calls Check every so often, until ctx is done.
+// Run checks the files every so often, until ctx ends.
 func (w *Watcher) Run(ctx context.Context, every time.Duration) {
 	t := time.NewTicker(every)
 	defer t.Stop()
@@ -79,29 +82,46 @@ func (w *Watcher) Run(ctx context.Context, every time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			w.Check()
+			w.Check(ctx)
 		}
 	}
 }
 
 // Check loads the files if they have changed since the last attempt and the
-// change has settled. It does nothing within 200 ms of the last look, and does
-// not wait for another Check to end: no request queues behind a file system.
-func (w *Watcher) Check() {
+// change has settled. It does nothing within 200 ms of the last check, and waits
+// neither for another that is under way nor for longer than ctx lasts: no request
+// waits for a file system past its deadline. What was begun goes on.
+func (w *Watcher) Check(ctx context.Context) {
 	if !w.mu.TryLock() {
 		return
 	}
-	defer w.mu.Unlock()
 	now := w.o.Now()
-	if d := now.Sub(w.looked); d >= 0 && d < lookEvery {
+	if d := now.Sub(w.checked); d >= 0 && d < checkEvery {
+		w.mu.Unlock()
 		return
 	}
-	w.looked = now
-	found := look(w.o.Paths())
+	w.checked = now
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer w.mu.Unlock()
+		w.check(now)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+func (w *Watcher) check(now time.Time) {
+	found := make([]fingerprint, len(w.loaded))
+	for i, f := range w.loaded {
+		found[i] = w.fingerprint(f.path)
+	}
 	if same(found, w.loaded) {
 		w.pending = nil
 		if w.failed != "" && now.Sub(w.tried) >= retryEvery {
-			w.load(found, now, false)
+			w.reload(now, false)
 		}
 		return
 	}
@@ -109,47 +129,53 @@ func (w *Watcher) Check() {
 		w.pending, w.since = found, now
 	}
 	if now.Sub(w.since) >= settle || old(found, now) {
-		w.load(found, now, true)
+		w.reload(now, true)
 	}
 }
 
-// load loads the files that were found. A failure is reported where they have
-// changed, or it is another one than before.
-//
-// Where they change meanwhile, or the paths do, they differ from what is kept
-// here as loaded, and the next Check loads them again.
-func (w *Watcher) load(found []fingerprint, now time.Time, changed bool) {
-	w.loaded, w.pending, w.tried = found, nil, now
-	err := w.o.Load()
+// reload loads the files again. A failure is reported where they have changed, or it
+// is another one than before.
+func (w *Watcher) reload(now time.Time, changed bool) {
 	before := w.failed
-	w.failed = ""
+	w.pending, w.tried, w.failed = nil, now, ""
+	err := w.load()
 	if err != nil {
 		w.failed = err.Error()
 		if !changed && w.failed == before {
 			return
 		}
-		err = fmt.Errorf("reading %s again: %w", w.o.Name, err)
+		err = fmt.Errorf("reloading %s: %w", w.o.Name, err)
 	}
 	w.o.OnResult(err)
 }
 
-// fingerprint is all that is looked at to tell whether a file has changed.
-type fingerprint struct {
-	path string
-	info fs.FileInfo // nil: there is no such file, or it can't be looked at
+// load loads the files, and keeps what they were like just before each was read: one
+// that changes meanwhile differs, and the next check finds it.
+func (w *Watcher) load() error {
+	var loaded []fingerprint
+	watched := map[string]bool{}
+	err := w.o.Load(func(path string) {
+		if !watched[path] {
+			watched[path] = true
+			loaded = append(loaded, w.fingerprint(path))
+		}
+	})
+	w.loaded = loaded
+	return err
 }
 
-// look follows symbolic links.
-func look(paths []string) []fingerprint {
-	prints := make([]fingerprint, len(paths))
-	for i, path := range paths {
-		info, err := os.Stat(path)
-		if err != nil {
-			info = nil
-		}
-		prints[i] = fingerprint{path, info}
+// fingerprint is what decides whether a file has changed.
+type fingerprint struct {
+	path string
+	info fs.FileInfo // nil: there is no such file, or its metadata can't be read
+}
+
+func (w *Watcher) fingerprint(path string) fingerprint {
+	info, err := w.stat(path)
+	if err != nil {
+		info = nil
 	}
-	return prints
+	return fingerprint{path, info}
 }
 
 func same(a, b []fingerprint) bool {
@@ -162,7 +188,7 @@ func same(a, b []fingerprint) bool {
 	})
 }
 
-// old tells whether every file is there and was last written a settle time ago.
+// old reports whether every file is there and was last written a settle time ago.
 func old(prints []fingerprint, now time.Time) bool {
 	return !slices.ContainsFunc(prints, func(p fingerprint) bool {
 		return p.info == nil || now.Sub(p.info.ModTime()) < settle

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -26,7 +27,8 @@ type rig struct {
 	fail    error
 	loads   []string // what each load found in the first file
 	results []string // what OnResult was told
-	during  func()   // happens during a load
+	before  func()   // happens at the beginning of a load
+	during  func()   // happens once a load has read the files
 }
 
 func newRig(t *testing.T, names ...string) *rig {
@@ -36,10 +38,15 @@ func newRig(t *testing.T, names ...string) *rig {
 		r.write(n, "first")
 	}
 	r.now = r.now.Add(time.Hour)
-	r.w = New(Options{
-		Name:  "the file",
-		Paths: func() []string { return r.paths },
-		Load: func() error {
+	r.w = mustNew(t, Options{
+		Name: "the file",
+		Load: func(watch func(string)) error {
+			if r.before != nil {
+				r.before()
+			}
+			for _, path := range r.paths {
+				watch(path)
+			}
 			data, err := os.ReadFile(r.paths[0])
 			r.loads = append(r.loads, string(data))
 			if r.during != nil {
@@ -52,7 +59,17 @@ func newRig(t *testing.T, names ...string) *rig {
 			r.results = append(r.results, fmt.Sprint(err))
 		},
 	})
+	r.saw([]string{"first"}, nil) // New loads once, and reports nothing
 	return r
+}
+
+func mustNew(t *testing.T, o Options) *Watcher {
+	t.Helper()
+	w, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
 }
 
 func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
@@ -79,7 +96,7 @@ func (r *rig) must(err error) {
 // after moves the clock on and checks.
 func (r *rig) after(d time.Duration) {
 	r.now = r.now.Add(d)
-	r.w.Check()
+	r.w.Check(r.Context())
 }
 
 // settled checks as often as it takes for any change to settle, and goes on.
@@ -192,8 +209,9 @@ func TestSymlinkSwap(t *testing.T) {
 	r.write("b/file", "other")
 	r.must(os.Symlink("a", r.path("data")))
 	r.paths = []string{r.path("data/file")}
+	r.write("v1", "the path is another now")
 	r.settled()
-	r.saw([]string{"first"}, []string{ok}) // the paths have changed
+	r.saw([]string{"first"}, []string{ok})
 
 	r.must(os.Symlink("b", r.path("tmp")))
 	r.must(os.Rename(r.path("tmp"), r.path("data")))
@@ -208,11 +226,11 @@ func TestFailureIsReportedOnce(t *testing.T) {
 	r.fail = errors.New("bad")
 	r.write("file", "second")
 	r.settled()
-	r.saw([]string{"second"}, []string{"reading the file again: bad"})
+	r.saw([]string{"second"}, []string{"reloading the file: bad"})
 
 	r.write("file", "third") // another state is reported again
 	r.settled()
-	r.saw([]string{"third"}, []string{"reading the file again: bad"})
+	r.saw([]string{"third"}, []string{"reloading the file: bad"})
 
 	r.fail = nil
 	r.write("file", "fourth")
@@ -231,7 +249,7 @@ func TestFailureIsTriedAgain(t *testing.T) {
 	r.fail = errors.New("not yet")
 	r.write("file", "second")
 	r.settled()
-	r.saw([]string{"second"}, []string{"reading the file again: not yet"})
+	r.saw([]string{"second"}, []string{"reloading the file: not yet"})
 
 	r.after(time.Minute)
 	r.saw([]string{"second"}, nil)
@@ -240,7 +258,7 @@ func TestFailureIsTriedAgain(t *testing.T) {
 
 	r.fail = errors.New("other")
 	r.after(time.Second)
-	r.saw([]string{"second"}, []string{"reading the file again: other"})
+	r.saw([]string{"second"}, []string{"reloading the file: other"})
 
 	r.fail = nil
 	r.after(time.Minute)
@@ -258,7 +276,7 @@ func TestDeletion(t *testing.T) {
 	r.after(900 * time.Millisecond)
 	r.saw(nil, nil)
 	r.settled()
-	r.saw([]string{""}, []string{"reading the file again: open " + r.path("file") + ": no such file or directory"})
+	r.saw([]string{""}, []string{"reloading the file: open " + r.path("file") + ": no such file or directory"})
 
 	r.write("file", "back")
 	r.settled()
@@ -289,8 +307,7 @@ func TestChangeTakenBack(t *testing.T) {
 	r.saw(nil, nil)
 }
 
-// What changes between New and the first load is loaded; so is what changes
-// during a load.
+// What changes during a load is loaded, the first one included.
 func TestChangeDuringLoad(t *testing.T) {
 	r := newRig(t, "file")
 	r.during = func() {
@@ -302,22 +319,91 @@ func TestChangeDuringLoad(t *testing.T) {
 	r.saw([]string{"second", "third"}, []string{ok, ok})
 }
 
-// A load may make the list of files longer. The new ones were not looked at
-// before it, so there is one load more.
-func TestPathsGrow(t *testing.T) {
+func TestChangeDuringTheFirstLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("first")
+	var loads []string
+	now := time.Now()
+	w := mustNew(t, Options{
+		Load: func(watch func(string)) error {
+			watch(path)
+			data, err := os.ReadFile(path)
+			loads = append(loads, string(data))
+			if len(loads) == 1 {
+				write("second")
+			}
+			return err
+		},
+		Now: func() time.Time { return now },
+	})
+	for range 3 {
+		now = now.Add(settle)
+		w.Check(t.Context())
+	}
+	if diff := cmp.Diff([]string{"first", "second"}, loads); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A load may name more files, or fewer, than the one before it. Each is watched from
+// just before it is read, so no load is repeated only because the list has changed.
+func TestPathsFollowTheLoad(t *testing.T) {
 	r := newRig(t, "file")
 	r.write("secret", "1")
-	r.during = func() { r.paths = []string{r.path("file"), r.path("secret")} }
+	r.before = func() { r.paths = []string{r.path("file"), r.path("secret")} }
 	r.write("file", "second")
 	r.settled()
-	r.saw([]string{"second", "second"}, []string{ok, ok})
+	r.saw([]string{"second"}, []string{ok})
+
+	r.write("secret", "2")
+	r.settled()
+	r.saw([]string{"second"}, []string{ok})
+
+	r.before = func() { r.paths = []string{r.path("file")} }
+	r.write("file", "third")
+	r.settled()
+	r.saw([]string{"third"}, []string{ok})
+	r.write("secret", "3")
+	r.settled()
+	r.saw(nil, nil)
+}
+
+// The files of a load that failed are watched as well: mending any of them counts.
+func TestPathsOfAFailedLoad(t *testing.T) {
+	r := newRig(t, "file")
+	r.before = func() { r.paths = []string{r.path("file"), r.path("secret")} }
+	r.fail = errors.New("no secret")
+	r.write("file", "second")
+	r.settled()
+	r.saw([]string{"second"}, []string{"reloading the file: no secret"})
+
+	r.fail = nil
+	r.write("secret", "1")
+	r.settled()
+	r.saw([]string{"second"}, []string{ok})
+}
+
+// A first load that fails is its caller's to report, in the words of the load.
+func TestFirstLoadFails(t *testing.T) {
+	bad := errors.New("bad")
+	w, err := New(Options{
+		Name: "the file", Load: func(func(string)) error { return bad },
+		OnResult: func(error) { t.Error("reported") },
+	})
+	if w != nil || err != bad {
+		t.Errorf("%v, %v", w, err)
+	}
 }
 
 func TestRateLimit(t *testing.T) {
 	r := newRig(t, "file")
 	looks := 0
-	paths := r.w.o.Paths
-	r.w.o.Paths = func() []string { looks++; return paths() }
+	r.w.stat = func(path string) (fs.FileInfo, error) { looks++; return os.Stat(path) }
 	for range 1000 { // one second, in steps of a millisecond
 		r.after(time.Millisecond)
 	}
@@ -334,17 +420,17 @@ func TestRateLimit(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	loads := 0
-	w := New(Options{
-		Paths: func() []string { return []string{path} },
-		Load:  func() error { loads++; return nil },
+	w := mustNew(t, Options{
+		Load: func(watch func(string)) error { watch(path); loads++; return nil },
 	})
+	loads = 0
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chtimes(path, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	w.Check()
+	w.Check(t.Context())
 	if loads != 1 {
 		t.Errorf("%d loads", loads)
 	}
@@ -354,9 +440,9 @@ func TestConcurrentChecks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	start := time.Now().Add(time.Hour)
 	var clock, loading, loads atomic.Int64
-	w := New(Options{
-		Paths: func() []string { return []string{path} },
-		Load: func() error {
+	w := mustNew(t, Options{
+		Load: func(watch func(string)) error {
+			watch(path)
 			if loading.Add(1) != 1 {
 				t.Error("two loads at the same time")
 			}
@@ -366,6 +452,7 @@ func TestConcurrentChecks(t *testing.T) {
 		},
 		Now: func() time.Time { return start.Add(time.Duration(clock.Add(1)) * 10 * time.Millisecond) },
 	})
+	loads.Store(0)
 	if err := os.WriteFile(path, []byte("new"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +460,7 @@ func TestConcurrentChecks(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for range 500 {
-				w.Check()
+				w.Check(t.Context())
 			}
 		})
 	}
@@ -383,8 +470,8 @@ func TestConcurrentChecks(t *testing.T) {
 	}
 }
 
-// A Check does not wait for one that is under way: no request may hang on a slow
-// file system.
+// A Check does not wait for one that is under way, nor for its own load for longer
+// than its context lasts: no request may hang on a slow file system.
 func TestCheckDoesNotWait(t *testing.T) {
 	r := newRig(t, "file")
 	r.during = func() {
@@ -394,6 +481,19 @@ func TestCheckDoesNotWait(t *testing.T) {
 	r.write("file", "second")
 	r.after(time.Second)
 	r.saw([]string{"second"}, []string{ok})
+
+	loading, finish := make(chan struct{}), make(chan struct{})
+	r.during = func() { close(loading); <-finish }
+	r.write("file", "third")
+	r.now = r.now.Add(time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-loading; cancel() }()
+	r.w.Check(ctx) // would deadlock
+	r.w.Check(t.Context())
+	close(finish)
+	r.w.mu.Lock() // once the load has ended
+	defer r.w.mu.Unlock()
+	r.saw([]string{"third"}, []string{ok})
 }
 
 func TestRun(t *testing.T) {
@@ -401,10 +501,10 @@ func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var loads []time.Duration
 		start := time.Now()
-		w := New(Options{
-			Paths: func() []string { return []string{path} },
-			Load:  func() error { loads = append(loads, time.Since(start)); return nil },
+		w := mustNew(t, Options{
+			Load: func(watch func(string)) error { watch(path); loads = append(loads, time.Since(start)); return nil },
 		})
+		loads = nil
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { w.Run(ctx, time.Second); close(done) }()

@@ -74,7 +74,7 @@ func NewMetrics(clock *token.Clock) *Metrics {
 		}, []string{"op", "result"}),
 		reloads: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "authsvc_reloads_total",
-			Help: "Times that a changed file was read again, by file and result (ok, refused).",
+			Help: "Times that a changed file was reloaded, by file and result (ok, refused).",
 		}, []string{"file", "result"}),
 		reloaded: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "authsvc_last_reload_successful",

@@ -1,6 +1,9 @@
 package token
 
-import "testing"
+import (
+	"context"
+	"testing"
+)
 
 func BenchmarkMint(b *testing.B) {
 	c, key := someClaims(Access), someRing().Key(7)
@@ -14,7 +17,7 @@ func BenchmarkParse(b *testing.B) {
 	tok, ring := someToken(Access), someRing()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := parse(tok, Access, ring); err != nil {
+		if _, err := parse(context.Background(), tok, Access, only{ring}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -24,7 +27,7 @@ func BenchmarkParseForged(b *testing.B) {
 	tok, ring := someToken(Refresh)[:66]+"A", someRing()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := parse(tok, Refresh, ring); err == nil {
+		if _, err := parse(context.Background(), tok, Refresh, only{ring}); err == nil {
 			b.Fatal("taken for good")
 		}
 	}
@@ -35,7 +38,7 @@ func BenchmarkParseParallel(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := parse(tok, Access, ring); err != nil {
+			if _, err := parse(context.Background(), tok, Access, only{ring}); err != nil {
 				b.Error(err)
 			}
 		}

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -153,19 +154,26 @@ func read(kind Kind, raw *[rawLen]byte) Claims {
 // keys is where parse finds the key that a token names: a keyring, or the current
 // one, which looks for a newer keyring before it returns nil.
 type keys interface {
-	Key(id byte) *keyring.Key
+	Key(ctx context.Context, id byte) *keyring.Key
 }
+
+// only is a keyring that no newer one is looked for.
+type only struct{ *keyring.Keyring }
+
+// Key implements keys.
+func (o only) Key(_ context.Context, id byte) *keyring.Key { return o.Keyring.Key(id) }
 
 // parse reads a token of one kind and checks its signature, cheapest first:
 // shape, key id, MAC, kind. What it returns is signed by us; whether it has
-// expired, and for whom it is, remains to be decided.
-func parse(s string, want Kind, ring keys) (Claims, error) {
+// expired, and for whom it is, remains to be decided. ctx bounds the look for a newer
+// keyring.
+func parse(ctx context.Context, s string, want Kind, ring keys) (Claims, error) {
 	var raw [rawLen]byte
 	kind, err := unpack(s, &raw)
 	if err != nil {
 		return Claims{}, err
 	}
-	key := ring.Key(raw[1])
+	key := ring.Key(ctx, raw[1])
 	if key == nil {
 		return Claims{}, errUnknownKey
 	}
@@ -197,6 +205,6 @@ func Verify(s string, ring *keyring.Keyring) error {
 	if strings.HasPrefix(s, string(Refresh)) {
 		kind = Refresh
 	}
-	_, err := parse(s, kind, ring)
+	_, err := parse(context.Background(), s, kind, only{ring})
 	return err
 }

@@ -3,6 +3,7 @@ package token
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -57,7 +58,7 @@ func TestTokensMatchTheirGoldenVectors(t *testing.T) {
 		if got := mint(&c, key.key()); got != f[8] {
 			t.Errorf("minted %s, the vector is %s", got, f[8])
 		}
-		got, err := parse(f[8], c.Kind, ringOf(key))
+		got, err := parse(context.Background(), f[8], c.Kind, only{ringOf(key)})
 		if err != nil {
 			t.Errorf("parse(%s): %v", f[8], err)
 		}
@@ -97,7 +98,7 @@ func TestWhatIsMintedIsWhatIsParsed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawClaims(t)
 		ring := ringOf(fixedKey(c.KeyID, 1, epoch))
-		got, err := parse(mint(&c, ring.Key(c.KeyID)), c.Kind, ring)
+		got, err := parse(context.Background(), mint(&c, ring.Key(c.KeyID)), c.Kind, only{ring})
 		if err != nil || got != c {
 			t.Fatalf("got %+v, %v; want %+v", got, err, c)
 		}
@@ -192,7 +193,7 @@ func TestBadTokensAreRefusedWithTheirReason(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c, err := parse(tt.token, Access, someRing())
+			c, err := parse(context.Background(), tt.token, Access, only{someRing()})
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("parse(%q): %v, want %v", tt.token, err, tt.want)
 			}
@@ -201,7 +202,7 @@ func TestBadTokensAreRefusedWithTheirReason(t *testing.T) {
 			}
 		})
 	}
-	if _, err := parse(at, Refresh, someRing()); !errors.Is(err, errKind) {
+	if _, err := parse(context.Background(), at, Refresh, only{someRing()}); !errors.Is(err, errKind) {
 		t.Errorf("access token for a refresh token: %v, want %v", err, errKind)
 	}
 }
@@ -222,13 +223,13 @@ func TestEveryFlippedBitIsRefused(t *testing.T) {
 			case bit/8 == 1 && bit%8 != 0:
 				want = errUnknownKey
 			}
-			if _, err := parse(unraw(good[:3], bad), kind, ring); !errors.Is(err, want) {
+			if _, err := parse(context.Background(), unraw(good[:3], bad), kind, only{ring}); !errors.Is(err, want) {
 				t.Errorf("%c, bit %d of the bytes: %v, want %v", kind, bit, err, want)
 			}
 		}
 		for bit := range TokenLen * 8 {
 			bad := with([]byte(good), bit/8, good[bit/8]^1<<(bit%8))
-			if _, err := parse(string(bad), kind, ring); err == nil {
+			if _, err := parse(context.Background(), string(bad), kind, only{ring}); err == nil {
 				t.Errorf("%c, bit %d of the text: taken for good", kind, bit)
 			}
 		}
@@ -331,7 +332,7 @@ func TestAnUnknownKeyIsLookedForOnce(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			reloads := 0
 			var keys *keyring.Current
-			keys = keyring.NewCurrent(someRing(), func() {
+			keys = keyring.NewCurrent(someRing(), func(context.Context) {
 				reloads++
 				if tt.newer != nil {
 					if err := keys.Replace(tt.newer, epoch); err != nil {
@@ -339,7 +340,7 @@ func TestAnUnknownKeyIsLookedForOnce(t *testing.T) {
 					}
 				}
 			})
-			if _, err := parse(tt.token, Access, keys); !errors.Is(err, tt.want) {
+			if _, err := parse(context.Background(), tt.token, Access, keys); !errors.Is(err, tt.want) {
 				t.Errorf("error %v, want %v", err, tt.want)
 			}
 			if reloads != tt.reloads {
@@ -347,7 +348,7 @@ func TestAnUnknownKeyIsLookedForOnce(t *testing.T) {
 			}
 		})
 	}
-	if _, err := parse(unknown, Access, keyring.NewCurrent(someRing(), nil)); !errors.Is(err, errUnknownKey) {
+	if _, err := parse(context.Background(), unknown, Access, keyring.NewCurrent(someRing(), nil)); !errors.Is(err, errUnknownKey) {
 		t.Errorf("without a reload: %v, want %v", err, errUnknownKey)
 	}
 }
@@ -362,7 +363,7 @@ func TestKeysAreReplacedWhileTheyAreUsed(t *testing.T) {
 	var keys *keyring.Current
 	var mu sync.Mutex
 	step := 0
-	keys = keyring.NewCurrent(rings[0], func() {
+	keys = keyring.NewCurrent(rings[0], func(context.Context) {
 		mu.Lock()
 		defer mu.Unlock()
 		if step < len(rings)-1 {
@@ -380,7 +381,7 @@ func TestKeysAreReplacedWhileTheyAreUsed(t *testing.T) {
 				c.KeyID = id
 				tok := mint(&c, ks[id].key())
 				for { // every reload brings one more key, whoever makes it
-					got, err := parse(tok, Refresh, keys)
+					got, err := parse(context.Background(), tok, Refresh, keys)
 					if err == nil {
 						if got != c {
 							t.Errorf("parsed %+v, want %+v", got, c)
@@ -447,7 +448,7 @@ func FuzzParse(f *testing.F) {
 	ring := ringOf(fixedKey(7, 0x11, epoch), fixedKey(255, 0x22, epoch), fixedKey(0, 0x33, epoch))
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, kind := range []Kind{Access, Refresh} {
-			c, err := parse(s, kind, ring)
+			c, err := parse(context.Background(), s, kind, only{ring})
 			if err == nil {
 				if again := mint(&c, ring.Key(c.KeyID)); again != s || c.Kind != kind {
 					t.Errorf("%q is good, but mints as %q", s, again)

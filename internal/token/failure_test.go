@@ -520,7 +520,7 @@ func TestAnOldListOfAppsIsReadAgain(t *testing.T) {
 		}
 	}
 	finds := func(list []app.App) {
-		w.registry.OnReload = func() {
+		w.registry.OnReload = func(context.Context) {
 			w.reloads++
 			if err := w.registry.Replace(list); err != nil {
 				t.Error(err)
@@ -579,7 +579,7 @@ func TestARepeatWithoutTheKeyOfThePairIs0613(t *testing.T) {
 
 	reloads := 0
 	var keys *keyring.Current
-	keys = keyring.NewCurrent(here.Ring(), func() { reloads++; _ = keys.Replace(newer, w.clock.Now()) })
+	keys = keyring.NewCurrent(here.Ring(), func(context.Context) { reloads++; _ = keys.Replace(newer, w.clock.Now()) })
 	w.m.cfg.Keys = keys
 	if got := w.mustRefresh(p.refresh); got != want || reloads != 1 {
 		t.Errorf("pair %v after %d reloads, want %v after 1", got, reloads, want)

@@ -350,7 +350,7 @@ func newWorld(t testing.TB, keys ...signingKey) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.registry.OnReload = func() { w.reloads++ }
+	w.registry.OnReload = func(context.Context) { w.reloads++ }
 	c := NewClock(w.clock.Now)
 	if err := c.Measure(t.Context(), w.store); err != nil {
 		t.Fatal(err)
@@ -474,7 +474,7 @@ func (w *world) inspect(at string) string {
 
 func (w *world) claims(s string) Claims {
 	w.t.Helper()
-	c, err := parse(s, Kind(s[0]), w.keys.Ring())
+	c, err := parse(context.Background(), s, Kind(s[0]), only{w.keys.Ring()})
 	if err != nil {
 		w.t.Fatal(err)
 	}

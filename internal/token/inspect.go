@@ -24,7 +24,7 @@ type Inspection struct {
 // Inspect returns whether an access token is good, and what it stands for. It fails
 // only when that is not known: APIG.0613.
 func (m *Manager) Inspect(ctx context.Context, accessToken string) (Inspection, error) {
-	t, err := parse(accessToken, Access, m.cfg.Keys)
+	t, err := parse(ctx, accessToken, Access, m.cfg.Keys)
 	if err != nil {
 		e := errAccessInvalid()
 		e.Cause = err
@@ -42,7 +42,7 @@ func (m *Manager) Inspect(ctx context.Context, accessToken string) (Inspection, 
 		return Inspection{}, m.unavailable(err)
 	}
 	if c.grant != nil {
-		c.app = m.appOf(c.grant)
+		c.app = m.appOf(ctx, c.grant)
 	}
 	if reason := decideAccess(c); reason != nil {
 		return Inspection{Reason: reason}, nil
@@ -55,10 +55,10 @@ func (m *Manager) Inspect(ctx context.Context, accessToken string) (Inspection, 
 
 // appOf returns the app of a grant, or nil. It looks for a newer list of apps
 // where the one in memory must be older than the grant.
-func (m *Manager) appOf(g *Grant) *app.App {
+func (m *Manager) appOf(ctx context.Context, g *Grant) *app.App {
 	a, ok := m.cfg.Apps.Lookup(g.AppKey)
 	if !ok || a.Generation < g.Generation {
-		m.cfg.Apps.Reload()
+		m.cfg.Apps.Reload(ctx)
 		a, _ = m.cfg.Apps.Lookup(g.AppKey)
 	}
 	return a

@@ -30,7 +30,7 @@ const MaxThroughData = 300
 type Apps interface {
 	Lookup(key string) (*app.App, bool)
 	// Reload looks whether there is a newer list of apps. It limits its own rate.
-	Reload()
+	Reload(ctx context.Context)
 }
 
 // Config is what a Manager is made of. Nothing is optional but OnEvent.

@@ -118,11 +118,11 @@ func newMachine(t *rapid.T) *machine {
 	}
 	for _, p := range []*process{{name: "p0"}, {name: "p1", skew: 5 * time.Hour}} {
 		p.clock = NewClock(func() time.Time { return s.hand.Now().Add(p.skew) })
-		p.keys = keyring.NewCurrent(s.ring, func() { s.must(p.keys.Replace(s.ring, s.hand.Now())) })
+		p.keys = keyring.NewCurrent(s.ring, func(context.Context) { s.must(p.keys.Replace(s.ring, s.hand.Now())) })
 		var err error
 		p.registry, err = app.NewRegistry(testPepper, s.appList())
 		s.must(err)
-		p.registry.OnReload = func() { s.must(p.registry.Replace(s.appList())) }
+		p.registry.OnReload = func(context.Context) { s.must(p.registry.Replace(s.appList())) }
 		s.learn(p)
 		p.m = NewManager(Config{
 			Store: s.store, Clock: p.clock, Keys: p.keys, Apps: p.registry,
@@ -680,7 +680,7 @@ func (s *machine) run() {
 			})
 		},
 		"p1 hears of the apps": func() {
-			s.procs[1].registry.Reload()
+			s.procs[1].registry.Reload(context.Background())
 			s.learn(s.procs[1])
 		},
 		"p1's clock steps": func() {

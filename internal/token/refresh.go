@@ -16,7 +16,7 @@ import (
 // table of the design. scope and throughData are empty where they are not given.
 // It fails with APIG.2202, 1003, 1001, 2205 (scope, through_data) or 0613.
 func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshToken, scope, throughData string) (*models.Token, error) {
-	t, err := parse(refreshToken, Refresh, m.cfg.Keys)
+	t, err := parse(ctx, refreshToken, Refresh, m.cfg.Keys)
 	if err != nil {
 		e := errRefreshInvalid()
 		e.Cause = err
@@ -43,7 +43,7 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 
 		switch d := decideRefresh(c); d.outcome {
 		case staleApp:
-			m.cfg.Apps.Reload()
+			m.cfg.Apps.Reload(ctx)
 			a, ok := m.cfg.Apps.Lookup(c.app.Key)
 			if !ok {
 				return nil, errRefreshGone()
@@ -72,7 +72,7 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 			return m.pair(&d.next, t.Grant, c.now, c.key), nil
 
 		case repeat:
-			key := m.cfg.Keys.Key(c.grant.KeyID)
+			key := m.cfg.Keys.Key(ctx, c.grant.KeyID)
 			if key == nil {
 				if _, dropped := m.cfg.Keys.Ring().DroppedAt(c.grant.KeyID); dropped {
 					return nil, errRefreshWithdrawn()

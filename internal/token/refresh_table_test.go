@@ -329,7 +329,7 @@ func TestARotationByAClockThatIsBehindCanBeRead(t *testing.T) {
 		}
 		for _, kind := range []Kind{Access, Refresh} {
 			c := after.claims(kind, GrantID{})
-			if again, err := parse(mint(&c, fixedKey(9, 9, epoch).key()), kind, ringOf(fixedKey(9, 9, epoch))); err != nil || again != c {
+			if again, err := parse(t.Context(), mint(&c, fixedKey(9, 9, epoch).key()), kind, only{ringOf(fixedKey(9, 9, epoch))}); err != nil || again != c {
 				t.Errorf("%v behind: %+v, %v; want %+v", back, again, err, c)
 			}
 		}

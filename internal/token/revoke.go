@@ -20,7 +20,7 @@ func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, presented s
 	if strings.HasPrefix(presented, string(Refresh)) {
 		kind, foreign = Refresh, errAppMismatch()
 	}
-	t, err := parse(presented, kind, m.cfg.Keys)
+	t, err := parse(ctx, presented, kind, m.cfg.Keys)
 	if err != nil {
 		return nil // not ours, so there is nothing to revoke
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	readAgain = "a changed file was read again"
+	readAgain = "a changed file was reloaded"
 	refused   = "a changed file was refused; what was read before stays in use"
 )
 

@@ -199,10 +199,7 @@ func (e *entry) secretFile(path string) (app.SecretHash, error) {
 		path = filepath.Join(filepath.Dir(e.path), path)
 	}
 	first := !e.seen[path]
-	if first {
-		e.seen[path] = true
-		e.file.SecretFiles = append(e.file.SecretFiles, path)
-	}
+	e.seen[path] = true
 	data, mode, err := e.read(path)
 	if err != nil {
 		if at := (*fs.PathError)(nil); errors.As(err, &at) {

@@ -28,10 +28,6 @@ const (
 // File is what an apps file says.
 type File struct {
 	Apps []app.App
-	// SecretFiles are the files that secret_file names: a change of one is a
-	// change of the apps. They are set even where Read fails, so that a service
-	// can see when the fault is mended.
-	SecretFiles []string
 	// Warnings are for the log. No warning holds a secret.
 	Warnings []string
 }
@@ -63,12 +59,22 @@ func (e *Error) Error() string {
 // Read reads the apps file, and the secret files it names, and hashes the
 // secrets under pepper. It fails with what the operating system says of the
 // apps file, or with an *Error that holds every fault at once.
-func Read(path string, pepper app.Pepper) (File, error) {
+//
+// watch, which may be nil, is called with the path of each of these files just before
+// it is read, also where it can't be: a change of one is a change of the apps.
+func Read(path string, pepper app.Pepper, watch func(path string)) (File, error) {
+	if watch == nil {
+		watch = func(string) {}
+	}
+	watch(path)
 	data, mode, err := readRegular(path, maxFileSize)
 	if err != nil {
 		return File{}, fmt.Errorf("reading the apps file: %w", err)
 	}
-	return parse(path, data, mode, pepper, readSecretFile)
+	return parse(path, data, mode, pepper, func(path string) ([]byte, fs.FileMode, error) {
+		watch(path)
+		return readSecretFile(path)
+	})
 }
 
 func readSecretFile(path string) ([]byte, fs.FileMode, error) {
@@ -128,7 +134,7 @@ func parse(path string, data []byte, mode fs.FileMode, pepper app.Pepper, read f
 			}
 			e.Faults = append(e.Faults, f.text)
 		}
-		return File{SecretFiles: p.file.SecretFiles}, e
+		return File{}, e
 	}
 	if p.holdsSecret && mode&0o044 != 0 {
 		p.warnReadable(path, mode)

@@ -57,7 +57,7 @@ const example = `apps:
 
 func TestReadExample(t *testing.T) {
 	path := write(t, filepath.Join(t.TempDir(), "apps.yaml"), example, 0o600)
-	got, err := Read(path, testPepper)
+	got, err := Read(path, testPepper, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -341,7 +341,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 	} {
 		text = strings.ReplaceAll(text, "S", secret)
 		path := write(t, filepath.Join(dir, "apps.yaml"), text, 0o644)
-		f, err := Read(path, testPepper)
+		f, err := Read(path, testPepper, nil)
 		if err == nil && len(f.Warnings) == 0 {
 			t.Errorf("neither a fault nor a warning in\n%s", text)
 		}
@@ -368,7 +368,8 @@ func TestReadSecretFiles(t *testing.T) {
 - {key: app-long, secret_file: secrets/longest}
 - {key: app-again, secret_file: secrets/unix}
 `, 0o644)
-	f, err := Read(path, testPepper)
+	var watched []string
+	f, err := Read(path, testPepper, func(path string) { watched = append(watched, path) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,7 +385,7 @@ func TestReadSecretFiles(t *testing.T) {
 		t.Error("the hashes are not those of the files")
 	}
 	in := func(name string) string { return filepath.Join(dir, "secrets", name) }
-	if diff := cmp.Diff([]string{in("unix"), in("dos"), in("bare"), in("longest")}, f.SecretFiles); diff != "" {
+	if diff := cmp.Diff([]string{path, in("unix"), in("dos"), in("bare"), in("longest"), in("unix")}, watched); diff != "" {
 		t.Error(diff)
 	}
 	if len(f.Warnings) != 0 {
@@ -404,7 +405,8 @@ func TestReadBadSecretFiles(t *testing.T) {
 - {key: app-0004, secret_file: .}
 - {key: app-0005, secret_file: none}
 `, 0o600)
-	f, err := Read(path, testPepper)
+	watched := 0
+	_, err := Read(path, testPepper, func(string) { watched++ })
 	var e *Error
 	if !errors.As(err, &e) {
 		t.Fatalf("got %v", err)
@@ -419,17 +421,17 @@ func TestReadBadSecretFiles(t *testing.T) {
 	}, e.Faults); diff != "" {
 		t.Error(diff)
 	}
-	if len(f.SecretFiles) != 5 {
-		t.Errorf("%d files to watch for a mend instead of 5", len(f.SecretFiles))
+	if watched != 1+5 {
+		t.Errorf("%d files to watch for a mend instead of 6", watched)
 	}
 }
 
 func TestReadUnreadable(t *testing.T) {
-	_, err := Read(filepath.Join(t.TempDir(), "none.yaml"), testPepper)
+	_, err := Read(filepath.Join(t.TempDir(), "none.yaml"), testPepper, nil)
 	if !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "reading the apps file: ") {
 		t.Errorf("got %v", err)
 	}
-	if _, err = Read(t.TempDir(), testPepper); err == nil || !strings.HasSuffix(err.Error(), "not a regular file") {
+	if _, err = Read(t.TempDir(), testPepper, nil); err == nil || !strings.HasSuffix(err.Error(), "not a regular file") {
 		t.Errorf("of a directory: %v", err)
 	}
 }
@@ -443,7 +445,7 @@ func TestReadWarnsOfReadableSecrets(t *testing.T) {
 		secret := write(t, filepath.Join(dir, "secret"), "s3cret-0", tt.mode)
 		path := write(t, filepath.Join(dir, "apps.yaml"),
 			"apps:\n- {key: app-0001, secret: s3cret-0}\n- {key: app-0002, secret_file: secret}\n- {key: app-0003, secret_file: secret}\n", tt.mode)
-		f, err := Read(path, testPepper)
+		f, err := Read(path, testPepper, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
