@@ -1,4 +1,5 @@
-# authsvc: build, test, lint. `make test` gets what it needs on a fresh machine.
+# authsvc: build, test, lint. `make test` gets what it needs on a fresh machine, and
+# ./test.sh gets make as well.
 
 GO      ?= go
 TAGS    := -tags nomsgpack
@@ -9,12 +10,16 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 CADDY         := github.com/caddyserver/caddy/v2/cmd/caddy@v2.11.9
 COMPOSE       := github.com/docker/compose/v5@v5.6.0
 GOVULNCHECK   := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+GOTESTSUM     := gotest.tools/gotestsum@v1.13.0
 
 VERSION  ?= $(shell git describe --tags --always --dirty)
 REVISION ?= $(shell git rev-parse HEAD)
 IMAGE    ?= authsvc:$(VERSION)
 
-.PHONY: build image test test-faults test-compose deps deps-compose docs lint fuzz bench vuln clean
+.PHONY: help build image test test-faults test-compose deps deps-compose docs lint fuzz bench vuln clean
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## the binary, in .bin/
 	CGO_ENABLED=0 $(GO) build $(TAGS) -trimpath -o $(BIN)/authsvc ./cmd/authsvc
@@ -22,14 +27,25 @@ build: ## the binary, in .bin/
 image: ## the image, as IMAGE (authsvc:VERSION)
 	docker build $(DOCKERFLAGS) -f deploy/Dockerfile --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) .
 
-test: deps ## all tests, with the race detector, against a real redis-server
-	CGO_ENABLED=1 $(GO) test -race $(TAGS) ./...
+# Which tests run, in which packages: make test RUN='^TestRound$' PKG=./test/process.
+RUN ?=
+PKG ?= ./...
 
-test-faults: deps ## the fault tests at full size, with times and negative controls; see docs/reliability.md
-	$(GO) test $(TAGS) -count=1 -timeout 15m -v ./test/faults -full
+# $(call gotest,FORMAT,COMMAND,ARGUMENTS) runs tests and shows their progress. COMMAND
+# runs only {run} in {package} again. All that the tests say, those that pass as well,
+# stands in .bin/TARGET.json.
+gotest = $(BIN)/gotestsum --format $(1) --format-icons text --format-hide-empty-pkg --jsonfile $(BIN)/$@.json \
+	--post-run-command "$(GO) run ./internal/testreport \"$(2)\"" -- -count=1 -run '$(value RUN)' $(3)
 
-test-compose: deps-compose ## docker-compose.yml and the image as they are, on a Docker engine
-	$(GO) test -tags 'nomsgpack compose' -count=1 -timeout 40m -v ./test/compose
+# The limit is for a package, and is ten times what the slowest takes on a quiet machine.
+test: deps ## all tests, with the race detector, against real servers; RUN=REGEXP and PKG=PACKAGES for some of them
+	CGO_ENABLED=1 $(call gotest,pkgname-and-test-fails,$(GO) test -race $(TAGS) -count=1 -run {run} {package},-race $(TAGS) -timeout 20m -parallel 4 $(PKG))
+
+test-faults: deps ## the fault tests at full size, with times and negative controls; RUN=TestFullDisk for one of them
+	$(call gotest,standard-verbose,make test-faults RUN={run},$(TAGS) -timeout 90m ./test/faults -full)
+
+test-compose: deps-compose ## docker-compose.yml and the image as they are, on a Docker engine; RUN=REGEXP for some of it
+	$(call gotest,standard-verbose,make test-compose RUN={run},-tags 'nomsgpack compose' -timeout 40m ./test/compose)
 
 # What these need beside a Docker engine: the compose of today and of yesterday, and
 # what stand-ins for images are made of. The engine's package brings no compose.
@@ -50,14 +66,15 @@ $(BIN)/docker-compose:
 	$(GO) get $(COMPOSE); \
 	CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -o $@ $(firstword $(subst @, ,$(COMPOSE)))/cmd
 
-# What the tests run: redis-server, curl, slowhttptest, systemd-analyze, a C compiler for
-# the race detector, Prometheus, and the clients and gateways of test/. Three of them come
-# with a service, which is turned off again.
-deps: $(BIN)/caddy
+# What the tests run: redis-server, curl, slowhttptest, systemd-analyze, kill and ps, a C
+# compiler for the race detector, Prometheus, and the clients and gateways of test/. Three
+# of them come with a service, which is turned off again.
+deps: $(BIN)/caddy $(BIN)/gotestsum
 	@missing=; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
 	command -v curl >/dev/null || missing="$$missing curl ca-certificates"; \
 	command -v openssl >/dev/null || missing="$$missing openssl"; \
+	command -v ps >/dev/null || missing="$$missing procps"; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	command -v slowhttptest >/dev/null || missing="$$missing slowhttptest"; \
@@ -70,17 +87,20 @@ deps: $(BIN)/caddy
 		$(SUDO) apt-get update -q && \
 		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing && \
 		for s in nginx prometheus redis-server; do \
-			case "$$missing" in *$$s*) $(SUDO) systemctl disable --now $$s 2>/dev/null || true;; esac; \
+			case "$$missing" in *$$s*) $(SUDO) systemctl disable --now $$s 2>/dev/null || $(SUDO) service $$s stop || true;; esac; \
 		done; \
 	fi
 
 $(BIN)/caddy:
 	CGO_ENABLED=0 GOBIN=$(BIN) $(GO) install $(CADDY)
 
+$(BIN)/gotestsum:
+	GOBIN=$(BIN) $(GO) install $(GOTESTSUM)
+
 docs: ## docs/reference, from the code; a test fails while it differs
 	$(GO) run $(TAGS) ./internal/docsgen
 
-lint: $(BIN)/golangci-lint
+lint: $(BIN)/golangci-lint ## the linters, and whether go.mod is tidy
 	$(BIN)/golangci-lint run ./...
 	$(GO) mod tidy -diff
 

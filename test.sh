@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Runs all tests, after installing what they need and is missing (make here, the rest in
+# the Makefile), as root or with sudo. With arguments it is make.
+set -euo pipefail
+cd "$(dirname "$0")"
+command -v make >/dev/null || {
+	sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+	$sudo apt-get update -q
+	DEBIAN_FRONTEND=noninteractive $sudo apt-get install -q -y --no-install-recommends make
+}
+exec make "${@:-test}"
