@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -159,6 +160,8 @@ func freePort(t testing.TB) string {
 // launch starts the process and tells whether it answered; if not, it has ended.
 func (s *Server) launch() bool {
 	s.t.Helper()
+	// It is inherited. Otherwise a write beyond the limit of LimitFiles ends the process.
+	signal.Ignore(syscall.SIGXFSZ)
 	s.cmd = exec.Command("redis-server", s.args...)
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatalf("starting redis-server: %v", err)
@@ -251,6 +254,28 @@ func (s *Server) signal(sig syscall.Signal) {
 	s.t.Helper()
 	if err := s.cmd.Process.Signal(sig); err != nil {
 		s.t.Fatalf("redis-server: %v: %v", sig, err)
+	}
+}
+
+// LimitFiles lets none of its files grow beyond a size in bytes: what goes beyond it is
+// not written, as on a disk that is full (but for the error, EFBIG). The limit ends with
+// the process, or with Unlimited.
+func (s *Server) LimitFiles(size int64) {
+	s.t.Helper()
+	s.limitFiles(strconv.FormatInt(size, 10))
+}
+
+// Unlimited ends the limit of LimitFiles.
+func (s *Server) Unlimited() {
+	s.t.Helper()
+	s.limitFiles("unlimited")
+}
+
+func (s *Server) limitFiles(size string) {
+	s.t.Helper()
+	out, err := exec.Command("prlimit", "--pid", strconv.Itoa(s.cmd.Process.Pid), "--fsize="+size+":").CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("prlimit: %v\n%s", err, out)
 	}
 }
 
