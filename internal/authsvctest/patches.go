@@ -44,9 +44,12 @@ const (
 const (
 	decide     = "internal/token/decide.go"
 	clock      = "internal/token/clock.go"
-	swap       = "internal/store/swap.lua"
-	redisStore = "internal/store/redis.go"
-	redisSpans = "internal/store/trace.go"
+	swap       = "internal/store/redis/swap.lua"
+	redisStore = "internal/store/redis/store.go"
+	redisConn  = "internal/redisconn/conn.go"
+	redisDo    = "internal/redisconn/do.go"
+	redisRoute = "internal/redisconn/route.go"
+	redisSpans = "internal/redisconn/spans.go"
 	server     = "internal/httpapi/server.go"
 	spans      = "internal/telemetry/spans.go"
 	process    = "internal/process/process.go"
@@ -73,14 +76,14 @@ var patches = map[Patch][]edit{
 
 	FailedWriteIsDone: {{redisStore, `case err == nil && reply == "OK":`, `case reply == "OK", err != nil:`}},
 	UnreadableIsAbsent: {
-		{redisStore, `reply, err := r.repeated(ctx, key, "GET", key)`, `reply, err := r.repeated(ctx, key, "GET", key); if err != nil { return nil, token.ErrNotFound }`},
+		{redisStore, "record, ok := reply.(string)", "if err != nil { return nil, token.ErrNotFound }; record, ok := reply.(string)"},
 		{
-			redisStore, `reply, err := c.Eval(ctx, timeSource, []string{key}).StringSlice()`,
+			redisRoute, `reply, err := c.Eval(ctx, timeSource, []string{key}).StringSlice()`,
 			`if now, err := c.Time(ctx).Result(); err == nil { return now, nil }; reply, err := c.Eval(ctx, timeSource, []string{key}).StringSlice()`,
 		},
 	},
-	LayoutStays:      {{redisStore, "r.cluster.ReloadState(ctx)\n", ""}},
-	RedirectionsFail: {{redisStore, "if r.cluster != nil && isRedirection(err) {", "if false && isRedirection(err) {"}},
+	LayoutStays:      {{redisConn, "r.cluster.ReloadState(ctx)\n", ""}},
+	RedirectionsFail: {{redisDo, "if r.cluster != nil && isRedirection(err) {", "if false && isRedirection(err) {"}},
 
 	RequestsWait: {{server, "return context.WithTimeout(ctx, x.server.cfg.StoreTimeout)", "return context.WithCancel(ctx)"}},
 	ConnectionsStay: {

@@ -11,8 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"authsvc/internal/store"
-	"authsvc/internal/token"
+	"authsvc/internal/redisconn"
 )
 
 // RedisOptions say how the service uses its Redis.
@@ -37,67 +36,75 @@ const (
 	expiryOfStray = longestGrant + 10*time.Minute
 )
 
-// AskRedis asks every primary of a store for its facts and its permissions, and
-// judges them. A primary that does not answer makes it fail with
-// token.ErrUnavailable; what was found at the others is returned even so.
-func AskRedis(ctx context.Context, r *store.Redis, opts RedisOptions) ([]Finding, error) {
+// RedisStore is a store in Redis, as package store opens it. Its methods fail with
+// errors that hold a *redisconn.Error, where a primary does not answer.
+type RedisStore interface {
+	Facts(context.Context) ([]redisconn.NodeFacts, error)
+	CheckPermissions(context.Context) error
+	Now(context.Context) (time.Time, error)
+}
+
+// CheckRedis reads the facts and the permissions of every primary of a store, and
+// judges them. A primary that does not answer makes it fail; what was found at the
+// others is returned even so.
+func CheckRedis(ctx context.Context, r RedisStore, opts RedisOptions) ([]Finding, error) {
 	nodes, err := r.Facts(ctx)
 	found := Redis(nodes, opts)
 	if len(nodes) == 0 {
 		return found, err
 	}
-	probed := r.Probe(ctx)
-	if refused := (*store.PermissionError)(nil); errors.As(probed, &refused) {
+	checked := r.CheckPermissions(ctx)
+	if refused := (*redisconn.PermissionError)(nil); errors.As(checked, &refused) {
 		return append(Permissions(refused, opts), found...), err
 	}
 	_, serves := r.Now(ctx) // a Cluster may be down though its nodes answer
-	return found, cmp.Or(err, probed, serves)
+	return found, cmp.Or(err, checked, serves)
 }
 
-// Reach is the finding that a store did not answer, or not as it should.
-func Reach(subject string, err error) Finding {
-	text := strings.ReplaceAll(strings.TrimPrefix(err.Error(), token.ErrUnavailable.Error()), "\n", "; ")
+// Unavailable returns the finding that a store did not answer, or not as it should.
+func Unavailable(subject string, err error) Finding {
+	cause := (*redisconn.Error)(nil)
+	if !errors.As(err, &cause) {
+		cause = &redisconn.Error{Err: err}
+	}
+	text := strings.Trim(strings.ReplaceAll(cause.Error(), "\n", "; "), ": .") + "."
 	f := Finding{
 		Check: RedisReach, Subject: subject, Severity: Error,
-		What: "It can't be asked: " + strings.Trim(text, ": .") + ".",
+		What: "It can't be used: " + text,
 		Why:  "Until it answers, calls that need it are answered with APIG.0613.",
 		Fix:  "See that Redis runs, that nothing is between it and this machine, and that --store names its host, its port and its database, and TLS (rediss) where it speaks TLS, and only there.",
 	}
-	has := func(words ...string) bool {
-		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
-	}
-	refused := has("NOAUTH", "WRONGPASS", "NOPERM")
-	switch {
-	case errors.Is(err, store.ErrReplica):
+	switch cause.Reason {
+	case redisconn.Replica:
 		f.Check = RedisRole
 		f.Why = "What is read from it may be old, and it takes no writes, so the service does not use it."
 		f.Fix = "Give --store the host and the port of the primary, or whoever knows it: redis+sentinel:// or redis+cluster://."
-	case has("sentinel") && refused:
+	case redisconn.SentinelRefuses:
 		f.Fix = "Correct --store-sentinel-user and --store-sentinel-password: Sentinels have users of their own, who may sentinel|get-master-addr-by-name, sentinel|sentinels, subscribe, ping and role."
-	case has("sentinel") && has("redis: nil"):
+	case redisconn.UnknownPrimary:
 		f.What = "The Sentinels know no primary of the name that --store gives."
 		f.Fix = "Correct the name, which is behind the hosts: redis+sentinel://HOST,HOST/NAME/DB. SENTINEL MASTERS has the names."
-	case has("unknown command 'sentinel'", "unknown command 'SENTINEL'"):
+	case redisconn.IsNoSentinel:
 		f.Fix = "Name Sentinels in a redis+sentinel:// URL (they usually listen on port 26379), or this Redis in a redis:// one."
-	case has("this is a Sentinel"):
+	case redisconn.IsSentinel:
 		f.Fix = "Write --store as redis+sentinel://HOST,HOST/NAME/DB, with the name that the Sentinels know the primary by."
-	case has("cluster support disabled"):
+	case redisconn.IsNoCluster:
 		f.Fix = "It is no Cluster: write --store as redis://."
-	case has("CLUSTERDOWN", "no primary with a slot"):
-		f.What = "The Cluster is down, or a part of it: " + strings.Trim(text, ": .") + "."
+	case redisconn.ClusterDown:
+		f.What = "The Cluster is down, or a part of it: " + text
 		f.Fix = "redis-cli --cluster check HOST:PORT  # says which slots nobody serves; with cluster-require-full-coverage no, the others are served"
-	case has("NOPERM"):
+	case redisconn.NotPermitted:
 		f.Fix = "Permit the user what it lacks, on every server: ACL SETUSER USER +COMMAND, and the same in the ACL file or in redis.conf."
-	case refused:
+	case redisconn.NoUser:
 		f.Fix = "Correct the user and the password: in --store, percent-encoded, or in the file that AUTHSVC_STORE_PASSWORD_FILE names. Every server needs the user, replicas too: users are not replicated."
-	case has("certificate", "tls: "):
+	case redisconn.TLSRefused:
 		f.Fix = "Name the PEM files that fit with --store-ca, --store-cert and --store-key, and the host in --store as its certificate does."
 	}
 	return f
 }
 
 // Permissions are the findings about what primaries do not let the service do.
-func Permissions(refused *store.PermissionError, opts RedisOptions) []Finding {
+func Permissions(refused *redisconn.PermissionError, opts RedisOptions) []Finding {
 	var found []Finding
 	for _, n := range refused.Nodes {
 		f := Finding{
@@ -118,7 +125,7 @@ func Permissions(refused *store.PermissionError, opts RedisOptions) []Finding {
 }
 
 // Redis are the findings about the primaries of a store, in their order.
-func Redis(nodes []store.NodeFacts, opts RedisOptions) []Finding {
+func Redis(nodes []redisconn.NodeFacts, opts RedisOptions) []Finding {
 	var found []Finding
 	for i := range nodes {
 		n := node{&nodes[i], opts}
@@ -136,7 +143,7 @@ func Redis(nodes []store.NodeFacts, opts RedisOptions) []Finding {
 // node is a primary under examination. A check of it returns a Finding without a
 // subject, and an empty one where nothing is wrong.
 type node struct {
-	*store.NodeFacts
+	*redisconn.NodeFacts
 	opts RedisOptions
 }
 
@@ -395,7 +402,7 @@ func (n node) clock() Finding {
 }
 
 // clocks compares the primaries with each other.
-func clocks(nodes []store.NodeFacts) []Finding {
+func clocks(nodes []redisconn.NodeFacts) []Finding {
 	var worst time.Duration
 	var a, b string
 	for i := range nodes {

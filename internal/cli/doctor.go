@@ -15,7 +15,6 @@ import (
 	"authsvc/internal/checkup"
 	"authsvc/internal/config"
 	"authsvc/internal/process"
-	"authsvc/internal/store"
 )
 
 // doctorPatience bounds what the doctor waits for the store.
@@ -75,14 +74,14 @@ func examine(cfg config.Config, now time.Time) ([]checkup.Finding, error) {
 	}
 	defer st.Close()
 	found := []checkup.Finding{} // in JSON an empty list is one
-	if r, ok := st.(*store.Redis); ok {
+	if r, ok := st.(checkup.RedisStore); ok {
 		found = append(found, examineRedis(cfg, r)...)
 	}
 	if !cfg.Dev {
 		found = append(found, checkup.Keyring(cfg.Keys, now)...)
 		found = append(found, checkup.Apps(cfg.Apps, cfg.RefreshGrace)...)
 	}
-	for _, pair := range [][2]string{{cfg.TLSCert, cfg.TLSKey}, {cfg.StoreCert, cfg.StoreKey}} {
+	for _, pair := range [][2]string{{cfg.TLSCert, cfg.TLSKey}, {cfg.Store.CertFile, cfg.Store.KeyFile}} {
 		if pair[0] != "" {
 			found = append(found, checkup.TLS(pair[0], pair[1], now)...)
 		}
@@ -92,13 +91,12 @@ func examine(cfg config.Config, now time.Time) ([]checkup.Finding, error) {
 	return found, nil
 }
 
-func examineRedis(cfg config.Config, r *store.Redis) []checkup.Finding {
+func examineRedis(cfg config.Config, r checkup.RedisStore) []checkup.Finding {
 	ctx, cancel := context.WithTimeout(context.Background(), doctorPatience)
 	defer cancel()
-	url, opts := process.CheckupOptions(cfg)
-	found, err := checkup.AskRedis(ctx, r, opts)
+	found, err := checkup.CheckRedis(ctx, r, process.CheckupOptions(cfg))
 	if err != nil {
-		found = append(found, checkup.Reach(url.Hosts, err))
+		found = append(found, checkup.Unavailable(cfg.Store.String(), err))
 	}
 	return found
 }

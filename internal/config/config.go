@@ -26,16 +26,8 @@ type Config struct {
 	Listen      string // host:port of the public endpoints
 	AdminListen string // host:port of health and metrics; never that of Listen
 
-	Store     string // URL, as store.RedisOptions and memory://; a secret, as it may hold a password
-	StoreCA   string // PEM file of who signs the certificate of a store with TLS
-	StoreCert string // PEM file of the client certificate, with StoreKey
-	StoreKey  string
-
-	StorePassword         string // where the URL holds none; a secret
-	StoreSentinelUser     string // of the Sentinels
-	StoreSentinelPassword string // the same; a secret
-	StorePrefix           string // of each key in Redis; never empty
-	AllowEviction         bool   // start although Redis may drop live tokens
+	Store         store.Target // without faults; a secret, as it may hold passwords
+	AllowEviction bool         // start although Redis may drop live tokens
 
 	Apps string // the apps file
 	Keys string // the keyring
@@ -60,8 +52,8 @@ type Config struct {
 	TraceSample   float64 // how many of the traces that begin here are recorded: 0 to 1
 	Pprof         bool    // profiles at AdminListen
 
-	// Dev keeps everything in memory. Store is then memory://, and Apps and
-	// Keys are empty.
+	// Dev keeps everything in memory. Store is then Memory, and Apps and Keys are
+	// empty.
 	Dev bool
 }
 
@@ -75,8 +67,6 @@ const (
 	MinGrace = 2 * time.Second
 	MaxGrace = 10 * time.Minute
 )
-
-const memoryStore = "memory://"
 
 // Register adds the flags of authsvc serve to fs. It is the one list of settings.
 func Register(fs *pflag.FlagSet) *Settings {
@@ -97,14 +87,14 @@ func Register(fs *pflag.FlagSet) *Settings {
 	text("listen", "127.0.0.1:8080", "`HOST:PORT` of the public endpoints", addressOf(&c.Listen))
 	text("admin-listen", "127.0.0.1:8081", "`HOST:PORT` of health and metrics", addressOf(&c.AdminListen))
 
-	text("store", "", "`URL` of the token store, as in redis://127.0.0.1:6379/0", s.storeOf(&c.Store)).secret = true
-	text("store-password", "", "`PASSWORD` of Redis, where the URL holds none", textOf(&c.StorePassword)).secret = true
-	text("store-sentinel-user", "", "`USER` at the Sentinels of a redis+sentinel:// store", textOf(&c.StoreSentinelUser))
-	text("store-sentinel-password", "", "`PASSWORD` at the Sentinels", textOf(&c.StoreSentinelPassword)).secret = true
-	text("store-prefix", store.DefaultPrefix, "`PREFIX` of each key in Redis", checkedOf(&c.StorePrefix, store.CheckPrefix))
-	text("store-ca", "", "PEM `FILE` of the certificate authority of a store with TLS", textOf(&c.StoreCA))
-	text("store-cert", "", "PEM `FILE` of the client certificate for a store with TLS", textOf(&c.StoreCert))
-	text("store-key", "", "PEM `FILE` of its key", textOf(&c.StoreKey))
+	text("store", "", "`URL` of the token store, as in redis://127.0.0.1:6379/0", targetOf(&c.Store)).secret = true
+	text("store-password", "", "`PASSWORD` of Redis, where the URL holds none", otherPasswordOf(&c.Store)).secret = true
+	text("store-sentinel-user", "", "`USER` at the Sentinels of a redis+sentinel:// store", textOf(&c.Store.SentinelUser))
+	text("store-sentinel-password", "", "`PASSWORD` at the Sentinels", textOf(&c.Store.SentinelPassword)).secret = true
+	text("store-prefix", store.DefaultPrefix, "`PREFIX` of each key in Redis", checkedOf(&c.Store.Prefix, store.CheckPrefix))
+	text("store-ca", "", "PEM `FILE` of the certificate authority of a store with TLS", textOf(&c.Store.CAFile))
+	text("store-cert", "", "PEM `FILE` of the client certificate for a store with TLS", textOf(&c.Store.CertFile))
+	text("store-key", "", "PEM `FILE` of its key", textOf(&c.Store.KeyFile))
 	boolean("allow-eviction", false, "start although Redis is set to drop live tokens when it is full", &c.AllowEviction)
 	text("apps", "", "YAML `FILE` of the apps", textOf(&c.Apps))
 	text("keys", "", "keyring `FILE` that authsvc keys init writes", textOf(&c.Keys))
@@ -136,6 +126,9 @@ func Register(fs *pflag.FlagSet) *Settings {
 func (s *Settings) check() {
 	c := &s.cfg
 	if s.given("dev") && c.Dev {
+		if !s.given("store") {
+			c.Store.Memory = true
+		}
 		for _, name := range []string{"store", "apps", "keys"} {
 			if s.given(name) {
 				s.fault("%s: can't go with %s, which keeps everything in memory; leave one of them out", s.label(name), s.label("dev"))
@@ -153,29 +146,8 @@ func (s *Settings) check() {
 		}
 	}
 
-	s.together("store-cert", "store-key")
+	s.checkStore()
 	s.together("tls-cert", "tls-key")
-	if s.good("store") {
-		useful := func(useful bool, with string, names ...string) {
-			for _, name := range names {
-				if !useful && s.given(name) {
-					s.fault("%s: is of use with %s only", s.label(name), with)
-				}
-			}
-		}
-		useful(s.store.TLS, "a rediss:// store (or rediss+sentinel, rediss+cluster)", "store-ca", "store-cert", "store-key")
-		useful(s.store.Sentinel, "a redis+sentinel:// store", "store-sentinel-user", "store-sentinel-password")
-		useful(!s.store.Memory && s.given("store"), "a store in Redis", "store-password", "store-prefix", "allow-eviction")
-		if s.store.User && !s.store.Password && !s.given("store-password") {
-			s.fault("%s: names a user, and no password; give it in the URL (user:password@), or with --store-password", s.label("store"))
-		}
-		if s.given("store-sentinel-user") && !s.given("store-sentinel-password") {
-			s.fault("%s: needs --store-sentinel-password with it", s.label("store-sentinel-user"))
-		}
-		if s.store.Password && s.given("store-password") {
-			s.fault("%s: the URL of the store holds a password already; leave one of them out", s.label("store-password"))
-		}
-	}
 	if s.given("trace-sample") && !s.given("trace-endpoint") {
 		s.fault("%s: is of use with --trace-endpoint only", s.label("trace-sample"))
 	}
@@ -187,8 +159,27 @@ func (s *Settings) check() {
 		s.warn("%s: a refresh token's life of %s is shorter than the grace of %s, so the retry of a refresh can get tokens that have expired",
 			s.label("refresh-ttl"), short(c.RefreshTTL), short(c.RefreshGrace))
 	}
-	if s.given("store") && c.Store == memoryStore {
+	if s.given("store") && c.Store.Memory {
 		s.warn("%s: tokens kept in memory are gone when the process ends, and no other replica knows them", s.label("store"))
+	}
+}
+
+// storeSettings are the names of the settings that the parts of a store come from.
+var storeSettings = map[store.Part]string{
+	store.URL: "store", store.Password: "store-password", store.SentinelUser: "store-sentinel-user", store.SentinelPassword: "store-sentinel-password",
+	store.Prefix: "store-prefix", store.CAFile: "store-ca", store.CertFile: "store-cert", store.KeyFile: "store-key",
+}
+
+// checkStore reports what is wrong with the settings of the store together.
+func (s *Settings) checkStore() {
+	for _, f := range s.cfg.Store.Faults(func(p store.Part) string { return "--" + storeSettings[p] }) {
+		of, missing := storeSettings[f.Part], storeSettings[f.Missing]
+		if s.given(of) && s.good(of, missing) { // else that it is missing or bad was reported
+			s.fault("%s: %s", s.label(of), f.What)
+		}
+	}
+	if s.cfg.Store.Memory && s.given("allow-eviction") {
+		s.fault("%s: is of use with a store in Redis only", s.label("allow-eviction"))
 	}
 }
 
@@ -200,9 +191,6 @@ const exampleApps = `    apps:
 // derive sets what follows from other settings.
 func (s *Settings) derive() {
 	c := &s.cfg
-	if c.Dev {
-		c.Store = memoryStore
-	}
 	if c.Issuer == "" {
 		c.IssuerDerived = true
 		c.Issuer = DefaultIssuer(c.Listen, c.TLSCert != "")
@@ -307,12 +295,23 @@ func addressOf(to *string) func(string) error {
 	}
 }
 
-// storeOf keeps the URL of the store, and what is to be known of it.
-func (s *Settings) storeOf(to *string) func(string) error {
-	return checkedOf(to, func(url string) (err error) {
-		s.store, err = store.CheckURL(url)
+// targetOf keeps what the URL of the store says. What other settings say of the
+// store is kept after it.
+func targetOf(to *store.Target) func(string) error {
+	return func(url string) (err error) {
+		*to, err = store.ParseTarget(url)
 		return err
-	})
+	}
+}
+
+func otherPasswordOf(to *store.Target) func(string) error {
+	return func(password string) error {
+		if to.Password != "" {
+			return errors.New("the URL of the store holds a password already; leave one of them out")
+		}
+		to.Password = password
+		return nil
+	}
 }
 
 // checkedOf keeps a text that passes a check, whose errors quote no part of it.

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/spf13/pflag"
+
+	"authsvc/internal/store"
 )
 
 // input is what a user gives. FILE in a flag or a variable stands for the path of
@@ -81,7 +83,7 @@ func TestDefaults(t *testing.T) {
 	_, got, warnings, faults := load(t, input{flags: enough})
 	want := Config{
 		Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:8081",
-		Store: "redis://127.0.0.1/0", StorePrefix: "authsvc:", Apps: "apps.yaml", Keys: "keys.json",
+		Store: store.Target{Addrs: []string{"127.0.0.1:6379"}, Prefix: "authsvc:"}, Apps: "apps.yaml", Keys: "keys.json",
 		AccessTTL: time.Hour, RefreshTTL: 2 * time.Hour, RefreshGrace: time.Minute,
 		StoreTimeout: 300 * time.Millisecond, Issuer: "http://127.0.0.1:8080", IssuerDerived: true,
 		Drain: 10 * time.Second, IntrospectReason: true, LogLevel: slog.LevelInfo, TraceSample: 1,
@@ -106,19 +108,19 @@ func TestPrecedence(t *testing.T) {
 	}{
 		{"listen", "':1'", ":2", ":3", enough, func(c Config) any { return c.Listen }, ":1", ":2", ":3"},
 		{"admin-listen", "':1'", ":2", ":3", enough, func(c Config) any { return c.AdminListen }, ":1", ":2", ":3"},
-		{"store", "redis://a", "redis://b", "rediss://c", enough[1:], func(c Config) any { return c.Store }, "redis://a", "redis://b", "rediss://c"},
-		{"store-ca", "a", "b", "c", append([]string{"--store=rediss://a"}, enough[1:]...), func(c Config) any { return c.StoreCA }, "a", "b", "c"},
-		{"store-cert", "a", "b", "c", append([]string{"--store=rediss://a", "--store-key=k"}, enough[1:]...), func(c Config) any { return c.StoreCert }, "a", "b", "c"},
-		{"store-key", "a", "b", "c", append([]string{"--store=rediss://a", "--store-cert=k"}, enough[1:]...), func(c Config) any { return c.StoreKey }, "a", "b", "c"},
+		{"store", "redis://a", "redis://b", "rediss://c", enough[1:], func(c Config) any { return c.Store.String() }, "a:6379", "b:6379", "c:6379"},
+		{"store-ca", "a", "b", "c", append([]string{"--store=rediss://a"}, enough[1:]...), func(c Config) any { return c.Store.CAFile }, "a", "b", "c"},
+		{"store-cert", "a", "b", "c", append([]string{"--store=rediss://a", "--store-key=k"}, enough[1:]...), func(c Config) any { return c.Store.CertFile }, "a", "b", "c"},
+		{"store-key", "a", "b", "c", append([]string{"--store=rediss://a", "--store-cert=k"}, enough[1:]...), func(c Config) any { return c.Store.KeyFile }, "a", "b", "c"},
 		{"apps", "a", "b", "c", []string{enough[0], enough[2]}, func(c Config) any { return c.Apps }, "a", "b", "c"},
 		{"keys", "a", "b", "c", enough[:2], func(c Config) any { return c.Keys }, "a", "b", "c"},
 		{"access-ttl", "1s", "90s", "20h", enough, func(c Config) any { return c.AccessTTL }, time.Second, 90 * time.Second, 20 * time.Hour},
 		{"refresh-ttl", "1h", "2h30m", "72000s", enough, func(c Config) any { return c.RefreshTTL }, time.Hour, 150 * time.Minute, 20 * time.Hour},
 		{"refresh-grace", "2s", "2500ms", "10m", enough, func(c Config) any { return c.RefreshGrace }, 2 * time.Second, 2500 * time.Millisecond, 10 * time.Minute},
-		{"store-password", "a", "b", "c", enough, func(c Config) any { return c.StorePassword }, "a", "b", "c"},
-		{"store-sentinel-user", "a", "b", "c", append([]string{"--store=redis+sentinel://h/p", "--store-sentinel-password=p"}, enough[1:]...), func(c Config) any { return c.StoreSentinelUser }, "a", "b", "c"},
-		{"store-sentinel-password", "a", "b", "c", append([]string{"--store=redis+sentinel://h/p"}, enough[1:]...), func(c Config) any { return c.StoreSentinelPassword }, "a", "b", "c"},
-		{"store-prefix", "'a:'", "b:", "c:", enough, func(c Config) any { return c.StorePrefix }, "a:", "b:", "c:"},
+		{"store-password", "a", "b", "c", enough, func(c Config) any { return c.Store.Password }, "a", "b", "c"},
+		{"store-sentinel-user", "a", "b", "c", append([]string{"--store=redis+sentinel://h/p", "--store-sentinel-password=p"}, enough[1:]...), func(c Config) any { return c.Store.SentinelUser }, "a", "b", "c"},
+		{"store-sentinel-password", "a", "b", "c", append([]string{"--store=redis+sentinel://h/p"}, enough[1:]...), func(c Config) any { return c.Store.SentinelPassword }, "a", "b", "c"},
+		{"store-prefix", "'a:'", "b:", "c:", enough, func(c Config) any { return c.Store.Prefix }, "a:", "b:", "c:"},
 		{"allow-eviction", "false", "true", "true", enough, func(c Config) any { return c.AllowEviction }, false, true, true},
 		{"store-timeout", "10ms", "1s", "10s", enough, func(c Config) any { return c.StoreTimeout }, 10 * time.Millisecond, time.Second, 10 * time.Second},
 		{"issuer", "http://a", "https://b/x/", "https://[::1]:8443", enough, func(c Config) any { return c.Issuer }, "http://a", "https://b/x", "https://[::1]:8443"},
@@ -253,7 +255,7 @@ func TestPortZeroTwice(t *testing.T) {
 
 func TestDev(t *testing.T) {
 	_, c, warnings, faults := load(t, input{flags: []string{"--dev"}})
-	if c.Store != "memory://" || c.Apps != "" || c.Keys != "" || len(warnings)+len(faults) > 0 {
+	if !c.Store.Memory || c.Apps != "" || c.Keys != "" || len(warnings)+len(faults) > 0 {
 		t.Errorf("%+v %q %q", c, warnings, faults)
 	}
 }
@@ -285,13 +287,13 @@ func TestIssuerDefault(t *testing.T) {
 func TestSecretFile(t *testing.T) {
 	rest := enough[1:]
 	for text, want := range map[string]string{
-		"redis://:pw@h/0":     "redis://:pw@h/0",
-		"redis://:pw@h/0\n":   "redis://:pw@h/0",
-		"redis://:pw@h/0\r\n": "redis://:pw@h/0",
+		"redis://:pw@h/0":     "h:6379",
+		"redis://:pw@h/0\n":   "h:6379",
+		"redis://:pw@h/0\r\n": "h:6379",
 		"redis://:pw@h/0\n\n": "", // only the newline at the end of a text file is no part of it
 	} {
 		s, c, _, faults := load(t, input{flags: rest, env: []string{"AUTHSVC_STORE_FILE=SECRET"}, secret: text})
-		if c.Store != want {
+		if c.Store.String() != want {
 			t.Errorf("%q: %q, %q", text, c.Store, faults)
 		}
 		if got := s.All()[3]; got.Name != "store" || got.Value != "(secret)" || got.Origin != Env || got.Source != "AUTHSVC_STORE_FILE" {
@@ -306,7 +308,7 @@ func TestFaults(t *testing.T) {
 		duration = "must be a duration with a unit, as in 300ms, 90s or 1h"
 		ttl      = "must be whole seconds from 1s to 20h"
 		address  = "must be HOST:PORT with a port from 0 to 65535, as in 127.0.0.1:8080 or :8080"
-		store    = "must be memory://, or a Redis: redis://, rediss:// (TLS), unix://, redis+sentinel:// or redis+cluster://"
+		noScheme = "must be memory://, or a Redis: redis://, rediss:// (TLS), unix://, redis+sentinel:// or redis+cluster://"
 		issuer   = "must be an http:// or https:// URL with a host, and without a user, a query and a fragment, as in https://auth.example.com"
 		trace    = "must be an http:// or https:// URL with a host, and without a user, a query and a fragment, as in http://127.0.0.1:4318"
 		network  = "must be an IP address, or a network such as 10.0.0.0/8 or 2001:db8::/32"
@@ -353,8 +355,8 @@ func TestFaults(t *testing.T) {
 		{"port", env("AUTHSVC_ADMIN_LISTEN=:65536"), "AUTHSVC_ADMIN_LISTEN: " + address},
 		{"one address", flag("--admin-listen=127.0.0.1:8080"), "--admin-listen: is the address of --listen too; they need one each"},
 
-		{"store scheme", flag("--store=http://127.0.0.1"), "--store: " + store},
-		{"store without a scheme", flag("--store=127.0.0.1:6379"), "--store: " + store},
+		{"store scheme", flag("--store=http://127.0.0.1"), "--store: " + noScheme},
+		{"store without a scheme", flag("--store=127.0.0.1:6379"), "--store: " + noScheme},
 		{"store without a host", flag("--store=redis://"), "--store: " + form},
 		{"memory with a host", flag("--store=memory://x"), "--store: must be memory:// alone, which takes no address"},
 		{
@@ -372,13 +374,19 @@ func TestFaults(t *testing.T) {
 			input{flags: enough[1:], env: []string{"AUTHSVC_STORE_FILE=SECRET"}, secret: "\n"},
 			"AUTHSVC_STORE_FILE: the file it names is empty",
 		},
-		{"store file bad", input{flags: enough[1:], env: []string{"AUTHSVC_STORE_FILE=SECRET"}, secret: "h"}, "AUTHSVC_STORE_FILE: " + store},
+		{"store file bad", input{flags: enough[1:], env: []string{"AUTHSVC_STORE_FILE=SECRET"}, secret: "h"}, "AUTHSVC_STORE_FILE: " + noScheme},
 		{"store-ca without TLS", flag("--store-ca=ca.pem"), "--store-ca: " + rediss},
 		{"store-ca with a Cluster without TLS", flag("--store=redis+cluster://h", "--store-ca=ca.pem"), "--store-ca: " + rediss},
 		{"two passwords", flag("--store=redis://:p@h", "--store-password=p"), "--store-password: the URL of the store holds a password already; leave one of them out"},
 		{"a user without a password", flag("--store=redis://u@h"), "--store: names a user, and no password; give it in the URL (user:password@), or with --store-password"},
 		{"a Sentinel user without a password", flag("--store=redis+sentinel://h/p", "--store-sentinel-user=u"), "--store-sentinel-user: needs --store-sentinel-password with it"},
 		{"a password for memory", flag("--store=memory://", "--store-password=p"), "--store-password: is of use with a store in Redis only"},
+		{"a Cluster's database", flag("--store=redis+cluster://h/1"), "--store: must be of the form redis+cluster://user:password@host:port,host:port: a Cluster has database 0 only"},
+		{
+			"a user whose password can't be read",
+			input{flags: append([]string{"--store=redis://u@h"}, enough[1:]...), env: []string{"AUTHSVC_STORE_PASSWORD_FILE=/none"}},
+			"AUTHSVC_STORE_PASSWORD_FILE: the file it names can't be read: no such file or directory",
+		},
 		{"a prefix for --dev", input{flags: []string{"--dev", "--store-prefix=p"}}, "--store-prefix: is of use with a store in Redis only"},
 		{"eviction in memory", flag("--store=memory://", "--allow-eviction"), "--allow-eviction: is of use with a store in Redis only"},
 		{"a Sentinel password without Sentinels", flag("--store-sentinel-password=p"), "--store-sentinel-password: is of use with a redis+sentinel:// store only"},

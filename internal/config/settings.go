@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
-
-	"authsvc/internal/store"
 )
 
 // Origin is where the value of a setting came from. A higher one goes first.
@@ -53,7 +51,6 @@ func (e *Error) Error() string {
 type Settings struct {
 	all      []*setting
 	cfg      Config
-	store    store.URLFacts // of cfg.Store
 	faults   []string
 	warnings []string
 }

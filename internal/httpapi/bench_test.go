@@ -13,8 +13,7 @@ import (
 	"authsvc/internal/app"
 	"authsvc/internal/httpapi"
 	"authsvc/internal/keyring"
-	"authsvc/internal/redistest"
-	"authsvc/internal/store"
+	"authsvc/internal/store/memory"
 	"authsvc/internal/telemetry"
 	"authsvc/internal/token"
 )
@@ -24,15 +23,8 @@ import (
 // used once.
 func BenchmarkHandlers(b *testing.B) {
 	stores := map[string]func() token.Store{
-		"memory": func() token.Store { return store.NewMemory(time.Now) },
-		"redis": func() token.Store {
-			r, err := store.Open(store.RedisOptions{URL: redistest.Start(b).URL(), Timeout: 5 * time.Second})
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.Cleanup(func() { _ = r.Close() })
-			return r
-		},
+		"memory": func() token.Store { return memory.New(time.Now) },
+		"redis":  func() token.Store { return redisStore(b) },
 	}
 	for name, open := range stores {
 		post := benchService(b, open())

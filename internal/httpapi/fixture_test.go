@@ -18,7 +18,9 @@ import (
 	"authsvc/internal/app"
 	"authsvc/internal/httpapi"
 	"authsvc/internal/keyring"
+	"authsvc/internal/redistest"
 	"authsvc/internal/store"
+	"authsvc/internal/store/memory"
 	"authsvc/internal/telemetry"
 	"authsvc/internal/token"
 )
@@ -51,7 +53,22 @@ const (
 func newService(t *testing.T, change ...func(*httpapi.Config)) *service {
 	t.Helper()
 	now := &fakeNow{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	return newServiceOn(t, store.NewMemory(now.Now), now, change...)
+	return newServiceOn(t, memory.New(now.Now), now, change...)
+}
+
+// redisStore returns a store in a Redis of its own.
+func redisStore(t testing.TB) token.Store {
+	t.Helper()
+	target, err := store.ParseTarget(redistest.Start(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := store.Open(target, store.Options{Timeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	return st
 }
 
 // newServiceOn is newService over another store. The process clock may be far

@@ -9,8 +9,7 @@ import (
 
 	"authsvc/internal/app"
 	apierr "authsvc/internal/errors"
-	"authsvc/internal/redistest"
-	"authsvc/internal/store"
+	"authsvc/internal/store/memory"
 	"authsvc/internal/token"
 )
 
@@ -18,15 +17,8 @@ import (
 func TestRefreshTable(t *testing.T) {
 	t.Parallel()
 	stores := map[string]func(*testing.T, *fakeNow) token.Store{
-		"memory": func(_ *testing.T, now *fakeNow) token.Store { return store.NewMemory(now.Now) },
-		"redis": func(t *testing.T, _ *fakeNow) token.Store {
-			r, err := store.Open(store.RedisOptions{URL: redistest.Start(t).URL(), Timeout: 5 * time.Second})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = r.Close() })
-			return r
-		},
+		"memory": func(_ *testing.T, now *fakeNow) token.Store { return memory.New(now.Now) },
+		"redis":  func(t *testing.T, _ *fakeNow) token.Store { return redisStore(t) },
 	}
 	for name, open := range stores {
 		t.Run(name, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 
 	"authsvc/internal/app"
 	"authsvc/internal/redistest"
-	"authsvc/internal/store"
+	"authsvc/internal/store/memory"
 	"authsvc/internal/token"
 )
 
@@ -118,7 +118,7 @@ func (b blockedStore) Get(ctx context.Context, id token.GrantID) ([]byte, error)
 func TestRequestsInFlight(t *testing.T) {
 	t.Parallel()
 	now := &fakeNow{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	b := blockedStore{store.NewMemory(now.Now), make(chan struct{}), make(chan struct{})}
+	b := blockedStore{memory.New(now.Now), make(chan struct{}), make(chan struct{})}
 	s := newServiceOn(t, b, now)
 	inFlight := func() string {
 		_, rest, _ := strings.Cut(string(s.get(s.admin+"/metrics").body), "\nauthsvc_http_requests_in_flight ")
@@ -152,7 +152,7 @@ func (lateStore) Swap(context.Context, token.GrantID, []byte, []byte, time.Time,
 func TestMetricsBeforeTheFirst(t *testing.T) {
 	t.Parallel()
 	now := &fakeNow{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	s := newServiceOn(t, lateStore{store.NewMemory(now.Now)}, now)
+	s := newServiceOn(t, lateStore{memory.New(now.Now)}, now)
 	text := string(s.get(s.admin + "/metrics").body)
 	want := []string{"authsvc_redis_outages_total 0", "authsvc_redis_away 0", "authsvc_ready 1"}
 	for _, endpoint := range []string{"token", "introspect", "verify", "revoke", "metadata", "errors", "openapi", "other"} {

@@ -20,7 +20,7 @@ import (
 // first token, and answers only then. These two look at the file at no other time.
 func TestAnUnknownKeyIsReadBeforeTheVerdict(t *testing.T) {
 	t.Parallel()
-	redis := redistest.Start(t)
+	target := targetOf(t, redistest.Start(t))
 	site := authsvctest.NewSite(t)
 	dir := t.TempDir()
 	early, late := filepath.Join(dir, "early.json"), filepath.Join(dir, "late.json")
@@ -38,7 +38,7 @@ func TestAnUnknownKeyIsReadBeforeTheVerdict(t *testing.T) {
 		var log bytes.Buffer
 		p, err := New(Config{
 			Settings: config.Config{
-				Store: redis.URL(), StoreTimeout: 5 * time.Second, Apps: site.Apps, Keys: keys,
+				Store: target, StoreTimeout: 5 * time.Second, Apps: site.Apps, Keys: keys,
 				AccessTTL: time.Hour, RefreshTTL: time.Hour, RefreshGrace: time.Minute,
 			},
 			Log: slog.New(slog.NewJSONHandler(&log, nil)), LogLinesDropped: func() uint64 { return 0 },

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"authsvc/internal/checkup"
-	"authsvc/internal/store"
 )
 
 // How often Redis is examined, and how long that may take.
@@ -25,20 +24,18 @@ const (
 // redisMonitor examines Redis: before it is used, and each minute after that.
 type redisMonitor struct {
 	*Process
-	redis *store.Redis
-	hosts string // of its URL
+	redis checkup.RedisStore
 	opts  checkup.RedisOptions
 	found []checkup.Finding // at the last examination
 }
 
 // newRedisMonitor returns nil for a store that is no Redis.
 func newRedisMonitor(p *Process) *redisMonitor {
-	r, ok := p.store.(*store.Redis)
+	r, ok := p.store.(checkup.RedisStore)
 	if !ok {
 		return nil
 	}
-	url, opts := CheckupOptions(p.cfg)
-	return &redisMonitor{Process: p, redis: r, hosts: url.Hosts, opts: opts}
+	return &redisMonitor{Process: p, redis: r, opts: CheckupOptions(p.cfg)}
 }
 
 // first examines Redis before it is used. It fails with a refusedRedis where Redis
@@ -103,12 +100,12 @@ func (m *redisMonitor) withTimeout(ctx context.Context, d time.Duration, f func(
 // examine examines Redis, and logs what has changed since the last time. It fails
 // while Redis serves nobody, which is told of elsewhere.
 func (m *redisMonitor) examine(ctx context.Context) error {
-	found, err := checkup.AskRedis(ctx, m.redis, m.opts)
+	found, err := checkup.CheckRedis(ctx, m.redis, m.opts)
 	if err != nil {
 		if _, err := m.redis.Now(ctx); err != nil {
 			return err
 		}
-		found = append(found, checkup.Reach(m.hosts, err))
+		found = append(found, checkup.Unavailable(m.cfg.Store.String(), err))
 	}
 	appeared, gone := checkup.Changes(m.found, found)
 	if err != nil { // what was found at those that did not answer stands

@@ -20,6 +20,7 @@ import (
 
 	"authsvc/internal/config"
 	"authsvc/internal/httpapi"
+	"authsvc/internal/redisconn"
 	"authsvc/internal/store"
 	"authsvc/internal/telemetry"
 	"authsvc/internal/token"
@@ -106,7 +107,7 @@ func (p *Process) observed(cfg Config) telemetry.Observed {
 	if cert := p.files.certificate; cert != nil {
 		o.CertificateNotAfter = func() time.Time { return cert.Load().Leaf.NotAfter }
 	}
-	if r, ok := p.store.(*store.Redis); ok {
+	if r, ok := p.store.(interface{ Pool() redisconn.PoolStats }); ok {
 		o.Pool = func() telemetry.PoolStats { return telemetry.PoolStats(r.Pool()) }
 	}
 	return o

@@ -14,7 +14,18 @@ import (
 	"authsvc/internal/authsvctest"
 	"authsvc/internal/config"
 	"authsvc/internal/redistest"
+	"authsvc/internal/store"
 )
+
+// targetOf returns what --store says of a Redis.
+func targetOf(t *testing.T, redis *redistest.Server) store.Target {
+	t.Helper()
+	target, err := store.ParseTarget(redis.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return target
+}
 
 // A start that fails leaves no goroutine and no connection behind, whatever was opened
 // before it failed.
@@ -30,10 +41,10 @@ func TestAFailedStartClosesWhatItOpened(t *testing.T) {
 		"keyring":        func(c *config.Config) { c.Keys = missing },
 		"apps file":      func(c *config.Config) { c.Apps = missing },
 		"certificate":    func(c *config.Config) { c.TLSCert, c.TLSKey = missing, missing },
-		"store":          func(c *config.Config) { c.StoreCA = missing },
+		"store":          func(c *config.Config) { c.Store.TLS, c.Store.CAFile = true, missing },
 		"listener":       func(c *config.Config) { c.Listen = taken.Addr().String() },
 		"admin listener": func(c *config.Config) { c.AdminListen = taken.Addr().String() },
-		"Redis":          func(c *config.Config) { c.StorePrefix = "other:" },
+		"Redis":          func(c *config.Config) { c.Store.Prefix = "other:" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			if name == "Redis" { // it is refused, once it was opened and examined
@@ -45,7 +56,7 @@ func TestAFailedStartClosesWhatItOpened(t *testing.T) {
 			site := authsvctest.NewSite(t)
 			cfg := config.Config{
 				Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Issuer: "http://127.0.0.1",
-				Store: redis.URL(), StoreTimeout: 5 * time.Second, Apps: site.Apps, Keys: site.Keys,
+				Store: targetOf(t, redis), StoreTimeout: 5 * time.Second, Apps: site.Apps, Keys: site.Keys,
 				AccessTTL: time.Hour, RefreshTTL: time.Hour, RefreshGrace: time.Minute,
 				TraceEndpoint: "http://127.0.0.1:1/v1/traces", TraceSample: 1,
 			}

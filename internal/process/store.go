@@ -13,18 +13,15 @@ import (
 
 	"authsvc/internal/checkup"
 	"authsvc/internal/config"
+	"authsvc/internal/redisconn"
 	"authsvc/internal/store"
 )
 
-// OpenStore opens the store of the settings, without connecting to it. onReach is
-// told of a Redis that is away, or back; traces, which may be nil, makes spans.
-func OpenStore(cfg config.Config, onReach func(node string, err error, since time.Time), traces oteltrace.TracerProvider) (store.Opened, error) {
-	return store.Open(store.RedisOptions{
-		URL: cfg.Store, Password: cfg.StorePassword, SentinelUser: cfg.StoreSentinelUser, SentinelPassword: cfg.StoreSentinelPassword,
-		Prefix: cfg.StorePrefix, ClientName: clientName(),
-		CAFile: cfg.StoreCA, CertFile: cfg.StoreCert, KeyFile: cfg.StoreKey,
-		Timeout: cfg.StoreTimeout, OnReach: onReach, Traces: traces,
-	})
+// OpenStore opens the store of the settings, without connecting to it. onBreaker is
+// told of a Redis that is unavailable, or answers again (see redisconn.Options); traces,
+// which may be nil, makes spans.
+func OpenStore(cfg config.Config, onBreaker func(node string, err error, since time.Time), traces oteltrace.TracerProvider) (store.Opened, error) {
+	return store.Open(cfg.Store, store.Options{ClientName: clientName(), Timeout: cfg.StoreTimeout, OnBreaker: onBreaker, Traces: traces})
 }
 
 // clientName tells the replicas apart in Redis's CLIENT LIST. Redis takes no
@@ -72,7 +69,7 @@ func (p *Process) useStore(ctx context.Context, tasks *sync.WaitGroup, failed ch
 
 // redisReach logs and counts that a Redis is away, or no longer.
 func (p *Process) redisReach(node string, err error, since time.Time) {
-	away := err != nil && !errors.Is(err, store.ErrReplaced)
+	away := err != nil && !errors.Is(err, redisconn.ErrReplaced)
 	p.metrics.Breaker(away)
 	took := slog.Float64("away_seconds", time.Since(since).Seconds())
 	switch {
@@ -97,9 +94,7 @@ func (p *Process) storeChanged(err error) {
 	p.log.Info("the token store answers", "clock_offset", offset.Seconds())
 }
 
-// CheckupOptions returns how the settings say that Redis is used, and what its URL
-// says.
-func CheckupOptions(cfg config.Config) (store.URLFacts, checkup.RedisOptions) {
-	url, _ := store.CheckURL(cfg.Store) // it was checked with the settings
-	return url, checkup.RedisOptions{AllowEviction: cfg.AllowEviction, TLS: url.TLS, Cluster: url.Cluster}
+// CheckupOptions returns how the settings say that Redis is used.
+func CheckupOptions(cfg config.Config) checkup.RedisOptions {
+	return checkup.RedisOptions{AllowEviction: cfg.AllowEviction, TLS: cfg.Store.TLS, Cluster: cfg.Store.Topology == redisconn.Cluster}
 }

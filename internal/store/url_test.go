@@ -5,41 +5,43 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"authsvc/internal/redisconn"
 )
 
-func TestURL(t *testing.T) {
-	for url, want := range map[string]target{
-		"redis://h":                                  {addrs: []string{"h:6379"}},
-		"redis://h/":                                 {addrs: []string{"h:6379"}},
-		"redis://10.0.0.1:7000/3":                    {addrs: []string{"10.0.0.1:7000"}, db: 3},
-		"redis://h?db=3":                             {addrs: []string{"h:6379"}, db: 3},
-		"redis://[::1]:7000":                         {addrs: []string{"[::1]:7000"}},
-		"redis://[::1]":                              {addrs: []string{"[::1]:6379"}},
-		"redis://u:p%40%2Fss@h":                      {addrs: []string{"h:6379"}, user: "u", password: "p@/ss"},
-		"redis://:p:q@h":                             {addrs: []string{"h:6379"}, password: "p:q"},
-		"redis://u@h":                                {addrs: []string{"h:6379"}, user: "u"},
-		"rediss://h":                                 {addrs: []string{"h:6379"}, tls: true},
-		"unix:///run/redis.sock":                     {addrs: []string{"/run/redis.sock"}},
-		"unix://u:p@/run/redis.sock?db=2":            {addrs: []string{"/run/redis.sock"}, user: "u", password: "p", db: 2},
-		"redis+sentinel://a,b:1/main":                {topology: sentinel, addrs: []string{"a:26379", "b:1"}, primary: "main"},
-		"rediss+sentinel://u:p@a,b,c/main/4":         {topology: sentinel, tls: true, addrs: []string{"a:26379", "b:26379", "c:26379"}, primary: "main", user: "u", password: "p", db: 4},
-		"redis+cluster://a,b:1,[::1]":                {topology: cluster, addrs: []string{"a:6379", "b:1", "[::1]:6379"}},
-		"rediss+cluster://u:p@redis-0.redis.svc:1/0": {topology: cluster, tls: true, addrs: []string{"redis-0.redis.svc:1"}, user: "u", password: "p"},
+func TestParseTarget(t *testing.T) {
+	for url, want := range map[string]Target{
+		"redis://h":                                  {Addrs: []string{"h:6379"}},
+		"redis://h/":                                 {Addrs: []string{"h:6379"}},
+		"redis://10.0.0.1:7000/3":                    {Addrs: []string{"10.0.0.1:7000"}, DB: 3},
+		"redis://h?db=3":                             {Addrs: []string{"h:6379"}, DB: 3},
+		"redis://[::1]:7000":                         {Addrs: []string{"[::1]:7000"}},
+		"redis://[::1]":                              {Addrs: []string{"[::1]:6379"}},
+		"redis://u:p%40%2Fss@h":                      {Addrs: []string{"h:6379"}, User: "u", Password: "p@/ss"},
+		"redis://:p:q@h":                             {Addrs: []string{"h:6379"}, Password: "p:q"},
+		"redis://u@h":                                {Addrs: []string{"h:6379"}, User: "u"},
+		"rediss://h":                                 {Addrs: []string{"h:6379"}, TLS: true},
+		"unix:///run/redis.sock":                     {Addrs: []string{"/run/redis.sock"}},
+		"unix://u:p@/run/redis.sock?db=2":            {Addrs: []string{"/run/redis.sock"}, User: "u", Password: "p", DB: 2},
+		"redis+sentinel://a,b:1/main":                {Topology: redisconn.Sentinel, Addrs: []string{"a:26379", "b:1"}, Primary: "main"},
+		"rediss+sentinel://u:p@a,b,c/main/4":         {Topology: redisconn.Sentinel, TLS: true, Addrs: []string{"a:26379", "b:26379", "c:26379"}, Primary: "main", User: "u", Password: "p", DB: 4},
+		"redis+cluster://a,b:1,[::1]":                {Topology: redisconn.Cluster, Addrs: []string{"a:6379", "b:1", "[::1]:6379"}},
+		"rediss+cluster://u:p@redis-0.redis.svc:1/0": {Topology: redisconn.Cluster, TLS: true, Addrs: []string{"redis-0.redis.svc:1"}, User: "u", Password: "p"},
 	} {
-		got, err := parseURL(url)
+		got, err := ParseTarget(url)
 		if err != nil {
 			t.Errorf("%s: %v", url, err)
 		}
-		if diff := cmp.Diff(want, got, cmp.AllowUnexported(target{})); diff != "" {
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s:\n%s", url, diff)
 		}
-		facts := URLFacts{TLS: want.tls, Sentinel: want.topology == sentinel, Cluster: want.topology == cluster, User: want.user != "", Password: want.password != "", Hosts: strings.Join(want.addrs, ",")}
-		if got, err := CheckURL(url); err != nil || got != facts {
-			t.Errorf("%s: CheckURL says %+v, %v", url, got, err)
+		if got.String() != strings.Join(want.Addrs, ",") {
+			t.Errorf("%s: shown as %s", url, got)
 		}
 	}
-	if got, err := CheckURL("memory://"); err != nil || got != (URLFacts{Memory: true}) {
-		t.Errorf("memory://: CheckURL says %+v, %v", got, err)
+	got, err := ParseTarget("memory://")
+	if diff := cmp.Diff(Target{Memory: true}, got); diff != "" || err != nil || got.String() != "memory://" {
+		t.Errorf("memory://: %v: %s", err, diff)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"authsvc/internal/store"
+	"authsvc/internal/store/memory"
 	"authsvc/internal/token"
 )
 
@@ -98,7 +98,7 @@ func TestBrokenStoresAreTold(t *testing.T) {
 					limit = time.Second
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), limit)
-				err := checks[i].run(ctx, c.spoil(store.NewMemory(time.Now)))
+				err := checks[i].run(ctx, c.spoil(memory.New(time.Now)))
 				if err == nil || (ctx.Err() != nil) != c.waits {
 					t.Errorf("%q: %v, and the context: %v", failed, err, ctx.Err())
 				}

@@ -1,4 +1,4 @@
-package store
+package memory
 
 import (
 	"errors"
@@ -10,12 +10,12 @@ import (
 )
 
 func TestMemoryIsAStore(t *testing.T) {
-	storetest.Run(t, func(*testing.T) token.Store { return NewMemory(time.Now) })
+	storetest.Run(t, func(*testing.T) token.Store { return New(time.Now) })
 }
 
 func TestMemoryIsBounded(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	m := NewMemory(func() time.Time { return now })
+	m := New(func() time.Time { return now })
 	const alive = 5000 // each record lives that many creates
 	most := 0
 	for i := range 20 * alive {
@@ -32,7 +32,7 @@ func TestMemoryIsBounded(t *testing.T) {
 }
 
 func TestMemoryClosed(t *testing.T) {
-	m := NewMemory(time.Now)
+	m := New(time.Now)
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,60 +1,28 @@
-package store
+package redis_test
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"authsvc/internal/redisconn"
 	"authsvc/internal/redistest"
+	"authsvc/internal/store"
 	"authsvc/internal/store/storetest"
 	"authsvc/internal/token"
 )
 
-// site is a Redis of some topology.
-type site struct {
-	url       string
-	servers   []*redistest.Server
-	primaryOf func(key string) *redistest.Server // who has it now
-}
-
-// sites starts a Redis of each topology.
-var sites = map[string]func(t *testing.T) site{
-	"single": func(t *testing.T) site {
-		s := redistest.Start(t)
-		return site{s.URL(), []*redistest.Server{s}, func(string) *redistest.Server { return s }}
-	},
-	"sentinel": func(t *testing.T) site {
-		trio := redistest.StartTrio(t)
-		return site{trio.URL(), trio.Servers(), func(string) *redistest.Server { return trio.Primary() }}
-	},
-	"cluster": func(t *testing.T) site {
-		c := redistest.StartCluster(t)
-		return site{c.URL(), c.Servers(), c.PrimaryOf}
-	},
-}
-
-// onEach runs a test on each topology.
-func onEach(t *testing.T, test func(t *testing.T, on site)) {
-	for name, start := range sites {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, start(t))
-		})
-	}
-}
-
 // idsOn is n ids whose keys are on a server, and as many that are on others.
-func idsOn(s *Redis, c *redistest.Cluster, server *redistest.Server, n int) (on, off []token.GrantID) {
+func idsOn(c *redistest.Cluster, server *redistest.Server, n int) (on, off []token.GrantID) {
 	for i := 0; len(on) < n || len(off) < n; i++ {
 		id := token.GrantID{byte(i), byte(i >> 8), 7}
-		if c.PrimaryOf(s.key(id)) == server {
+		if c.PrimaryOf(keyOf(id)) == server {
 			on = append(on, id)
 		} else {
 			off = append(off, id)
@@ -63,38 +31,21 @@ func idsOn(s *Redis, c *redistest.Cluster, server *redistest.Server, n int) (on,
 	return on[:n], off[:n]
 }
 
-// eventually waits until a call succeeds.
-func eventually(t *testing.T, what string, call func(context.Context) error) {
-	t.Helper()
-	var err error
-	defer func() {
-		if t.Failed() {
-			t.Logf("at the end: %v", err)
-		}
-	}()
-	redistest.Eventually(t, what, func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		defer cancel()
-		err = call(ctx)
-		return err == nil
-	})
-}
-
 func TestEachTopologyIsAStore(t *testing.T) {
-	onEach(t, func(t *testing.T, on site) {
-		storetest.Run(t, func(t *testing.T) token.Store { return open(t, on.url) })
+	redistest.OnEach(t, func(t *testing.T, on redistest.Site) {
+		storetest.Run(t, func(t *testing.T) token.Store { return open(t, on.URL) })
 	})
 }
 
 // A swap whose caller gave up never lands late, whatever stood still meanwhile.
 func TestEachTopologyFencesASwap(t *testing.T) {
-	onEach(t, func(t *testing.T, on site) {
-		s, direct := open(t, on.url), open(t, on.url)
+	redistest.OnEach(t, func(t *testing.T, on redistest.Site) {
+		s, direct := open(t, on.URL), open(t, on.URL)
 		id := created(t, s, one)
 		if err := s.Swap(t.Context(), id, one, one, later(), later()); err != nil { // so that Redis has the script
 			t.Fatal(err)
 		}
-		primary := on.primaryOf(s.key(id))
+		primary := on.PrimaryOf(keyOf(id))
 		evals := primary.Calls("evalsha")
 		now, err := s.Now(t.Context())
 		if err != nil {
@@ -106,7 +57,7 @@ func TestEachTopologyFencesASwap(t *testing.T) {
 		primary.Resume() // only now, which is past its time
 
 		redistest.Eventually(t, "Redis to run the swap it was sent", func() bool { return primary.Calls("evalsha") > evals })
-		eventually(t, "the record to be read", func(ctx context.Context) error {
+		redistest.Succeeds(t, "the record to be read", func(ctx context.Context) error {
 			got, err := direct.Get(ctx, id)
 			if err == nil && !bytes.Equal(got, one) {
 				t.Errorf("the record is %q: the swap landed late", got)
@@ -117,19 +68,19 @@ func TestEachTopologyFencesASwap(t *testing.T) {
 }
 
 func TestEachTopologyCloses(t *testing.T) {
-	for name, start := range sites {
+	for name, start := range redistest.Sites {
 		t.Run(name, func(t *testing.T) {
 			on := start(t)
 			before := goleak.IgnoreCurrent()
 			for _, frozen := range []bool{false, true} {
-				s := open(t, on.url)
+				s := open(t, on.URL)
 				id := token.GrantID{byte(len(name))}
 				for call, err := range everyCall(t, s, 10*time.Second) {
 					if errors.Is(err, token.ErrUnavailable) {
 						t.Errorf("%s: %v", call, err)
 					}
 				}
-				primary := on.primaryOf(s.key(id))
+				primary := on.PrimaryOf(keyOf(id))
 				if frozen {
 					primary.Pause()
 					wantUnavailable(t, "Delete", s.Delete(within(t, 10*time.Millisecond), id))
@@ -158,14 +109,14 @@ const (
 )
 
 func TestEachTopologyNeedsFewRights(t *testing.T) {
-	onEach(t, func(t *testing.T, on site) {
+	redistest.OnEach(t, func(t *testing.T, on redistest.Site) {
 		// The password of the URL is percent-encoded, so as if it were any.
 		rights := leastRights
-		s := open(t, strings.Replace(on.url, "://", "://app:s3cret%2Dpw@", 1))
-		if s.cluster != nil {
+		s := open(t, strings.Replace(on.URL, "://", "://app:s3cret%2Dpw@", 1))
+		if strings.HasPrefix(on.URL, "redis+cluster:") {
 			rights += " " + clusterRights
 		}
-		for _, server := range on.servers {
+		for _, server := range on.Servers {
 			args := []any{"ACL", "SETUSER", "app"}
 			for _, rule := range strings.Fields(rights) {
 				args = append(args, rule)
@@ -210,46 +161,19 @@ func TestSentinelUser(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := openWith(t, RedisOptions{URL: trio.URL(), SentinelUser: "watcher", SentinelPassword: "s3ntinel-pw", Timeout: 300 * time.Millisecond})
+	good := at(t, trio.URL())
+	good.SentinelUser, good.SentinelPassword = "watcher", "s3ntinel-pw"
+	s := openWith(t, good, store.Options{Timeout: 300 * time.Millisecond})
 	wantHeld(t, s, created(t, s, one), one)
-	for _, opts := range []RedisOptions{{URL: trio.URL()}, {URL: trio.URL(), SentinelUser: "watcher", SentinelPassword: "wrong"}} {
-		for call, err := range everyCall(t, openWith(t, opts), time.Second) {
+	wrong := good
+	wrong.SentinelPassword = "wrong"
+	for _, target := range []store.Target{at(t, trio.URL()), wrong} {
+		for call, err := range everyCall(t, openWith(t, target, store.Options{}), time.Second) {
 			wantUnavailable(t, call, err)
 			if text := fmt.Sprint(err); strings.Contains(text, "wrong") || strings.Contains(text, "s3cret-pw") {
 				t.Errorf("%s: the error holds a password: %v", call, err)
 			}
 		}
-	}
-}
-
-// Users are not replicated: a replica that does not know ours is told of before it
-// is needed.
-func TestFactsOfReplicasThatDoNotKnowTheUser(t *testing.T) {
-	t.Parallel()
-	trio := redistest.StartTrio(t)
-	user := func(server *redistest.Server) {
-		t.Helper()
-		do(t, server, "ACL", "SETUSER", "app", "on", ">pw", "~authsvc:*", "+@all")
-	}
-	user(trio.Primary())
-	s := openPatient(t, strings.Replace(trio.URL(), "://", "://app:pw@", 1))
-	var replicas []string
-	for _, server := range trio.Servers() {
-		if server != trio.Primary() {
-			replicas = append(replicas, server.Addr())
-		}
-	}
-	f := factsOf(t, s)
-	slices.Sort(f.Strangers)
-	slices.Sort(replicas)
-	if !slices.Equal(f.Strangers, replicas) || f.Addr != trio.Primary().Addr() {
-		t.Errorf("%s: strangers %q, want %q", f.Addr, f.Strangers, replicas)
-	}
-	for _, server := range trio.Servers() {
-		user(server)
-	}
-	if f := factsOf(t, s); f.Strangers != nil {
-		t.Errorf("strangers %q, want none", f.Strangers)
 	}
 }
 
@@ -269,7 +193,7 @@ func TestSentinelFailover(t *testing.T) {
 		lose()
 		now := trio.WaitPrimaryNot(old)
 		// The old one goes on for a moment where it was not killed.
-		eventually(t, name+": the new primary to swap", func(ctx context.Context) error {
+		redistest.Succeeds(t, name+": the new primary to swap", func(ctx context.Context) error {
 			err := s.Swap(ctx, id, one, one, later(), later())
 			if err == nil && now.Calls("evalsha") == 0 {
 				err = errors.New("it ran no script")
@@ -288,11 +212,11 @@ func TestClusterLosesAPrimary(t *testing.T) {
 	t.Parallel()
 	c := redistest.StartCluster(t)
 	events := make(chan error, 100)
-	s := openWith(t, RedisOptions{URL: c.URL(), Timeout: 300 * time.Millisecond, OnReach: func(node string, err error, _ time.Time) {
+	s := openWith(t, at(t, c.URL()), store.Options{Timeout: 300 * time.Millisecond, OnBreaker: func(node string, err error, _ time.Time) {
 		events <- fmt.Errorf("%s: %w", node, err)
 	}})
 	lost := c.Primaries()[0]
-	on, off := idsOn(s, c, lost, 20)
+	on, off := idsOn(c, lost, 20)
 	for _, id := range append(on, off...) {
 		if err := s.Create(t.Context(), id, one, later()); err != nil {
 			t.Fatal(err)
@@ -301,31 +225,31 @@ func TestClusterLosesAPrimary(t *testing.T) {
 	lost.Client().Do(t.Context(), "WAIT", 1, 5000)
 	lost.Pause() // nothing answers, nothing refuses: the worst way to be away
 	redistest.Eventually(t, "a call for its keys to be refused at once", func() bool {
-		return errors.Is(s.Delete(within(t, 50*time.Millisecond), token.GrantID{9, 9, 9}), errAway) ||
-			errors.Is(s.Swap(within(t, 50*time.Millisecond), on[0], one, one, later(), later()), errAway)
+		return errors.Is(s.Delete(within(t, 50*time.Millisecond), token.GrantID{9, 9, 9}), redisconn.ErrBreakerOpen) ||
+			errors.Is(s.Swap(within(t, 50*time.Millisecond), on[0], one, one, later(), later()), redisconn.ErrBreakerOpen)
 	})
 	for _, id := range off { // nobody else is held up
 		if err := s.Swap(within(t, 5*time.Second), id, one, two, later(), later()); err != nil {
 			t.Errorf("Swap on another primary: %v", err)
 		}
 	}
-	c.WaitPromoted(lost, s.key(on[0]))
+	c.WaitPromoted(lost, keyOf(on[0]))
 	for _, id := range on {
-		eventually(t, "a swap on the promoted replica", func(ctx context.Context) error {
+		redistest.Succeeds(t, "a swap on the promoted replica", func(ctx context.Context) error {
 			return s.Swap(ctx, id, one, two, later(), later())
 		})
 		wantHeld(t, s, id, two)
 	}
-	if err := <-events; !strings.Contains(err.Error(), lost.Addr()) || errors.Is(err, ErrReplaced) {
+	if err := <-events; !strings.Contains(err.Error(), lost.Addr()) || errors.Is(err, redisconn.ErrReplaced) {
 		t.Errorf("told %v first", err)
 	}
-	if err := <-events; !strings.Contains(err.Error(), lost.Addr()) || !errors.Is(err, ErrReplaced) {
+	if err := <-events; !strings.Contains(err.Error(), lost.Addr()) || !errors.Is(err, redisconn.ErrReplaced) {
 		t.Errorf("told %v at last", err)
 	}
 	lost.Resume()
 	c.WaitWhole()
 	for _, id := range append(on, off...) {
-		eventually(t, "every record to be as it was left", func(ctx context.Context) error {
+		redistest.Succeeds(t, "every record to be as it was left", func(ctx context.Context) error {
 			got, err := s.Get(ctx, id)
 			if err == nil && !bytes.Equal(got, two) {
 				t.Errorf("the record is %q", got)
@@ -335,48 +259,17 @@ func TestClusterLosesAPrimary(t *testing.T) {
 	}
 }
 
-// A Cluster that serves nobody tells no time: the process is not ready, and a
-// Cluster without a slot is no Cluster that nothing is wrong with.
-func TestClusterThatIsDown(t *testing.T) {
-	t.Parallel()
-	c := redistest.StartCluster(t)
-	for _, server := range c.Servers() {
-		if err := server.Client().Do(t.Context(), "CONFIG", "SET", "cluster-require-full-coverage", "yes", "cluster-replica-no-failover", "yes").Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s := open(t, c.URL())
-	eventually(t, "the time", func(ctx context.Context) error { _, err := s.Now(ctx); return err })
-	lost := c.PrimaryOf(DefaultPrefix)
-	for _, p := range c.Primaries() {
-		if p != lost {
-			p.Kill() // not the one that tells the time
-			break
-		}
-	}
-	redistest.Eventually(t, "no time to be told", func() bool {
-		_, err := s.Now(within(t, time.Second))
-		return err != nil && strings.Contains(err.Error(), "CLUSTERDOWN")
-	})
-
-	empty := open(t, "redis+cluster://"+redistest.Start(t, "--cluster-enabled", "yes", "--databases", "1").Addr())
-	_, err := empty.Facts(within(t, 5*time.Second))
-	wantUnavailable(t, "Facts of a Cluster without a slot", err)
-	_, err = empty.Now(within(t, time.Second))
-	wantUnavailable(t, "Now of a Cluster without a slot", err)
-}
-
 // A slot that moves is no fault: each call succeeds before, during and after.
 func TestClusterMovesASlot(t *testing.T) {
 	t.Parallel()
 	c := redistest.StartCluster(t)
 	s := open(t, c.URL())
 	id := token.GrantID{1}
-	slot := redistest.Slot(s.key(id))
+	slot := redistest.Slot(keyOf(id))
 	var ids []token.GrantID // of one slot
 	for i := 0; len(ids) < 8; i++ {
 		id := token.GrantID{1, byte(i), byte(i >> 8), byte(i >> 16)}
-		if redistest.Slot(s.key(id)) == slot {
+		if redistest.Slot(keyOf(id)) == slot {
 			ids = append(ids, id)
 		}
 	}
@@ -397,7 +290,7 @@ func TestClusterMovesASlot(t *testing.T) {
 			wantHeld(t, s, id, next)
 		}
 	}
-	from := c.PrimaryOf(s.key(id))
+	from := c.PrimaryOf(keyOf(id))
 	to := c.Primaries()[0]
 	if to == from {
 		to = c.Primaries()[1]
@@ -418,7 +311,7 @@ func TestClusterMovesASlot(t *testing.T) {
 	round("moved", ids[:7])
 	m.Finish()
 	round("after", ids)
-	if c.PrimaryOf(s.key(id)) != to {
+	if c.PrimaryOf(keyOf(id)) != to {
 		t.Fatal("the slot did not move")
 	}
 	for i := range ids {

@@ -1,4 +1,4 @@
-package store
+package redisconn
 
 import (
 	"context"
@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// told is what a reach told of.
+// told is what a breaker told of.
 type told struct {
 	err   error
 	after time.Duration // of the failure
 }
 
-// world is a reach of a Redis that answers when it is told to.
+// world is a breaker before a Redis that answers when it is told to.
 type world struct {
-	reach
+	breaker
 	tasks   sync.WaitGroup
 	answers atomic.Bool
-	probes  atomic.Int32
+	pings   atomic.Int32
 	told    []told // to be read when nothing runs
 }
 
@@ -30,8 +30,8 @@ var errDown = errors.New("connection refused")
 func newWorld(life context.Context) *world {
 	w := &world{}
 	w.run = func(task func(context.Context)) { w.tasks.Go(func() { task(life) }) }
-	w.probe = func(context.Context) error {
-		w.probes.Add(1)
+	w.ping = func(context.Context) error {
+		w.pings.Add(1)
 		if w.answers.Load() {
 			return nil
 		}
@@ -54,58 +54,58 @@ func (w *world) wantTold(t *testing.T, want ...told) {
 	}
 }
 
-func TestReach(t *testing.T) {
+func TestBreaker(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *world){
-		"a success in between keeps it open": func(t *testing.T, w *world) {
+		"a success in between keeps it closed": func(t *testing.T, w *world) {
 			for range 100 { // as many failures, for as long, but never without a success
 				w.failed(errDown)
-				time.Sleep(awayAfter / 2)
+				time.Sleep(opensAfter / 2)
 				if !w.allows() {
 					t.Fatal("a call is refused")
 				}
 				w.succeeded()
 			}
-			time.Sleep(probeEvery)
+			time.Sleep(pingEvery)
 			w.wantTold(t)
 		},
-		"nothing but failures closes it, an answer opens it": func(t *testing.T, w *world) {
+		"nothing but failures opens it, an answer closes it": func(t *testing.T, w *world) {
 			w.failed(errDown)
-			for elapsed := time.Duration(0); elapsed < awayAfter; elapsed += awayAfter / 10 {
+			for elapsed := time.Duration(0); elapsed < opensAfter; elapsed += opensAfter / 10 {
 				if !w.allows() {
 					t.Fatalf("a call is refused after %v", elapsed)
 				}
-				time.Sleep(awayAfter / 10)
+				time.Sleep(opensAfter / 10)
 				w.failed(errDown)
 			}
 			if w.allows() {
 				t.Error("a call is let through")
 			}
-			w.wantTold(t, told{errDown, awayAfter})
-			time.Sleep(time.Hour - awayAfter + probeEvery/2)
+			w.wantTold(t, told{errDown, opensAfter})
+			time.Sleep(time.Hour - opensAfter + pingEvery/2)
 			if w.allows() {
 				t.Error("a call is let through after an hour")
 			}
-			if n, want := w.probes.Load(), int32(time.Hour/probeEvery); n != want {
-				t.Errorf("asked %d times, want %d", n, want)
+			if n, want := w.pings.Load(), int32(time.Hour/pingEvery); n != want {
+				t.Errorf("pinged %d times, want %d", n, want)
 			}
 			w.answers.Store(true)
-			time.Sleep(probeEvery)
+			time.Sleep(pingEvery)
 			if !w.allows() {
 				t.Error("a call is refused though Redis answers")
 			}
-			w.wantTold(t, told{errDown, awayAfter}, told{nil, time.Hour + probeEvery})
-			probes := w.probes.Load()
+			w.wantTold(t, told{errDown, opensAfter}, told{nil, time.Hour + pingEvery})
+			pings := w.pings.Load()
 			time.Sleep(time.Hour)
-			if w.probes.Load() != probes {
-				t.Error("it goes on asking")
+			if w.pings.Load() != pings {
+				t.Error("it goes on pinging")
 			}
 		},
 		"a single failure long ago refuses nobody": func(t *testing.T, w *world) {
 			w.answers.Store(true)
 			w.failed(errDown)
-			time.Sleep(awayAfter * 10)
-			if n := w.probes.Load(); !w.allows() || n != 1 {
-				t.Errorf("allows %v after %d questions", w.allows(), n)
+			time.Sleep(opensAfter * 10)
+			if n := w.pings.Load(); !w.allows() || n != 1 {
+				t.Errorf("allows %v after %d pings", w.allows(), n)
 			}
 			w.wantTold(t)
 		},
@@ -114,27 +114,27 @@ func TestReach(t *testing.T) {
 			for range 3 {
 				w.answers.Store(false)
 				w.failed(errDown)
-				time.Sleep(awayAfter + probeEvery/2)
+				time.Sleep(opensAfter + pingEvery/2)
 				if w.allows() {
 					t.Error("a call is let through")
 				}
 				w.answers.Store(true)
-				time.Sleep(probeEvery)
-				want = append(want, told{errDown, awayAfter}, told{nil, awayAfter + probeEvery})
+				time.Sleep(pingEvery)
+				want = append(want, told{errDown, opensAfter}, told{nil, opensAfter + pingEvery})
 			}
 			w.wantTold(t, want...)
 		},
-		"a call that succeeds while a probe fails ends it": func(t *testing.T, w *world) {
-			ask := w.probe
-			w.probe = func(ctx context.Context) error {
-				if w.probes.Load() == 10 {
+		"a call that succeeds while a ping fails closes it": func(t *testing.T, w *world) {
+			ping := w.ping
+			w.ping = func(ctx context.Context) error {
+				if w.pings.Load() == 10 {
 					w.succeeded()
 				}
-				return ask(ctx)
+				return ping(ctx)
 			}
 			w.failed(errDown)
-			time.Sleep(20 * probeEvery)
-			w.wantTold(t, told{errDown, awayAfter}, told{nil, 11 * probeEvery})
+			time.Sleep(20 * pingEvery)
+			w.wantTold(t, told{errDown, opensAfter}, told{nil, 11 * pingEvery})
 		},
 		"a failure while it is told of the end is not lost": func(t *testing.T, w *world) {
 			again := w.changed
@@ -142,20 +142,20 @@ func TestReach(t *testing.T) {
 				again(err, since)
 				if err == nil && len(w.told) == 2 {
 					w.answers.Store(false)
-					w.failed(errDown) // by a call, when the task that asks is about to end
+					w.failed(errDown) // by a call, when the task that pings is about to end
 				}
 			}
 			w.failed(errDown)
-			time.Sleep(awayAfter + probeEvery/2)
+			time.Sleep(opensAfter + pingEvery/2)
 			w.answers.Store(true)
-			time.Sleep(2 * awayAfter)
+			time.Sleep(2 * opensAfter)
 			if w.allows() {
 				t.Error("a call is let through")
 			}
 			w.answers.Store(true)
-			time.Sleep(probeEvery)
+			time.Sleep(pingEvery)
 			if !w.allows() {
-				t.Error("nobody asks any more")
+				t.Error("nobody pings any more")
 			}
 		},
 	} {
@@ -165,7 +165,7 @@ func TestReach(t *testing.T) {
 	}
 }
 
-func TestReachEndsWithItsLife(t *testing.T) {
+func TestBreakerEndsWithItsLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		life, end := context.WithCancel(t.Context())
 		w := newWorld(life)

@@ -1,4 +1,4 @@
-package store
+package redisconn
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// instrument makes spans of what a client does for a call that is traced.
+// instrument makes spans of the commands that a client sends for a traced call.
 //
 // go-redis sends the commands of several calls together, without the context of
 // any. So each carries the span of its call: the batch is a child of the first of
@@ -30,7 +30,7 @@ type tracedCmd struct {
 	span trace.Span
 }
 
-// withSpan is a command with the span of its caller, if that is recorded.
+// withSpan returns a command with the span of its caller, if that is recorded.
 func withSpan(ctx context.Context, cmd *redis.Cmd) redis.Cmder {
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
 		return tracedCmd{cmd, span}
@@ -53,16 +53,16 @@ type callers struct{}
 // othersKey is the context key of the spans of all callers but the first.
 type othersKey struct{}
 
-// DialHook is redis.Hook's.
+// DialHook implements redis.Hook.
 func (callers) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-// ProcessHook is redis.Hook's. A command that is alone is sent like this, without
-// its context all the same.
+// ProcessHook implements redis.Hook. A command that is alone is sent like this,
+// without its context all the same.
 func (callers) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error { return next(withCallers(ctx, cmd), cmd) }
 }
 
-// ProcessPipelineHook is redis.Hook's.
+// ProcessPipelineHook implements redis.Hook.
 func (callers) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error { return next(withCallers(ctx, cmds...), cmds) }
 }
@@ -77,17 +77,17 @@ func withCallers(ctx context.Context, cmds ...redis.Cmder) context.Context {
 
 // discreet is a TracerProvider whose spans are linked with their callers, and do
 // not quote Redis: an error of it can hold the arguments of a command, and these
-// are the id and the record of a grant.
+// are keys and values.
 type discreet struct{ trace.TracerProvider }
 
-// Tracer is trace.TracerProvider's.
+// Tracer implements trace.TracerProvider.
 func (d discreet) Tracer(name string, opts ...trace.TracerOption) trace.Tracer {
 	return discreetTracer{d.TracerProvider.Tracer(name, opts...)}
 }
 
 type discreetTracer struct{ trace.Tracer }
 
-// Start is trace.Tracer's.
+// Start implements trace.Tracer.
 func (t discreetTracer) Start(ctx context.Context, name string, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
 	others, _ := ctx.Value(othersKey{}).([]trace.Span)
 	for _, s := range others {
@@ -102,8 +102,8 @@ func (t discreetTracer) Start(ctx context.Context, name string, opts ...trace.Sp
 
 type discreetSpan struct{ trace.Span }
 
-// RecordError is trace.Span's: of an answer of Redis it keeps the first word (OOM,
-// READONLY), of anything else the type.
+// RecordError implements trace.Span: of an answer of Redis it keeps the first word
+// (OOM, READONLY), of anything else the type.
 func (s discreetSpan) RecordError(err error, _ ...trace.EventOption) {
 	kind := semconv.ErrorType(err)
 	var answer redis.Error
@@ -114,5 +114,5 @@ func (s discreetSpan) RecordError(err error, _ ...trace.EventOption) {
 	s.SetAttributes(kind)
 }
 
-// SetStatus is trace.Span's.
+// SetStatus implements trace.Span, without the description.
 func (s discreetSpan) SetStatus(code codes.Code, _ string) { s.Span.SetStatus(code, "") }

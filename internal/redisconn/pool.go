@@ -1,18 +1,19 @@
-package store
+package redisconn
 
 import "github.com/redis/go-redis/v9"
 
-// PoolStats are the connections to all Redis servers together that the store has
-// used. In a Cluster that is each primary that was asked for a key.
+// PoolStats are the connections to all Redis servers together that were used. In a
+// Cluster that is each primary that was sent a command for a key.
 type PoolStats struct {
 	Idle, InUse int // now
-	// Waits and Timeouts count, since the store was opened, how often a
-	// connection had to be waited for, and how often there was none in time.
+	// Waits and Timeouts count, since Open, how often a connection had to be waited
+	// for, and how often there was none in time.
 	Waits, Timeouts uint64
 }
 
-// Pool tells of the connections. It asks no Redis, and takes microseconds.
-func (r *Redis) Pool() PoolStats {
+// Pool returns the state of the connections. It sends nothing to Redis, and takes
+// microseconds.
+func (r *Conn) Pool() PoolStats {
 	if r.cluster == nil {
 		var s PoolStats
 		s.add(r.only.client)

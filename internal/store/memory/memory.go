@@ -1,4 +1,4 @@
-package store
+package memory
 
 import (
 	"context"
@@ -9,8 +9,8 @@ import (
 	"authsvc/internal/token"
 )
 
-// Memory keeps records in this process. It is safe for concurrent use.
-type Memory struct {
+// Store keeps records in this process. It is safe for concurrent use.
+type Store struct {
 	now func() time.Time
 
 	mu      sync.Mutex
@@ -19,7 +19,7 @@ type Memory struct {
 	closed  bool
 }
 
-var _ Opened = (*Memory)(nil)
+var _ token.Store = (*Store)(nil)
 
 type kept struct {
 	record   string // cannot be changed, so what goes in and out is a copy
@@ -29,21 +29,21 @@ type kept struct {
 // minSweep spares a small store from being swept over and over.
 const minSweep = 1024
 
-// NewMemory returns an empty store whose clock is now (time.Now, outside tests).
-func NewMemory(now func() time.Time) *Memory {
-	return &Memory{now: now, records: map[token.GrantID]kept{}, sweepAt: minSweep}
+// New returns an empty store whose clock is now (time.Now, outside tests).
+func New(now func() time.Time) *Store {
+	return &Store{now: now, records: map[token.GrantID]kept{}, sweepAt: minSweep}
 }
 
-// Close throws the records away.
-func (m *Memory) Close() error {
+// Close throws the records away. Calls after it fail with token.ErrUnavailable.
+func (m *Store) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed, m.records = true, nil
 	return nil
 }
 
-// Create is token.Store's.
-func (m *Memory) Create(ctx context.Context, id token.GrantID, record []byte, expireAt time.Time) error {
+// Create implements token.Store.
+func (m *Store) Create(ctx context.Context, id token.GrantID, record []byte, expireAt time.Time) error {
 	now, err := m.enter(ctx)
 	if err != nil {
 		return err
@@ -59,8 +59,8 @@ func (m *Memory) Create(ctx context.Context, id token.GrantID, record []byte, ex
 	return nil
 }
 
-// Get is token.Store's.
-func (m *Memory) Get(ctx context.Context, id token.GrantID) ([]byte, error) {
+// Get implements token.Store.
+func (m *Store) Get(ctx context.Context, id token.GrantID) ([]byte, error) {
 	now, err := m.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -73,8 +73,8 @@ func (m *Memory) Get(ctx context.Context, id token.GrantID) ([]byte, error) {
 	return []byte(record), nil
 }
 
-// Swap is token.Store's.
-func (m *Memory) Swap(ctx context.Context, id token.GrantID, was, next []byte, expireAt, notAfter time.Time) error {
+// Swap implements token.Store.
+func (m *Store) Swap(ctx context.Context, id token.GrantID, was, next []byte, expireAt, notAfter time.Time) error {
 	now, err := m.enter(ctx)
 	if err != nil {
 		return err
@@ -93,8 +93,8 @@ func (m *Memory) Swap(ctx context.Context, id token.GrantID, was, next []byte, e
 	return nil
 }
 
-// Delete is token.Store's.
-func (m *Memory) Delete(ctx context.Context, id token.GrantID) error {
+// Delete implements token.Store.
+func (m *Store) Delete(ctx context.Context, id token.GrantID) error {
 	if _, err := m.enter(ctx); err != nil {
 		return err
 	}
@@ -103,8 +103,8 @@ func (m *Memory) Delete(ctx context.Context, id token.GrantID) error {
 	return nil
 }
 
-// Now is token.Store's.
-func (m *Memory) Now(ctx context.Context) (time.Time, error) {
+// Now implements token.Store.
+func (m *Store) Now(ctx context.Context) (time.Time, error) {
 	now, err := m.enter(ctx)
 	if err != nil {
 		return time.Time{}, err
@@ -114,7 +114,7 @@ func (m *Memory) Now(ctx context.Context) (time.Time, error) {
 }
 
 // enter begins a call: without an error the lock is held.
-func (m *Memory) enter(ctx context.Context) (now time.Time, err error) {
+func (m *Store) enter(ctx context.Context) (now time.Time, err error) {
 	if err := ctx.Err(); err != nil {
 		return time.Time{}, fmt.Errorf("%w: %w", token.ErrUnavailable, err)
 	}
@@ -126,7 +126,7 @@ func (m *Memory) enter(ctx context.Context) (now time.Time, err error) {
 	return m.now(), nil
 }
 
-func (m *Memory) get(id token.GrantID, now time.Time) (string, bool) {
+func (m *Store) get(id token.GrantID, now time.Time) (string, bool) {
 	k, ok := m.records[id]
 	return k.record, ok && now.Before(k.expireAt)
 }
@@ -134,7 +134,7 @@ func (m *Memory) get(id token.GrantID, now time.Time) (string, bool) {
 // sweep throws out what has expired. The next sweep comes when the records have
 // doubled, so each create pays for a constant share of it, and there are never
 // more than twice as many records as were alive at the last one.
-func (m *Memory) sweep(now time.Time) {
+func (m *Store) sweep(now time.Time) {
 	for id, k := range m.records {
 		if !now.Before(k.expireAt) {
 			delete(m.records, id)

@@ -1,4 +1,4 @@
-package store
+package redisconn
 
 import (
 	"context"
@@ -16,15 +16,16 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"authsvc/internal/redistest"
-	"authsvc/internal/token"
 )
 
-// traced is a store whose spans the test sees. A caller's are made with its tracer.
-func traced(t *testing.T, url string) (*Redis, trace.Tracer, *tracetest.InMemoryExporter) {
+// traced is a connection whose spans the test sees. A caller's are made with its tracer.
+func traced(t *testing.T, url string) (*Conn, trace.Tracer, *tracetest.InMemoryExporter) {
 	t.Helper()
 	spans := tracetest.NewInMemoryExporter()
 	p := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans), sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.AlwaysSample())))
-	return openWith(t, RedisOptions{URL: url, Timeout: 5 * time.Second, Traces: p}), p.Tracer("test"), spans
+	opts := options(t, url)
+	opts.Timeout, opts.Traces = 5*time.Second, p
+	return openWith(t, opts), p.Tracer("test"), spans
 }
 
 // batches are the spans of what was sent to Redis at a time.
@@ -42,7 +43,10 @@ func TestTraceOfABatch(t *testing.T) {
 	for name, url := range map[string]string{"single": redistest.Start(t).URL(), "cluster": cluster.URL()} {
 		t.Run(name, func(t *testing.T) {
 			s, tracer, spans := traced(t, url)
-			id := created(t, s, one)
+			const key = prefix + "traced"
+			if err := put(t.Context(), s, key, "one"); err != nil {
+				t.Fatal(err)
+			}
 			var shared tracetest.SpanStub
 			redistest.Eventually(t, "two calls in a batch", func() bool {
 				spans.Reset()
@@ -51,7 +55,7 @@ func TestTraceOfABatch(t *testing.T) {
 					wg.Go(func() {
 						ctx, span := tracer.Start(context.Background(), "call")
 						defer span.End()
-						if _, err := s.Get(ctx, id); err != nil {
+						if _, err := get(ctx, s, key); err != nil {
 							t.Error(err)
 						}
 					})
@@ -95,12 +99,12 @@ func TestNoArgumentsInTraces(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--rename-command", "SET", "", "--rename-command", "GET", "", "--rename-command", "EVALSHA", "", "--rename-command", "DEL", "")
 	s, tracer, spans := traced(t, server.URL())
-	id, record := token.GrantID{1, 2, 3}, []byte("a record of some length")
+	const key, record = prefix + "traced", "a record of some length"
 	ctx, span := tracer.Start(t.Context(), "call")
-	_ = s.Create(ctx, id, record, later())
-	_, _ = s.Get(ctx, id)
-	_ = s.Swap(ctx, id, record, record, later(), later())
-	_ = s.Delete(ctx, id)
+	_ = put(ctx, s, key, record)
+	_, _ = get(ctx, s, key)
+	_, _ = s.Run(ctx, script, key, record)
+	_ = del(ctx, s, key)
 	span.End()
 	var got tracetest.SpanStubs
 	redistest.Eventually(t, "four batches", func() bool { // an answer comes before its span ends
@@ -113,7 +117,7 @@ func TestNoArgumentsInTraces(t *testing.T) {
 		}) {
 			t.Errorf("%s: %v %v", b.Name, b.Status, b.Attributes)
 		}
-		if text := fmt.Sprintf("%+v", b); strings.Contains(text, s.key(id)) || strings.Contains(text, string(record)) {
+		if text := fmt.Sprintf("%+v", b); strings.Contains(text, key) || strings.Contains(text, record) {
 			t.Errorf("a span holds an argument: %s", text)
 		}
 	}

@@ -1,7 +1,8 @@
-package store
+package redisconn
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -9,19 +10,20 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"authsvc/internal/redistest"
-	"authsvc/internal/token"
 )
 
 // Every connection that there is, is in the pools: the servers say how many.
 func TestPoolCountsConnections(t *testing.T) {
 	t.Parallel()
-	onEach(t, func(t *testing.T, on site) {
-		s := openWith(t, RedisOptions{URL: on.url, ClientName: "pool-test"})
+	redistest.OnEach(t, func(t *testing.T, on redistest.Site) {
+		opts := options(t, on.URL)
+		opts.ClientName = "pool-test"
+		s := openWith(t, opts)
 		if p := s.Pool(); p != (PoolStats{}) {
 			t.Errorf("%+v before it was used", p)
 		}
 		for i := range 50 {
-			if _, err := s.Get(t.Context(), token.GrantID{byte(i), 9}); !errors.Is(err, token.ErrNotFound) {
+			if _, err := get(t.Context(), s, fmt.Sprint(prefix, i)); !errors.Is(err, ErrNil) {
 				t.Fatal(err)
 			}
 		}
@@ -30,7 +32,7 @@ func TestPoolCountsConnections(t *testing.T) {
 		}
 		redistest.Eventually(t, "as many connections as the servers have", func() bool {
 			n := 0
-			for _, server := range on.servers {
+			for _, server := range on.Servers {
 				list, err := server.Client().ClientList(t.Context()).Result()
 				if err != nil {
 					t.Fatal(err)
@@ -48,7 +50,7 @@ func TestPoolCountsConnections(t *testing.T) {
 func TestPoolCountsOnlyUp(t *testing.T) {
 	t.Parallel()
 	c := redistest.StartCluster(t)
-	s := openRaw(t, c.URL(), queueLimit, func(o *redis.UniversalOptions) { o.PoolSize = 1 })
+	s := openRaw(t, options(t, c.URL()), queueLimit, func(o *redis.UniversalOptions) { o.PoolSize = 1 })
 	var wg sync.WaitGroup
 	for range 50 { // for one connection of one primary
 		wg.Go(func() { _, _ = s.Now(t.Context()) })

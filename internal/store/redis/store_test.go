@@ -1,8 +1,9 @@
-package store
+package redis_test
 
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -13,11 +14,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"authsvc/internal/redisconn"
 	"authsvc/internal/redistest"
-	"authsvc/internal/store/storetest"
+	"authsvc/internal/store"
+	"authsvc/internal/store/redis"
 	"authsvc/internal/token"
 )
 
@@ -28,39 +30,34 @@ var (
 
 func later() time.Time { return time.Now().Add(time.Hour) }
 
-func open(t testing.TB, url string) *Redis {
+// at returns the target of a URL.
+func at(t testing.TB, url string) store.Target {
 	t.Helper()
-	return openWith(t, RedisOptions{URL: url, Timeout: 300 * time.Millisecond})
+	target, err := store.ParseTarget(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return target
 }
 
-func openWith(t testing.TB, opts RedisOptions) *Redis {
+func open(t testing.TB, url string) *redis.Store {
 	t.Helper()
-	r, err := OpenRedis(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = r.Close() })
-	return r
+	return openWith(t, at(t, url), store.Options{Timeout: 300 * time.Millisecond})
 }
 
-// openRaw returns a store with settings that cannot be had otherwise.
-func openRaw(t testing.TB, url string, limit int, with func(*redis.UniversalOptions)) *Redis {
+func openWith(t testing.TB, target store.Target, opts store.Options) *redis.Store {
 	t.Helper()
-	target, err := parseURL(url)
+	s, err := store.Open(target, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := clientOptions(target, RedisOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	with(o)
-	r, err := newRedis(target, o, RedisOptions{}, limit)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = r.Close() })
-	return r
+	t.Cleanup(func() { _ = s.Close() })
+	return s.(*redis.Store)
+}
+
+// keyOf returns the key of a grant.
+func keyOf(id token.GrantID) string {
+	return store.DefaultPrefix + "g:" + base64.RawURLEncoding.EncodeToString(id[:])
 }
 
 // within is the context of a request.
@@ -125,16 +122,6 @@ func clientGoroutines() int {
 	return n
 }
 
-// command matches a request that has a command, as it stands on the wire.
-func command(name string) func([]byte) bool {
-	return func(request []byte) bool { return bytes.Contains(request, []byte("\r\n"+name+"\r\n")) }
-}
-
-func TestRedisIsAStore(t *testing.T) {
-	server := redistest.Start(t)
-	storetest.Run(t, func(t *testing.T) token.Store { return open(t, server.URL()) })
-}
-
 func TestRedisKeepsAGrantUnderOneKey(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, strings.TrimSuffix(server.URL(), "0")+"3")
@@ -154,13 +141,15 @@ func TestRedisKeepsAGrantUnderOneKey(t *testing.T) {
 func TestRedisSettings(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "redis.sock")
 	server := redistest.Start(t, "--unixsocket", socket, "--requirepass", "s3cret-pw")
-	for name, opts := range map[string]RedisOptions{
-		"a socket":               {URL: "unix://:s3cret-pw@" + socket + "?db=2"},
-		"the password elsewhere": {URL: "unix://" + socket, Password: "s3cret-pw"},
-		"a prefix":               {URL: server.URL(), Prefix: "other:", ClientName: "authsvc:here"},
+	elsewhere, prefixed := at(t, "unix://"+socket), at(t, server.URL())
+	elsewhere.Password, prefixed.Prefix = "s3cret-pw", "other:"
+	for name, target := range map[string]store.Target{
+		"a socket":               at(t, "unix://:s3cret-pw@"+socket+"?db=2"),
+		"the password elsewhere": elsewhere,
+		"a prefix":               prefixed,
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := openWith(t, opts)
+			s := openWith(t, target, store.Options{ClientName: "authsvc:here"})
 			if err := s.Create(t.Context(), token.GrantID{}, one, later()); err != nil {
 				t.Fatal(err)
 			}
@@ -177,68 +166,34 @@ func TestRedisSettings(t *testing.T) {
 	}
 }
 
-// While Redis stands still, callers are let wait only until it is known; then
-// they are refused without a command, and nothing piles up.
-func TestRedisFrozenShedsCalls(t *testing.T) {
-	server := redistest.Start(t)
-	events := make(chan error, 10)
-	s := openWith(t, RedisOptions{URL: server.URL(), OnReach: func(_ string, err error, _ time.Time) { events <- err }})
-	id := created(t, s, one)
-	before := server.Calls("del")
-	server.Pause()
-	redistest.Eventually(t, "a call to be refused", func() bool {
-		err := s.Delete(within(t, 50*time.Millisecond), id)
-		wantUnavailable(t, "Delete", err)
-		return errors.Is(err, errAway)
-	})
-	const calls = 10_000
-	for range calls {
-		if err := s.Delete(t.Context(), id); !errors.Is(err, errAway) {
-			t.Fatalf("Delete: %v", err)
-		}
-	}
-	if err := <-events; err == nil {
-		t.Error("told that Redis is back")
-	}
-	server.Resume()
-	redistest.Eventually(t, "the store to work again", func() bool { _, err := s.Get(t.Context(), id); return !errors.Is(err, token.ErrUnavailable) })
-	if n := server.Calls("del") - before; n > 100 {
-		t.Errorf("%d deletions of %d were sent though Redis was away", n, calls)
-	}
-	if err := <-events; err != nil {
-		t.Errorf("told %v, want that Redis is back", err)
-	}
-}
-
 func TestRedisTLS(t *testing.T) {
 	certs, others := redistest.NewCerts(t), redistest.NewCerts(t)
 	server := redistest.StartTLS(t, certs)
-	good := RedisOptions{
-		URL: server.TLSURL(), CAFile: certs.CAFile, CertFile: certs.ClientCertFile, KeyFile: certs.ClientKeyFile,
-	}
-	s := openWith(t, good)
+	good := at(t, server.TLSURL())
+	good.CAFile, good.CertFile, good.KeyFile = certs.CAFile, certs.ClientCertFile, certs.ClientKeyFile
+	s := openWith(t, good, store.Options{})
 	wantHeld(t, s, created(t, s, one), one)
 
 	for name, c := range map[string]struct {
-		with func(*RedisOptions)
+		with func(*store.Target)
 		want string // in each error
 	}{
-		"wrong CA":              {func(o *RedisOptions) { o.CAFile = others.CAFile }, "certificate signed by unknown authority"},
-		"the system's CAs":      {func(o *RedisOptions) { o.CAFile = "" }, "certificate signed by unknown authority"},
-		"another name":          {func(o *RedisOptions) { o.URL = strings.Replace(o.URL, "127.0.0.1", "localhost", 1) }, "certificate is not valid"},
-		"no client certificate": {func(o *RedisOptions) { o.CertFile, o.KeyFile = "", "" }, ""},
-		"wrong client certificate": {func(o *RedisOptions) {
+		"wrong CA":              {func(o *store.Target) { o.CAFile = others.CAFile }, "certificate signed by unknown authority"},
+		"the system's CAs":      {func(o *store.Target) { o.CAFile = "" }, "certificate signed by unknown authority"},
+		"another name":          {func(o *store.Target) { o.Addrs = []string{strings.Replace(o.Addrs[0], "127.0.0.1", "localhost", 1)} }, "certificate is not valid"},
+		"no client certificate": {func(o *store.Target) { o.CertFile, o.KeyFile = "", "" }, ""},
+		"wrong client certificate": {func(o *store.Target) {
 			o.CertFile, o.KeyFile = others.ClientCertFile, others.ClientKeyFile
 		}, ""},
-		"plain to the TLS port": {func(o *RedisOptions) { *o = RedisOptions{URL: strings.Replace(o.URL, "rediss", "redis", 1)} }, ""},
-		"TLS to the plain port": {func(o *RedisOptions) { o.URL = strings.Replace(server.URL(), "redis", "rediss", 1) }, ""},
+		"plain to the TLS port": {func(o *store.Target) { *o = store.Target{Addrs: o.Addrs} }, ""},
+		"TLS to the plain port": {func(o *store.Target) { o.Addrs = []string{server.Addr()} }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			opts, patience := good, 10*time.Second
-			if c.with(&opts); c.want == "" {
+			target, patience := good, 10*time.Second
+			if c.with(&target); c.want == "" {
 				patience = 300 * time.Millisecond // how it fails is up to Redis; it may not even answer
 			}
-			for call, err := range everyCall(t, openWith(t, opts), patience) {
+			for call, err := range everyCall(t, openWith(t, target, store.Options{}), patience) {
 				wantUnavailable(t, call, err)
 				if !strings.Contains(fmt.Sprint(err), c.want) {
 					t.Errorf("%s: %v; want %q in it", call, err, c.want)
@@ -287,7 +242,7 @@ func TestRedisLosesTheReplyToCreate(t *testing.T) {
 	server := redistest.Start(t)
 	p := redistest.NewProxy(t, server.Addr())
 	s, direct := open(t, p.URL()), open(t, server.URL())
-	p.CutReplies(1, command("SET"))
+	p.CutReplies(1, redistest.Command("SET"))
 	id := token.GrantID{1}
 	wantUnavailable(t, "Create", s.Create(t.Context(), id, one, later()))
 	wantHeld(t, direct, id, one)
@@ -302,7 +257,7 @@ func TestRedisLosesTheRepliesToAPipelineOfCreates(t *testing.T) {
 	server := redistest.Start(t)
 	p := redistest.NewProxy(t, server.Addr())
 	s := open(t, p.URL())
-	p.CutReplies(3, command("SET"))
+	p.CutReplies(3, redistest.Command("SET"))
 	const callers = 50
 	errs := make([]error, callers)
 	var wg sync.WaitGroup
@@ -332,7 +287,7 @@ func TestRedisLosesTheReplyToASwap(t *testing.T) {
 	}
 	evals, sets := server.Calls("evalsha"), server.Calls("set")
 
-	p.CutReplies(1, command("EVALSHA"))
+	p.CutReplies(1, redistest.Command("EVALSHA"))
 	if err := s.Swap(t.Context(), id, one, two, later(), later()); err != nil {
 		t.Errorf("Swap: %v", err)
 	}
@@ -342,7 +297,7 @@ func TestRedisLosesTheReplyToASwap(t *testing.T) {
 	}
 
 	// Lost as often as it is sent, it is unavailable, and was done.
-	p.CutReplies(3, command("EVALSHA"))
+	p.CutReplies(3, redistest.Command("EVALSHA"))
 	wantUnavailable(t, "Swap", s.Swap(within(t, 10*time.Second), id, two, one, later(), later()))
 	wantHeld(t, s, id, one)
 	if e := server.Calls("evalsha") - evals; e != 5 {
@@ -357,7 +312,7 @@ func TestRedisLosesTheRepliesToRacingSwaps(t *testing.T) {
 	p := redistest.NewProxy(t, server.Addr())
 	s, direct := open(t, p.URL()), open(t, server.URL())
 	id := created(t, s, []byte("0"))
-	p.CutReplies(30, command("EVALSHA"))
+	p.CutReplies(30, redistest.Command("EVALSHA"))
 	const racers, steps = 8, 20
 	ctx := within(t, time.Minute)
 	made := make([][]int, racers)
@@ -409,9 +364,9 @@ func TestRedisLosesOtherReplies(t *testing.T) {
 	p := redistest.NewProxy(t, server.Addr())
 	s := open(t, p.URL())
 	id := created(t, s, one)
-	p.CutReplies(2, command("GET"))
+	p.CutReplies(2, redistest.Command("GET"))
 	wantHeld(t, s, id, one)
-	p.CutReplies(2, command("DEL"))
+	p.CutReplies(2, redistest.Command("DEL"))
 	if err := s.Delete(t.Context(), id); err != nil {
 		t.Errorf("Delete: %v", err)
 	}
@@ -457,19 +412,6 @@ func TestRedisFrozenOverASwap(t *testing.T) {
 	}
 }
 
-// A call heeds its context by itself: here no read ever times out.
-func TestRedisFrozenUnderACall(t *testing.T) {
-	server := redistest.Start(t)
-	s := openRaw(t, server.URL(), queueLimit, func(o *redis.UniversalOptions) { o.ReadTimeout = time.Hour })
-	id := created(t, s, one)
-	server.Pause()
-	for call, err := range everyCall(t, s, 20*time.Millisecond) {
-		wantUnavailable(t, call, err)
-	}
-	server.Resume() // only now
-	wantHeld(t, s, id, one)
-}
-
 func TestRedisFrozenOrOutOfReach(t *testing.T) {
 	server := redistest.Start(t)
 	p := redistest.NewProxy(t, server.Addr())
@@ -490,7 +432,7 @@ func TestRedisFrozenOrOutOfReach(t *testing.T) {
 			fault(true)
 			defer fault(false)
 			var wg sync.WaitGroup
-			for _, s := range []*Redis{used, fresh} {
+			for _, s := range []*redis.Store{used, fresh} {
 				for range 100 {
 					wg.Go(func() {
 						for call, err := range everyCall(t, s, 20*time.Millisecond) {
@@ -502,7 +444,7 @@ func TestRedisFrozenOrOutOfReach(t *testing.T) {
 			wg.Wait() // while the fault lasts
 			redistest.Eventually(t, "goroutines to end", func() bool { return clientGoroutines() <= 40 })
 			fault(false)
-			for _, s := range []*Redis{used, fresh} {
+			for _, s := range []*redis.Store{used, fresh} {
 				redistest.Eventually(t, "the store to work again", func() bool {
 					for _, err := range everyCall(t, s, 300*time.Millisecond) {
 						if errors.Is(err, token.ErrUnavailable) {
@@ -610,10 +552,10 @@ func TestRedisRefusesACommand(t *testing.T) {
 	if err := server.Client().Do(t.Context(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Client().Del(t.Context(), s.key(id)).Err(); err != nil {
+	if err := server.Client().Del(t.Context(), keyOf(id)).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Client().LPush(t.Context(), s.key(id), "no record").Err(); err != nil {
+	if err := server.Client().LPush(t.Context(), keyOf(id), "no record").Err(); err != nil {
 		t.Fatal(err)
 	}
 	redistest.Eventually(t, "the store to work again", func() bool { _, err := s.Now(t.Context()); return err == nil })
@@ -638,7 +580,7 @@ func TestRedisErrorsHoldNoGrant(t *testing.T) {
 	} {
 		wantUnavailable(t, call, err)
 		text := fmt.Sprint(err)
-		if !strings.Contains(text, "unknown command") || strings.Contains(text, s.key(id)[len(s.prefix):]) || strings.Contains(text, string(record)) {
+		if !strings.Contains(text, "unknown command") || strings.Contains(text, keyOf(id)[len(store.DefaultPrefix):]) || strings.Contains(text, string(record)) {
 			t.Errorf("%s: %s", call, text)
 		}
 	}
@@ -659,7 +601,7 @@ func TestRedisBecomesAReplica(t *testing.T) {
 	} {
 		redistest.Eventually(t, what+" to be refused for good", func() bool {
 			err := read()
-			return errors.Is(err, ErrReplica) && strings.Contains(err.Error(), "127.0.0.1:1") || errors.Is(err, errAway)
+			return errors.Is(err, redisconn.ErrReplica) && strings.Contains(err.Error(), "127.0.0.1:1") || errors.Is(err, redisconn.ErrBreakerOpen)
 		})
 	}
 	if err := server.Client().Do(t.Context(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
@@ -675,46 +617,12 @@ func TestRedisWithoutRole(t *testing.T) {
 	replica := redistest.Start(t, "--rename-command", "ROLE", "", "--replicaof", host+" "+port)
 	s := open(t, primary.URL())
 	wantHeld(t, s, created(t, s, one), one)
-	if err := s.Probe(t.Context()); err != nil {
-		t.Errorf("Probe: %v", err)
+	if err := s.CheckPermissions(t.Context()); err != nil {
+		t.Errorf("CheckPermissions: %v", err)
 	}
 	if _, err := open(t, replica.URL()).Get(t.Context(), token.GrantID{}); !errors.Is(err, token.ErrUnavailable) {
 		t.Errorf("Get on a replica: %v", err)
 	}
-}
-
-func TestRedisUserWithoutAPassword(t *testing.T) {
-	for _, opts := range []RedisOptions{{URL: "redis://zq9xjv@h"}, {URL: "redis+sentinel://h/p", SentinelUser: "u"}} {
-		if s, err := OpenRedis(opts); err == nil || strings.Contains(err.Error(), "zq9xjv") {
-			t.Errorf("%s: %v, %v", opts.URL, s, err)
-		}
-	}
-}
-
-func TestRedisQueueIsBounded(t *testing.T) {
-	server := redistest.Start(t)
-	const limit = 8
-	s := openRaw(t, server.URL(), limit, func(*redis.UniversalOptions) {})
-	server.Pause()
-	ctx, cancel := context.WithCancel(t.Context())
-	var waiting sync.WaitGroup
-	for range 2 * limit {
-		waiting.Go(func() {
-			for ctx.Err() == nil {
-				_ = s.Delete(ctx, token.GrantID{})
-			}
-		})
-	}
-	redistest.Eventually(t, "the queue to be full", func() bool {
-		// Without a deadline: refused at once, or it waits for Redis.
-		err := s.Create(t.Context(), token.GrantID{}, one, later())
-		wantUnavailable(t, "Create", err)
-		return errors.Is(err, redis.ErrAutoPipelineQueueFull)
-	})
-	cancel()
-	waiting.Wait() // while Redis stands still
-	server.Resume()
-	redistest.Eventually(t, "the queue to have room", func() bool { return s.Delete(t.Context(), token.GrantID{}) == nil })
 }
 
 func TestRedisCloses(t *testing.T) {
@@ -740,96 +648,6 @@ func TestRedisCloses(t *testing.T) {
 			wantUnavailable(t, call, err)
 		}
 		goleak.VerifyNone(t, before)
-	}
-}
-
-func TestSettingsKeepARequestWithinItsDeadline(t *testing.T) {
-	for _, url := range []string{"redis://h", "redis+sentinel://h/p", "redis+cluster://h"} {
-		target, err := parseURL(url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for timeout, each := range map[time.Duration]time.Duration{0: maxIO, 50 * time.Millisecond: 50 * time.Millisecond, time.Minute: maxIO} {
-			o, err := clientOptions(target, RedisOptions{Timeout: timeout})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if o.MaxRetries != -1 || o.DialerRetries != 1 || !o.ContextTimeoutEnabled || o.DialTimeout != dialTimeout ||
-				o.ReadTimeout != each || o.WriteTimeout != each || o.PoolTimeout != each {
-				t.Errorf("%s, %v: the settings are %+v", url, timeout, o)
-			}
-		}
-	}
-}
-
-func TestOpenRefuses(t *testing.T) {
-	certs := redistest.NewCerts(t)
-	for name, c := range map[string]struct {
-		opts RedisOptions
-		want string // in the error
-	}{
-		"nothing":              {RedisOptions{}, "redis://, rediss://"},
-		"another scheme":       {RedisOptions{URL: "postgres://u:zq9xjv@h/db"}, "redis://, rediss://"},
-		"no scheme":            {RedisOptions{URL: "u:zq9xjv@h:6379"}, "redis://, rediss://"},
-		"a misplaced scheme":   {RedisOptions{URL: "u:zq9xjv@h://x"}, "redis://, rediss://"},
-		"memory elsewhere":     {RedisOptions{URL: "memory://h"}, "takes no address"},
-		"memory with a CA":     {RedisOptions{URL: "memory://", CAFile: certs.CAFile}, "no certificates"},
-		"an unknown argument":  {RedisOptions{URL: "redis://u:zq9xjv@h/0?retries=3"}, "behind a ?"},
-		"a bad argument":       {RedisOptions{URL: "redis://u:zq9xjv@h?db=x"}, "database is a number"},
-		"a bad database":       {RedisOptions{URL: "redis://u:zq9xjv@h/x"}, "database is a number"},
-		"no verification":      {RedisOptions{URL: "rediss://u:zq9xjv@h/0?skip_verify=true"}, "behind a ?"},
-		"a bad port":           {RedisOptions{URL: "redis://u:zq9xjv@h:port"}, "percent-encode"},
-		"a % in the password":  {RedisOptions{URL: "redis://u:zq9%xjv@h"}, "percent-encode"},
-		"a / in the password":  {RedisOptions{URL: "redis://u:9988776655/zq9xjv@h:6379/0"}, "percent-encode"},
-		"a ? in the password":  {RedisOptions{URL: "redis://u:9988776655?zq9xjv@h:6379/0"}, "percent-encode"},
-		"a # in the password":  {RedisOptions{URL: "redis://u:9988776655#zq9xjv@h:6379/0"}, "percent-encode"},
-		"a / after a letter":   {RedisOptions{URL: "redis://u:zq9xjv/9988776655@h:6379/0"}, "percent-encode"},
-		"a space":              {RedisOptions{URL: "redis://u:zq9 xjv@h:6379/0"}, "percent-encode"},
-		"a control character":  {RedisOptions{URL: "redis://u:zq9xjv\n@h:6379/0"}, "percent-encode"},
-		"a CA without TLS":     {RedisOptions{URL: "redis://u:zq9xjv@h", CAFile: certs.CAFile}, "not rediss"},
-		"a key without TLS":    {RedisOptions{URL: "redis://u:zq9xjv@h", KeyFile: certs.ClientKeyFile}, "not rediss"},
-		"several hosts":        {RedisOptions{URL: "redis://u:zq9xjv@h,i/0"}, "several hosts"},
-		"a Cluster's database": {RedisOptions{URL: "redis+cluster://u:zq9xjv@h/1"}, "database 0 only"},
-		"no primary":           {RedisOptions{URL: "redis+sentinel://u:zq9xjv@h"}, "name of the primary"},
-		"a socket and a host":  {RedisOptions{URL: "unix://u:zq9xjv@h/run/redis.sock"}, "unix://"},
-		"no socket":            {RedisOptions{URL: "unix://u:zq9xjv@"}, "unix://"},
-		"an @ in the password": {RedisOptions{URL: "redis://u:zq9@xjv@h:6379/0"}, "percent-encode"},
-		"no host":              {RedisOptions{URL: "redis+cluster://u:zq9xjv@h,/"}, "percent-encode"},
-		"two databases":        {RedisOptions{URL: "redis://u:zq9xjv@h/1?db=2"}, "behind a ?"},
-		"no such CA":           {RedisOptions{URL: "rediss://u:zq9xjv@h", CAFile: "missing.pem"}, "missing.pem"},
-		"a CA that is none":    {RedisOptions{URL: "rediss://u:zq9xjv@h", CAFile: certs.ClientKeyFile}, "PEM"},
-		"a key without a cert": {RedisOptions{URL: "rediss://u:zq9xjv@h", KeyFile: certs.ClientKeyFile}, "certificate and key"},
-		"a cert without a key": {RedisOptions{URL: "rediss://u:zq9xjv@h", CertFile: certs.ClientCertFile}, "certificate and key"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s, err := Open(c.opts)
-			if err == nil {
-				_ = s.Close()
-				t.Fatal("it was opened")
-			}
-			if !strings.Contains(fmt.Sprint(err), c.want) {
-				t.Errorf("%v; want %q in it", err, c.want)
-			}
-			for _, piece := range []string{"zq9", "xjv", "9988776655"} {
-				if strings.Contains(err.Error(), piece) {
-					t.Errorf("%v; it holds a piece of the password", err)
-				}
-			}
-		})
-	}
-}
-
-func TestOpen(t *testing.T) {
-	server := redistest.Start(t)
-	for _, url := range []string{"memory://", server.URL(), "redis://u:p%40%2Fss@127.0.0.1:1/0", "rediss://127.0.0.1:1"} {
-		s, err := Open(RedisOptions{URL: url})
-		if err != nil {
-			t.Errorf("%s: %v", url, err)
-			continue
-		}
-		if err := s.Close(); err != nil {
-			t.Errorf("%s: Close: %v", url, err)
-		}
 	}
 }
 

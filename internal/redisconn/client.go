@@ -1,0 +1,105 @@
+package redisconn
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+const (
+	maxIO       = 100 * time.Millisecond // of one read or write, so that a request has time for another
+	dialTimeout = 500 * time.Millisecond
+	// poolSize bounds the connections to one Redis, of which a few are in use at a
+	// time. go-redis also counts failed dials up to it, and then dials only once
+	// a second: it is large so that Redis is found as soon as it is back.
+	poolSize = 100
+	// roleValid is how long a connection to a single Redis is used: it led to a
+	// primary when it was made, and one that is made a replica keeps its connections.
+	roleValid = 2 * time.Second
+)
+
+// silence keeps go-redis from writing lines of its own to standard error: each
+// error it has also comes back to a caller, and is logged there.
+var silence = sync.OnceFunc(func() { redis.SetLogger(quiet{}) })
+
+type quiet struct{}
+
+// Printf writes nothing.
+func (quiet) Printf(context.Context, string, ...any) {}
+
+// clientOptions returns the options of go-redis.
+func clientOptions(opts Options) *redis.UniversalOptions {
+	each := maxIO
+	if opts.Timeout > 0 {
+		each = min(each, opts.Timeout)
+	}
+	o := &redis.UniversalOptions{
+		Addrs: opts.Addrs, MasterName: opts.Primary, DB: opts.DB, TLSConfig: opts.TLS,
+		Username: opts.User, Password: opts.Password, SentinelUsername: opts.SentinelUser, SentinelPassword: opts.SentinelPassword,
+
+		ClientName:      cmp.Or(opts.ClientName, "authsvc"),
+		DisableIdentity: true, // a round trip less on each connection
+		// A command whose reply was lost may have been done. Only its
+		// owner knows whether it can be sent again (Cmd.Repeatable).
+		MaxRetries:            -1,
+		DialerRetries:         1,
+		ContextTimeoutEnabled: true,
+		DialTimeout:           dialTimeout,
+		ReadTimeout:           each,
+		WriteTimeout:          each,
+		PoolTimeout:           each,
+		PoolSize:              poolSize,
+		PipelinePoolSize:      poolSize,
+		// They would relax the timeouts while a managed Redis is upgraded.
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+	if opts.Topology != Cluster { // a replica of a Cluster sends its callers on
+		o.OnConnect = func(ctx context.Context, c *redis.Conn) error {
+			return refuseReplica(ctx, c, opts.Topology == Sentinel)
+		}
+	}
+	if opts.Topology == Single { // Sentinels end the connections of a primary that they replace
+		o.ConnMaxLifetime = roleValid
+	}
+	return o
+}
+
+// refuseReplica lets no connection be used that leads to a replica: it would
+// answer reads with what was true a while ago, and a token that was revoked since
+// would pass. A connection can end up there in a failover. go-redis calls it for the
+// Sentinels' connections as well, where there are any.
+func refuseReplica(ctx context.Context, c *redis.Conn, sentinels bool) error {
+	reply, err := c.Do(ctx, "ROLE").Slice()
+	if kind, _ := refusalOf(err); kind == commandMissing { // as in Redis Enterprise
+		info, err := c.Info(ctx, "replication").Result()
+		if err == nil && strings.Contains(info, "role:slave") {
+			err = ErrReplica
+		}
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("reading the role of Redis: %w", err)
+	}
+	switch {
+	case len(reply) > 0 && (reply[0] == "master" || reply[0] == "sentinel" && sentinels):
+		return nil
+	case len(reply) > 0 && reply[0] == "sentinel":
+		return errIsSentinel
+	case len(reply) > 2:
+		return replicaError{fmt.Sprint(reply[1], ":", reply[2])}
+	}
+	return ErrReplica
+}
+
+// replicaError is ErrReplica with the primary's host:port. It does not unwrap to
+// it: go-redis hands on what the error of a hook wraps, in its place.
+type replicaError struct{ primary string }
+
+func (e replicaError) Error() string        { return ErrReplica.Error() + ", " + e.primary }
+func (e replicaError) Is(target error) bool { return target == ErrReplica }

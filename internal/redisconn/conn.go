@@ -1,0 +1,190 @@
+package redisconn
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Topology is how a Redis is made up.
+type Topology int
+
+// The topologies.
+const (
+	Single   Topology = iota
+	Sentinel          // Sentinels name the primary
+	Cluster
+)
+
+// Options say where Redis is, and who is let in.
+type Options struct {
+	Topology Topology
+	Addrs    []string // host:port, or one path that begins with /; the Sentinels' for Sentinel
+	Primary  string   // the name that the Sentinels know it by
+	DB       int      // 0 in a Cluster
+	// User needs a Password, and SentinelUser a SentinelPassword. The Sentinels
+	// have their own; both empty: they want none.
+	User, Password                 string
+	SentinelUser, SentinelPassword string
+	TLS                            *tls.Config // nil: without
+	// Prefix begins each key of every user; it is not empty. Facts and permissions
+	// are of these keys, and in a Cluster the primary that has the slot of Prefix
+	// tells the time.
+	Prefix string
+	// ClientName is what CLIENT LIST shows; empty: "authsvc". Redis takes no blanks.
+	ClientName string
+	// Timeout is the deadline of a request; no single read or write takes
+	// longer, nor longer than 100 ms.
+	Timeout time.Duration
+	// OnBreaker, which may be nil, is told that the breaker before a primary has
+	// opened, with the error that Redis fails with; that it has closed, with nil; or
+	// that another has taken the place of the primary, with ErrReplaced; and since
+	// when Redis failed. It is called from goroutines of the connection.
+	OnBreaker func(node string, err error, since time.Time)
+	// Traces, which may be nil, makes spans of commands.
+	Traces trace.TracerProvider
+}
+
+// queueLimit bounds the commands that wait for a Redis that is slow. A command in
+// the queue does not heed its context; its caller does.
+const queueLimit = 10_000
+
+// Conn is a connection to a Redis. It is safe for concurrent use.
+//
+// Commands of concurrent callers for one primary are sent together
+// (auto-pipelining). Such a command cannot be taken back: a caller who gives up
+// leaves it behind, and it may still be done.
+type Conn struct {
+	client    redis.UniversalClient
+	cluster   *redis.ClusterClient // client, if it is one; else nil
+	sentinel  bool                 // Sentinels name the primary
+	prefix    string
+	limit     int // of each queue
+	onBreaker func(node string, err error, since time.Time)
+
+	only  *node    // where there is no Cluster
+	nodes sync.Map // *redis.Client to *node, of a Cluster
+	// layout is the breaker before the question which node of a Cluster has which
+	// slots.
+	layout *breaker
+
+	mu    sync.Mutex // of starting tasks
+	life  context.Context
+	end   context.CancelFunc // of life
+	tasks sync.WaitGroup
+
+	samples sampler // of Facts
+
+	leaving sync.Mutex // of nodes, so that each is in nodes or in left
+	left    PoolStats  // totals of nodes that left the Cluster, so that counters never fall
+}
+
+// node is one primary, or who stands for it.
+type node struct {
+	name    string
+	client  *redis.Client
+	pipe    *redis.AutoPipeliner
+	breaker breaker
+	missed  atomic.Pointer[string] // of a Cluster: a key that a call failed for
+}
+
+// Open returns a connection, without connecting yet: a Redis that does not answer
+// is no error here.
+func Open(opts Options) (*Conn, error) { return open(opts, clientOptions(opts), queueLimit) }
+
+func open(opts Options, o *redis.UniversalOptions, limit int) (*Conn, error) {
+	silence()
+	r := &Conn{sentinel: opts.Topology == Sentinel, prefix: opts.Prefix, limit: limit, onBreaker: opts.OnBreaker}
+	r.life, r.end = context.WithCancel(context.Background())
+	var one *redis.Client
+	name := "the primary"
+	switch opts.Topology {
+	case Cluster:
+		c := o.Cluster()
+		c.DisableRoutingPolicies = true // each command of ours is for the primary of its key
+		r.cluster = redis.NewClusterClient(c)
+		if opts.Traces != nil {
+			r.cluster.OnNewNode(func(c *redis.Client) { _ = instrument(c, opts.Traces) }) // it fails for no *redis.Client
+		}
+		r.client = r.cluster
+		r.layout = &breaker{run: r.run, changed: r.changed("the Cluster"), ping: func(ctx context.Context) error {
+			_, err := r.cluster.MasterForKey(ctx, r.prefix)
+			return err
+		}}
+		return r, nil
+	case Sentinel:
+		one, name = redis.NewFailoverClient(o.Failover()), "the primary of "+opts.Primary
+	default:
+		one = redis.NewClient(o.Simple())
+	}
+	r.client = one
+	if opts.Traces != nil {
+		_ = instrument(one, opts.Traces)
+	}
+	var err error
+	if r.only, err = r.newNode(one, name); err != nil {
+		_ = r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Conn) newNode(c *redis.Client, name string) (*node, error) {
+	pipe, err := c.AsyncAutoPipelineWithOptions(&redis.AutoPipelineOptions{MaxQueuedCommands: r.limit})
+	if err != nil {
+		return nil, fmt.Errorf("setting up Redis: %w", err)
+	}
+	n := &node{name: name, client: c, pipe: pipe}
+	n.breaker.run, n.breaker.changed = r.run, r.changed(name)
+	n.breaker.ping = func(ctx context.Context) error {
+		if key := n.missed.Load(); key != nil {
+			r.cluster.ReloadState(ctx)
+			if now, err := r.cluster.MasterForKey(ctx, *key); err == nil && now != c {
+				return ErrReplaced
+			}
+		}
+		// Any answer will do. It goes the way of all commands.
+		if err := pipe.Submit(ctx, redis.NewCmd(ctx, "TIME")).WaitContext(ctx); isConnectionError(err) {
+			return err
+		}
+		return nil
+	}
+	return n, nil
+}
+
+func (r *Conn) changed(node string) func(error, time.Time) {
+	return func(err error, since time.Time) {
+		if r.onBreaker != nil {
+			r.onBreaker(node, err, since)
+		}
+	}
+}
+
+// Prefix returns what begins each key.
+func (r *Conn) Prefix() string { return r.prefix }
+
+// Close sends what is queued, if Redis answers, and ends the connections. Calls
+// after it fail.
+func (r *Conn) Close() error {
+	r.mu.Lock()
+	r.end()
+	r.mu.Unlock()
+	err := r.client.Close()
+	r.tasks.Wait()
+	return err
+}
+
+// run runs a task until Close.
+func (r *Conn) run(task func(context.Context)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.life.Err() == nil {
+		r.tasks.Go(func() { task(r.life) })
+	}
+}

@@ -1,0 +1,163 @@
+package redisconn
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// condition is an error of this package to compare with, by errors.Is.
+type condition string
+
+// Error returns the condition in words.
+func (c condition) Error() string { return string(c) }
+
+const (
+	// ErrNil is the nil reply: there is no such value. It is the one answer of
+	// Redis that is no *Error.
+	ErrNil condition = "Redis holds no such value"
+	// ErrBreakerOpen is why a call was not tried.
+	ErrBreakerOpen condition = "the breaker is open: calls are refused until Redis answers"
+	// ErrReplica is why a connection to a Redis that is no primary is not used.
+	ErrReplica condition = "this Redis is a replica, which may lag behind; the store must be its primary"
+	// ErrReplaced ends an outage that is nobody's any more: another node of the
+	// Cluster has taken the slots.
+	ErrReplaced condition = "another Redis has taken its place"
+
+	errIsSentinel condition = "this is a Sentinel, and no Redis: the store's URL must be redis+sentinel://"
+	errNoSlots    condition = "the Cluster has no primary with a slot"
+	errNotATime   condition = "Redis answered TIME with something else"
+)
+
+// Error is why a call has no result: Redis did not answer, or answered with an
+// error, or was not asked because the breaker is open. Whether a command was done
+// is not known. Its text holds no password, and no argument of a command.
+type Error struct {
+	Reason Reason
+	Err    error
+}
+
+// Error returns the text of the cause.
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Reason is the kind of an Error, as far as it tells what to do about it.
+type Reason int
+
+// The reasons.
+const (
+	Other           Reason = iota
+	Replica                // the server is a replica
+	NoUser                 // user or password are wrong, or missing
+	NotPermitted           // the user may not run a command, or not use a key
+	TLSRefused             // a certificate, or TLS itself, is refused by one side
+	IsSentinel             // the server is a Sentinel where a Redis is expected
+	IsNoSentinel           // the server is a Redis where a Sentinel is expected
+	SentinelRefuses        // the Sentinels refuse the user
+	UnknownPrimary         // the Sentinels know no primary of that name
+	IsNoCluster            // the server is no node of a Cluster
+	ClusterDown            // the Cluster, or the part of it that has the key, does not serve
+)
+
+// reasonOf returns the Reason for an error of go-redis or of this package.
+func reasonOf(err error) Reason {
+	switch {
+	case isAnswer(err):
+		return reasonOfAnswer(err)
+	case errors.Is(err, ErrReplica):
+		return Replica
+	case errors.Is(err, errIsSentinel):
+		return IsSentinel
+	case errors.Is(err, errNoSlots):
+		return ClusterDown
+	case isTLSError(err):
+		return TLSRefused
+	}
+	return Other
+}
+
+func reasonOfAnswer(err error) Reason {
+	ofSentinels := strings.Contains(err.Error(), allSentinels)
+	kind, command := refusalOf(err)
+	switch {
+	case ofSentinels && (kind == commandRefused || redis.IsAuthError(err)):
+		return SentinelRefuses
+	case ofSentinels && errors.Is(err, redis.Nil):
+		return UnknownPrimary
+	case kind == commandMissing && command == "sentinel":
+		return IsNoSentinel
+	case kind == commandRefused, kind == keysRefused:
+		return NotPermitted
+	case redis.IsAuthError(err):
+		return NoUser
+	case redis.IsClusterDownError(err):
+		return ClusterDown
+	case redis.HasErrorPrefix(err, noCluster):
+		return IsNoCluster
+	}
+	return Other
+}
+
+// What go-redis and Redis say, where neither has a type for it.
+const (
+	allSentinels = "redis: all sentinels specified in configuration are unreachable"
+	noCluster    = "This instance has cluster support disabled"
+	// argsOfUnknown is what Redis goes on with where it does not know a command.
+	argsOfUnknown = ", with args beginning with"
+)
+
+// isTLSError reports whether a handshake failed because of what one side sent.
+// crypto/tls has no exported type for an alert; it wraps one in a net.OpError.
+func isTLSError(err error) bool {
+	var cert *tls.CertificateVerificationError
+	var header tls.RecordHeaderError
+	var op *net.OpError
+	return errors.As(err, &cert) || errors.As(err, &header) ||
+		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
+}
+
+// failed makes an *Error of any error.
+func failed(err error) error {
+	if known := (*Error)(nil); errors.As(err, &known) {
+		return err
+	}
+	reason := reasonOf(err)
+	if text, _, cut := strings.Cut(err.Error(), argsOfUnknown); cut {
+		err = answer(text) // what follows are keys and values
+	}
+	return &Error{reason, err}
+}
+
+// answer is an error that Redis answered with, cut short.
+type answer string
+
+// Error returns the answer.
+func (a answer) Error() string { return string(a) }
+
+// RedisError implements redis.Error.
+func (answer) RedisError() {}
+
+// isAnswer reports whether Redis answered with an error, as against an error on
+// the way.
+func isAnswer(err error) bool {
+	var answer redis.Error
+	return errors.As(err, &answer)
+}
+
+// isConnectionError reports whether an error happened on the way: it is no answer
+// of Redis, and no refusal of ours to ask it.
+func isConnectionError(err error) bool {
+	return err != nil && !isAnswer(err) && !errors.Is(err, ErrBreakerOpen) &&
+		!errors.Is(err, redis.ErrAutoPipelineQueueFull) && !errors.Is(err, redis.ErrClosed)
+}
+
+func isRedirection(err error) bool {
+	_, moved := redis.IsMovedError(err)
+	_, ask := redis.IsAskError(err)
+	return moved || ask
+}

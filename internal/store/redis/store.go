@@ -1,0 +1,126 @@
+package redis
+
+import (
+	"context"
+	_ "embed" // for swap.lua
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"authsvc/internal/redisconn"
+	"authsvc/internal/token"
+)
+
+//go:embed swap.lua
+var swapSource string
+
+var swap = redisconn.NewScript(swapSource)
+
+// Store keeps each record under one key. It is safe for concurrent use.
+//
+// A command whose caller gave up may still be done. So all but Create are safe to
+// repeat, and Swap carries a time after which it does nothing.
+type Store struct{ conn *redisconn.Conn }
+
+var _ token.Store = (*Store)(nil)
+
+// New returns a store over a connection, which it takes over.
+func New(conn *redisconn.Conn) *Store { return &Store{conn} }
+
+// Close closes the connection. Calls after it fail with token.ErrUnavailable.
+func (s *Store) Close() error { return s.conn.Close() }
+
+// Create implements token.Store.
+func (s *Store) Create(ctx context.Context, id token.GrantID, record []byte, expireAt time.Time) error {
+	key := s.key(id)
+	reply, err := s.conn.Do(ctx, key, redisconn.Cmd{Args: []any{"SET", key, record, "NX", "PXAT", millis(expireAt)}})
+	switch {
+	case errors.Is(err, redisconn.ErrNil):
+		return token.ErrExists
+	case err == nil && reply == "OK":
+		return nil
+	}
+	return unavailable(reply, err)
+}
+
+// Get implements token.Store.
+func (s *Store) Get(ctx context.Context, id token.GrantID) ([]byte, error) {
+	key := s.key(id)
+	reply, err := s.conn.Do(ctx, key, redisconn.Cmd{Args: []any{"GET", key}, Repeatable: true})
+	record, ok := reply.(string)
+	switch {
+	case errors.Is(err, redisconn.ErrNil):
+		return nil, token.ErrNotFound
+	case err == nil && ok:
+		return []byte(record), nil
+	}
+	return nil, unavailable(reply, err)
+}
+
+// Swap implements token.Store.
+func (s *Store) Swap(ctx context.Context, id token.GrantID, was, next []byte, expireAt, notAfter time.Time) error {
+	reply, err := s.conn.Run(ctx, swap, s.key(id), was, next, millis(expireAt), notAfter.UnixMicro())
+	switch {
+	case err == nil && reply == "swapped":
+		return nil
+	case err == nil && reply == "conflict":
+		return token.ErrConflict
+	case err == nil && reply == "late":
+		return token.ErrLate
+	}
+	return unavailable(reply, err)
+}
+
+// Delete implements token.Store.
+func (s *Store) Delete(ctx context.Context, id token.GrantID) error {
+	key := s.key(id)
+	reply, err := s.conn.Do(ctx, key, redisconn.Cmd{Args: []any{"DEL", key}, Repeatable: true})
+	if _, ok := reply.(int64); ok && err == nil {
+		return nil
+	}
+	return unavailable(reply, err)
+}
+
+// Now implements token.Store. See redisconn.Conn.Now for whose clock it is.
+func (s *Store) Now(ctx context.Context) (time.Time, error) {
+	now, err := s.conn.Now(ctx)
+	if err != nil {
+		return time.Time{}, unavailable(nil, err)
+	}
+	return now, nil
+}
+
+// Facts returns what redisconn.Conn.Facts does.
+func (s *Store) Facts(ctx context.Context) ([]redisconn.NodeFacts, error) { return s.conn.Facts(ctx) }
+
+// CheckPermissions checks all that the store does, as redisconn.Conn.CheckPermissions
+// does.
+func (s *Store) CheckPermissions(ctx context.Context) error {
+	return s.conn.CheckPermissions(ctx, func(key string) [][]any {
+		soon := time.Now().Add(time.Minute)
+		commands := [][]any{
+			{"SET", key, "check", "NX", "PXAT", millis(soon)},
+			{"GET", key},
+		}
+		commands = append(commands, swap.Commands(key, "check", "checked", millis(soon), soon.UnixMicro())...)
+		return append(commands, []any{"DEL", key})
+	})
+}
+
+// Pool returns the state of the connections.
+func (s *Store) Pool() redisconn.PoolStats { return s.conn.Pool() }
+
+func (s *Store) key(id token.GrantID) string {
+	return s.conn.Prefix() + "g:" + base64.RawURLEncoding.EncodeToString(id[:])
+}
+
+// millis returns a time for PXAT, which takes none before 1970.
+func millis(t time.Time) int64 { return max(1, t.UnixMilli()) }
+
+func unavailable(reply any, err error) error {
+	if err == nil {
+		err = fmt.Errorf("unforeseen answer of Redis: a %T", reply) // not with its value: it may be a record
+	}
+	return fmt.Errorf("%w: %w", token.ErrUnavailable, err)
+}
