@@ -13,7 +13,7 @@ import (
 	"authsvc/internal/token"
 )
 
-// appCommand is authsvc app.
+// appCommand returns authsvc app.
 func appCommand(env Env) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "app",
@@ -30,26 +30,26 @@ func appAdd(env Env) *cobra.Command {
 		Use:   "add KEY --apps FILE --keys FILE",
 		Short: "Add an app, and show its secret",
 		Long: `Adds an app to the apps file, with a secret of 256 bits, and prints the secret. It
-is shown this once: the file has only its hash. Running servers read the file by
-themselves, within two seconds.
+is shown only this once: the file holds its hash. Running servers reload the file
+on their own, within two seconds.
 
-A key that was an app before needs a higher generation than it had, written by
-hand: else its old tokens live again. What stands in the file stays as it is.
-Everything else about the app (lifetimes, addresses, a frozen state) is written
-into its entry by hand.`,
+A key that belonged to an app before needs a higher generation than that app had,
+written by hand: otherwise its old tokens are good again. The rest of the file is
+left as it is. Everything else about the app (lifetimes, addresses, a frozen state)
+is written into its entry by hand.`,
 		Example: `  authsvc app add orders-batch-01 --scopes orders.read,orders.write --apps apps.yaml --keys keys.json
   authsvc app add edge-gateway --roles introspect --apps apps.yaml --keys keys.json`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return errors.New("name the new app by its key, as in: authsvc app add orders-batch-01")
+				return errors.New("name the key of the new app, as in: authsvc app add orders-batch-01")
 			}
 			return nil
 		},
 	}
 	appsFlag(c, env, &apps)
 	keysFlag(c, env, &keys, keysOfApps)
-	c.Flags().StringVar(&a.Name, "name", "", "what people call it")
-	c.Flags().StringSliceVar(&a.Scopes, "scopes", nil, "its `SCOPES`, with commas between")
+	c.Flags().StringVar(&a.Name, "name", "", "a name for people")
+	c.Flags().StringSliceVar(&a.Scopes, "scopes", nil, "its `SCOPES`, separated by commas")
 	c.Flags().StringSliceVar(&a.Roles, "roles", nil, "its `ROLES`: introspect, for a gateway")
 	complete(c, "roles", app.RoleIntrospect)
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -73,11 +73,11 @@ func appReplace(env Env) *cobra.Command {
 	var apps, keys string
 	c := &cobra.Command{
 		Use:   "replace --apps FILE --keys FILE",
-		Short: "Put a new apps file in the place of the old, if it is good",
-		Long: `Reads an apps file from standard input and puts it in the place of the one there
-is, whole or not at all, with its mode and owner. A text with a fault changes
-nothing, and neither does one that servers would refuse because it brings revoked
-tokens back. This is how to change an apps file that lies in a volume.`,
+		Short: "Replace the apps file, if the new one is good",
+		Long: `Reads an apps file from standard input and replaces the present one with it, whole
+or not at all, keeping its mode and owner. A file with a fault changes nothing,
+and neither does one that servers would refuse because it would make revoked
+tokens good again. Use it to change an apps file in a volume.`,
 		Example: "  authsvc app replace --apps apps.yaml --keys keys.json < edited.yaml",
 		Args:    cobra.NoArgs,
 	}
@@ -106,8 +106,8 @@ tokens back. This is how to change an apps file that lies in a volume.`,
 	return c
 }
 
-// appsFlag gives a command the flag --apps for an apps file that exists. As for
-// serve, AUTHSVC_APPS can stand for it.
+// appsFlag gives a command the flag --apps for an existing apps file. AUTHSVC_APPS
+// can replace it, as for serve.
 func appsFlag(c *cobra.Command, env Env, file *string) {
 	fileFlag(c, env, "apps", file, "YAML `FILE` of the apps")
 }
@@ -147,13 +147,13 @@ func appCheck(env Env) *cobra.Command {
 	var apps, keys string
 	c := &cobra.Command{
 		Use:   "check --apps FILE",
-		Short: "Say everything that is wrong with an apps file",
+		Short: "Report everything that is wrong with an apps file",
 		Long: `Reads an apps file, and the secret files that it names, as authsvc serve does, and
 prints every fault and every warning. The exit status is 0 where serve would take
 the file. Secrets are never shown.
 
-With --keys the keyring is read as well. Whether a secret_hash was made under it
-can't be told from the outside: only a token request shows that.`,
+With --keys the keyring is read as well. Whether a secret_hash was made with it
+can't be checked: only a token request shows that.`,
 		Example: `  authsvc app check --apps apps.yaml
   authsvc app check --apps apps.yaml --keys keys.json -o json`,
 		Args: cobra.NoArgs,

@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// checked is what was found in a file or in the settings. Text that a program
-// reads has no nulls in place of empty lists.
+// checked holds what was found in a file or in the settings. Its lists are never nil,
+// so that the JSON has no nulls.
 type checked struct {
 	OK       bool     `json:"ok"`
 	Faults   []string `json:"faults"`

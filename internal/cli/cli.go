@@ -71,7 +71,7 @@ func Run(args []string, env Env) int {
 // aToken matches what no error shows: a token in the wrong place of a command line.
 var aToken = regexp.MustCompile(`\b(at|rt)_[A-Za-z0-9_-]{20,}`)
 
-// loudWriter is standard output, and the first error of writing to it.
+// loudWriter keeps the first error of writing to w.
 type loudWriter struct {
 	w   io.Writer
 	err error
@@ -86,7 +86,7 @@ func (o *loudWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// rootCommand is authsvc with everything it can do.
+// rootCommand returns authsvc with all its commands.
 func rootCommand(env Env) *cobra.Command {
 	root := group(&cobra.Command{
 		Use:   "authsvc",
@@ -106,8 +106,8 @@ func rootCommand(env Env) *cobra.Command {
 	return root
 }
 
-// group is a command that only holds others. Cobra alone prints the help of one
-// whose subcommand is misspelt, and calls that a success.
+// group makes c a command that only holds others. By default Cobra answers a misspelt
+// subcommand with the help, and calls that a success.
 func group(c *cobra.Command, subcommands ...*cobra.Command) *cobra.Command {
 	c.DisableFlagsInUseLine = true
 	c.Args = cobra.ArbitraryArgs
@@ -116,7 +116,7 @@ func group(c *cobra.Command, subcommands ...*cobra.Command) *cobra.Command {
 		if len(args) == 0 {
 			return c.Help()
 		}
-		hint := "authsvc help lists what there is"
+		hint := "authsvc help lists the commands"
 		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
 			hint = "did you mean " + strings.Join(near, " or ") + "?"
 		}

@@ -11,7 +11,7 @@ import (
 	"authsvc/internal/process"
 )
 
-// configCommand is authsvc config.
+// configCommand returns authsvc config.
 func configCommand(env Env) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "config",
@@ -21,7 +21,7 @@ func configCommand(env Env) *cobra.Command {
 	}, configCheck(env), configShow(env))
 }
 
-// loaded is the settings as serve would find them, and what it would say.
+// loaded loads the settings as serve does, and returns what it would report.
 func loaded(s *config.Settings, env Env) (checked, error) {
 	cfg, warnings, err := s.Load(env.Vars)
 	wrong := (*config.Error)(nil)
@@ -48,7 +48,7 @@ func (r checked) settingsError() error {
 func configCheck(env Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check",
-		Short: "Say everything that is wrong with the settings",
+		Short: "Report everything that is wrong with the settings",
 		Long: `Takes the flags, the environment and the file that authsvc serve takes, and prints
 every fault and every warning. The exit status is 0 where serve would take them.
 The apps file is checked by: authsvc app check`,
@@ -76,7 +76,7 @@ The apps file is checked by: authsvc app check`,
 	return c
 }
 
-// settingInfo is one setting of a list.
+// settingInfo is one row of the list of settings.
 type settingInfo struct {
 	Name   string `json:"name"`
 	Value  string `json:"value"`
@@ -87,11 +87,11 @@ type settingInfo struct {
 func configShow(env Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show",
-		Short: "Show every setting, and where it comes from",
+		Short: "Show every setting and its origin",
 		Long: `Takes the flags, the environment and the file that authsvc serve takes, and prints
-the value of every setting and where it comes from: a flag wins over the
-environment, that over the file, and that over the default. Secrets are not shown.
-Faults are reported as well, and make the exit status 1.`,
+the value of every setting and its origin: a flag overrides the environment, the
+environment the file, and the file the default. Secrets are not shown. Faults are
+reported as well, and make the exit status 1.`,
 		Example: `  authsvc config show --config authsvc.yaml
   authsvc config show --config authsvc.yaml -o json | jq '.settings[] | select(.origin != "default")'`,
 		Args: cobra.NoArgs,

@@ -20,7 +20,7 @@ import (
 // doctorPatience bounds what the doctor waits for the store.
 const doctorPatience = 10 * time.Second
 
-// doctorCommand is authsvc doctor.
+// doctorCommand returns authsvc doctor.
 func doctorCommand(env Env) *cobra.Command {
 	const status = `The exit status is 0 where nothing is worse than a note, 2 where nothing is worse
 than a warning, and 1 for anything else.`

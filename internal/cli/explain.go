@@ -16,16 +16,16 @@ import (
 	"authsvc/internal/tokenclient"
 )
 
-// explainCommand is authsvc explain.
+// explainCommand returns authsvc explain.
 func explainCommand(env Env) *cobra.Command {
 	var lang string
 	var status int
 	c := &cobra.Command{
 		Use:   "explain [CODE | -]",
 		Short: "Explain an error code, or an error answer",
-		Long: `Explains an error code of the gateway's table: what brings it about, and what to
-do. A code can stand for several failures; each is explained, or only the one that
-fits the status and the message, where they are known.
+		Long: `Explains an error code of the gateway's table: its cause, and what to do. A code
+can stand for several failures; all are explained, or only the one that matches
+the status and the message, where these are known.
 
 With - it reads an error answer, as JSON, from standard input. Without an argument
 it lists the table. It needs no server.`,
@@ -97,7 +97,7 @@ func listCodes(c *cobra.Command, out *output, l apierr.Lang) error {
 	})
 }
 
-// language is the one that was asked for, or else that of the terminal: the first
+// language returns the language of the flag, or else that of the terminal: the first
 // of the variables that is set decides (POSIX).
 func language(flag string, env Env) (apierr.Lang, error) {
 	switch flag {
@@ -115,8 +115,8 @@ func language(flag string, env Env) (apierr.Lang, error) {
 	return 0, errors.New("--lang must be en or zh")
 }
 
-// explained is a row of the table as it is shown, in one language. Its names in
-// JSON are those of the service's error pages.
+// explained is a row of the table in one language. Its names in JSON are those of the
+// service's error pages.
 type explained struct {
 	Code    string `json:"error_code"`
 	Status  int    `json:"http_status"`
@@ -141,7 +141,7 @@ func (e explained) write(w io.Writer, l apierr.Lang) {
 	fmt.Fprintf(w, "  %s%s\n  %s%s\n", labels[l].cause, e.Cause, labels[l].fix, e.Fix)
 }
 
-// answer is what an error answer says. Every member but code may be missing.
+// answer is an error answer. Every field but code may be empty.
 type answer struct {
 	code, message string
 	status        int
@@ -157,11 +157,11 @@ func readAnswer(r io.Reader) (answer, error) {
 	}
 	var m map[string]any
 	if json.Unmarshal(data, &m) != nil {
-		return answer{}, errors.New("what stands on standard input is not an error answer of the service: not one JSON object. Leave out the headers (curl -s, without -i)")
+		return answer{}, errors.New("standard input is not an error answer of the service: it must be one JSON object. Leave out the headers (curl -s, without -i)")
 	}
 	a := answerOf(m)
 	if a.code == "" {
-		return answer{}, errors.New("what stands on standard input is not an error answer of the service: it has no error_code")
+		return answer{}, errors.New("standard input is not an error answer of the service: it has no error_code")
 	}
 	return a, nil
 }
@@ -180,12 +180,12 @@ func answerOf(m map[string]any) answer {
 	return a
 }
 
-// rows are the rows that the answer can stand for: those of its code, and of
-// these the ones that have its status and its message, where there are any.
+// rows returns the rows that the answer can stand for: those of its code, and of these
+// only the ones with its status and its message, where there are any.
 func (a answer) rows() ([]apierr.Row, error) {
 	rows := apierr.ByCode(a.code)
 	if len(rows) == 0 {
-		return nil, fmt.Errorf("there is no error code %s. Near it are:\n%sauthsvc explain lists them all", printable(a.code), near(a.code))
+		return nil, fmt.Errorf("there is no error code %s. The closest are:\n%sauthsvc explain lists them all", printable(a.code), near(a.code))
 	}
 	narrow := func(fits func(apierr.Row) bool) {
 		some := slices.DeleteFunc(slices.Clone(rows), func(r apierr.Row) bool { return !fits(r) })
@@ -198,7 +198,7 @@ func (a answer) rows() ([]apierr.Row, error) {
 	return rows, nil
 }
 
-// row is the one row that the answer stands for, if it is one of the service.
+// row returns the row that the answer stands for, if it is an answer of the service.
 func (a answer) row() (apierr.Row, bool) {
 	rows, err := a.rows()
 	if err != nil {
@@ -207,7 +207,7 @@ func (a answer) row() (apierr.Row, bool) {
 	return rows[0], true
 }
 
-// write adds what the answer itself says.
+// write writes what the answer itself adds to the row.
 func (a answer) write(w io.Writer, l apierr.Lang) {
 	if a.hint != "" {
 		fmt.Fprintf(w, "  %s%s\n", labels[l].said, a.hint)
@@ -217,8 +217,8 @@ func (a answer) write(w io.Writer, l apierr.Lang) {
 	}
 }
 
-// near lists the codes that are most like one that does not exist: by digits that
-// differ, and then by distance.
+// near lists the codes closest to one that does not exist: by the number of digits
+// that differ, and then by distance.
 func near(code string) string {
 	digits := strings.TrimPrefix(strings.ToUpper(code), "APIG.")
 	number, _ := strconv.Atoi(digits)

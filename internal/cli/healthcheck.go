@@ -17,20 +17,20 @@ import (
 	"authsvc/internal/tokenclient"
 )
 
-// healthcheckCommand is authsvc healthcheck: an image without a shell has no curl.
+// healthcheckCommand returns authsvc healthcheck: an image without a shell has no curl.
 func healthcheckCommand(env Env) *cobra.Command {
 	var target string
 	var timeout time.Duration
 	c := &cobra.Command{
 		Use:   "healthcheck",
-		Short: "Ask a running server whether it is ready",
-		Long: `Asks the admin listener of a running server whether it can do its work, and prints
-the answer in one line. The exit status is 0 only where it says so: this is the
-health check of a container that has no shell. In a Dockerfile:
+		Short: "Check whether a running server is ready",
+		Long: `Queries the admin listener of a running server, and prints the answer in one line.
+The exit status is 0 only if the server is ready: this is the health check of a
+container that has no shell. In a Dockerfile:
 HEALTHCHECK CMD ["authsvc", "healthcheck"]
 
-Without --url it asks /readyz at the address of AUTHSVC_ADMIN_LISTEN, or of
-admin_listen in the file of AUTHSVC_CONFIG, on this machine.`,
+Without --url it queries /readyz at the address in AUTHSVC_ADMIN_LISTEN, or in
+admin_listen of the file that AUTHSVC_CONFIG names, on this machine.`,
 		Example: `  authsvc healthcheck
   authsvc healthcheck --url http://127.0.0.1:8081/livez`,
 		Args: cobra.NoArgs,
@@ -46,13 +46,13 @@ admin_listen in the file of AUTHSVC_CONFIG, on this machine.`,
 			return nil
 		},
 	}
-	c.Flags().StringVar(&target, "url", "", "`URL` to ask (default: /readyz of the admin listener)")
+	c.Flags().StringVar(&target, "url", "", "`URL` to query (default: /readyz of the admin listener)")
 	c.Flags().DurationVar(&timeout, "timeout", 3*time.Second, "longest wait for the answer")
 	return c
 }
 
-// readyURL is where the server of this machine tells whether it is ready. The
-// settings need not be complete: a health check is given less of them than serve.
+// readyURL returns the URL of the readiness probe of the server on this machine. The
+// settings need not be complete: a health check is given fewer of them than serve.
 func readyURL(env Env) string {
 	s := config.Register(pflag.NewFlagSet("", pflag.ContinueOnError))
 	_, _, _ = s.Load(env.Vars)
@@ -64,7 +64,7 @@ func readyURL(env Env) string {
 	return ""
 }
 
-// probe asks for a URL, and returns the first line of an answer that is 200.
+// probe sends a GET request, and returns the first line of an answer with status 200.
 func probe(target string, timeout time.Duration) (string, error) {
 	if u, err := url.Parse(target); err != nil || u.Host == "" {
 		return "", errors.New("not a URL such as http://127.0.0.1:8081/readyz")
@@ -75,7 +75,7 @@ func probe(target string, timeout time.Duration) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// No proxy: it is this machine that is asked.
+	// No proxy: the server is on this machine.
 	client := &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -14,11 +14,11 @@ import (
 	"authsvc/internal/keyring"
 )
 
-// keysCommand is authsvc keys.
+// keysCommand returns authsvc keys.
 func keysCommand(env Env) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "keys",
-		Short: "Make a keyring, and rotate its keys",
+		Short: "Create a keyring, and rotate its signing keys",
 		Example: `  authsvc keys init --keys keys.json
   authsvc keys rotate --keys keys.json && authsvc keys prune --keys keys.json
   authsvc keys list --keys keys.json`,
@@ -29,27 +29,27 @@ func keysInit(env Env) *cobra.Command {
 	var file string
 	c := &cobra.Command{
 		Use:   "init --keys FILE",
-		Short: "Make a new keyring",
-		Long: `Makes a keyring: a signing key for tokens, and the pepper under which the apps'
-secrets are hashed. Every replica needs the same file. Keep a copy in a safe
-place: without it every token ends, and every secret_hash is worthless.
+		Short: "Create a keyring",
+		Long: `Creates a keyring: a signing key for tokens, and the pepper that the apps' secrets
+are hashed with. Every replica needs the same file. Keep a copy in a safe place:
+without it every token ends, and every secret_hash is worthless.
 
-A file that exists is left alone.`,
+An existing file is left alone.`,
 		Example: "  authsvc keys init --keys keys.json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			err := keyring.New(time.Now()).CreateFile(file)
 			if errors.Is(err, fs.ErrExist) {
-				return fmt.Errorf("%s exists. A keyring that is replaced ends every token and every secret_hash; name another file, or move it away if that is what you want", file)
+				return fmt.Errorf("%s exists. Replacing a keyring ends every token and makes every secret_hash worthless; name another file, or move this one away if that is what you want", file)
 			}
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(c.OutOrStdout(), "made keyring", file)
+			fmt.Fprintln(c.OutOrStdout(), "created keyring", file)
 			return nil
 		},
 	}
-	keysFlag(c, env, &file, "the `FILE` to make")
+	keysFlag(c, env, &file, "the `FILE` to create")
 	return c
 }
 
@@ -58,16 +58,16 @@ func keysRotate(env Env) *cobra.Command {
 	var insist bool
 	c := &cobra.Command{
 		Use:   "rotate --keys FILE",
-		Short: "Add a signing key, which every replica knows before it signs",
-		Long: `Adds a signing key. Running servers read the file by themselves; the tokens that
-older keys signed stay good until they expire. After that, prune removes the keys.
+		Short: "Add a signing key that every replica knows before it signs",
+		Long: `Adds a signing key. Running servers reload the file on their own; tokens signed by
+older keys stay good until they expire. After that, prune removes those keys.
 
-The new key signs five minutes later, so that every replica knows it before one
-uses it: copy the file to all of them within that time. With --now it signs three
-seconds later, which is what servers that share the file take to read it.
+The new key signs after five minutes, so that every replica knows it before one
+uses it: copy the file to all of them in that time. With --now it signs after
+three seconds, which is how long servers that share the file take to reload it.
 
-While a key waits to sign, a second rotation is refused. With --now the key that
-waits signs in three seconds, and no other is added.`,
+While a key waits to sign, a second rotation is refused. With --now the waiting key
+signs in three seconds, and no other is added.`,
 		Example: `  authsvc keys rotate --keys keys.json
   authsvc keys rotate --keys keys.json --now`,
 		Args: cobra.NoArgs,
@@ -81,20 +81,20 @@ waits signs in three seconds, and no other is added.`,
 			if err != nil {
 				return err
 			}
-			saySigns(c.OutOrStdout(), key, now)
+			printSigner(c.OutOrStdout(), key, now)
 			return nil
 		},
 	}
 	keysFlag(c, env, &file, "the keyring `FILE`")
-	c.Flags().BoolVar(&insist, "now", false, "do not wait five minutes for replicas to know the key")
+	c.Flags().BoolVar(&insist, "now", false, "do not wait five minutes for replicas to learn the key")
 	return c
 }
 
-func saySigns(w io.Writer, k *keyring.Key, now time.Time) {
+func printSigner(w io.Writer, k *keyring.Key, now time.Time) {
 	fmt.Fprintf(w, "key %d signs from %s (%s)\n", k.ID, k.SignsFrom.Format(time.RFC3339), ago(k.SignsFrom, now))
 }
 
-// keyInfo is one key of a list. There is nothing secret in it.
+// keyInfo is one row of the list of keys. It holds no secret.
 type keyInfo struct {
 	ID        byte       `json:"id"`
 	State     string     `json:"state"` // a keyring.State, or dropped
@@ -113,8 +113,8 @@ func keysList(env Env) *cobra.Command {
   signing    signs new tokens
   waiting    will sign; known already, so that its first token is good everywhere
   verifying  verifies the tokens it signed
-  prunable   none of its tokens can be alive; authsvc keys prune removes it
-  dropped    was taken out; its tokens are refused`,
+  prunable   all its tokens have expired; authsvc keys prune removes it
+  dropped    removed on purpose; its tokens are refused`,
 		Example: `  authsvc keys list --keys keys.json
   authsvc keys list --keys keys.json -o json`,
 		Args: cobra.NoArgs,
@@ -154,21 +154,21 @@ func keysDrop(env Env) *cobra.Command {
 	var replace bool
 	c := &cobra.Command{
 		Use:   "drop KID --keys FILE",
-		Short: "End a leaked key, and every token it signed, at once",
-		Long: `Takes a key out of the keyring. Every token that it signed is refused as soon as
-a server has read the file, within about two seconds where the file is shared. The
+		Short: "Drop a leaked key, and end every token it signed, at once",
+		Long: `Removes a key from the keyring. Every token that it signed is refused as soon as a
+server has reloaded the file, in about two seconds where the file is shared. The
 tokens of other keys stay good. The id stays in the file as dropped for a day, so
 that servers know that the key is missing on purpose.
 
-Where the key that signs is dropped, the newest of the others whose time has come
-signs. The only key can't be dropped; with --replace a new one takes its place, and
-signs at once: a server that has not read the file yet refuses its tokens. Where
-the leak allows it, rotate first, wait until the new key signs, and drop then.`,
+If the signing key is dropped, the newest other key whose time has come signs. The
+only key can't be dropped; with --replace a new one takes its place and signs at
+once: a server that has not reloaded the file yet refuses its tokens. If the leak
+allows it, rotate first, wait until the new key signs, and then drop the old one.`,
 		Example: `  authsvc keys drop 2 --keys keys.json
   authsvc keys drop 1 --keys keys.json --replace`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return errors.New("say which key to drop by its id, as in: authsvc keys drop 2 --keys keys.json; authsvc keys list shows the ids")
+				return errors.New("name the id of the key to drop, as in: authsvc keys drop 2 --keys keys.json; authsvc keys list shows the ids")
 			}
 			return nil
 		},
@@ -186,15 +186,15 @@ the leak allows it, rotate first, wait until the new key signs, and drop then.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "dropped key %d; servers refuse its tokens once they have read the file\n", id)
+			fmt.Fprintf(c.OutOrStdout(), "dropped key %d; servers refuse its tokens once they have reloaded the file\n", id)
 			if added != nil {
-				saySigns(c.OutOrStdout(), added, now)
+				printSigner(c.OutOrStdout(), added, now)
 			}
 			return nil
 		},
 	}
 	keysFlag(c, env, &file, "the keyring `FILE`")
-	c.Flags().BoolVar(&replace, "replace", false, "add a new key in the place of the dropped one")
+	c.Flags().BoolVar(&replace, "replace", false, "replace the dropped key with a new one")
 	return c
 }
 
@@ -203,9 +203,9 @@ func keysPrune(env Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "prune --keys FILE",
 		Short: "Remove keys whose tokens have all expired",
-		Long: `Removes the keys that stopped signing longer ago than any token can live (20
-hours, and one more for clocks that differ), and forgets dropped keys after the
-same time. It never ends a token.`,
+		Long: `Removes the keys that stopped signing longer ago than any token lives (20 hours,
+and one more for clocks that differ), and forgets dropped keys after the same
+time. It never ends a token.`,
 		Example: "  authsvc keys prune --keys keys.json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -236,14 +236,13 @@ same time. It never ends a token.`,
 	return c
 }
 
-// keysFlag gives a command the flag --keys, for which AUTHSVC_KEYS can stand as for
-// serve.
+// keysFlag gives a command the flag --keys. AUTHSVC_KEYS can replace it, as for serve.
 func keysFlag(c *cobra.Command, env Env, file *string, usage string) {
 	fileFlag(c, env, "keys", file, usage)
 }
 
-// fileFlag gives a command a flag that names a file and is also a setting of serve,
-// from whose variable it takes its default.
+// fileFlag gives a command a flag that names a file and is also a setting of serve; its
+// default is the variable of that setting.
 func fileFlag(c *cobra.Command, env Env, name string, file *string, usage string) {
 	c.Flags().StringVar(file, name, env.value("AUTHSVC_"+strings.ToUpper(name)), usage)
 	if *file != "" {

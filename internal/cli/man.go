@@ -11,13 +11,13 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// manCommand is authsvc man. It writes roff by itself: cobra's generator brings
-// two Markdown libraries along, for pages that hold no Markdown.
+// manCommand returns authsvc man. It writes roff itself: cobra's generator depends on
+// two Markdown libraries, for pages that hold no Markdown.
 func manCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "man DIR",
 		Short:   "Write the manual pages",
-		Long:    "Writes a manual page for every command into a directory, which is made if need be.",
+		Long:    "Writes a manual page for every command into a directory, creating it if need be.",
 		Example: "  authsvc man /usr/local/share/man/man1 && man authsvc-keys-rotate",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -38,11 +38,11 @@ func manCommand() *cobra.Command {
 	}
 }
 
-// exitStatus is the annotation of a command whose exit status says more than whether
-// it was a success.
+// exitStatus is the annotation of a command whose exit status says more than success
+// or failure.
 const exitStatus = "exit status"
 
-// commands is a command and all below it that people may use, in their order.
+// commands returns a command and all available ones below it, in order.
 func commands(c *cobra.Command) []*cobra.Command {
 	all := []*cobra.Command{c}
 	for _, sub := range c.Commands() {
@@ -55,7 +55,7 @@ func commands(c *cobra.Command) []*cobra.Command {
 
 func pageName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") }
 
-// manPage is the page of a command: man(7).
+// manPage returns the manual page of a command, as man(7) has it.
 func manPage(c *cobra.Command) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, ".TH %s 1 \"\" \"authsvc %s\" \"authsvc\"\n", roff(strings.ToUpper(pageName(c))), roff(readBuildInfo().Version))
@@ -109,7 +109,7 @@ func option(f *pflag.Flag) string {
 	return fmt.Sprintf(".TP\n.B %s\n%s\n", roff(name), roff(usage))
 }
 
-// paragraphs keeps the lines of what is indented, such as a list, and lets man
+// paragraphs keeps the line breaks of indented paragraphs, such as lists, and lets man
 // fill the others.
 func paragraphs(text string) string {
 	var b strings.Builder
@@ -123,7 +123,7 @@ func paragraphs(text string) string {
 	return b.String()
 }
 
-// roff is a text in which nothing is taken for a request or an escape.
+// roff escapes a text, so that nothing in it is taken for a request or an escape.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(text)
 	lines := strings.Split(text, "\n")

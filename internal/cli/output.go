@@ -15,8 +15,8 @@ import (
 )
 
 // output is the flag -o of a command that prints data: text for people, or JSON
-// for programs. A name in the JSON is never changed, and never left out where it
-// could be asked for; the text may change at any time.
+// for programs. A name in the JSON never changes, and is never left out; the text may
+// change at any time.
 type output string
 
 func outputFlag(c *cobra.Command) *output {
@@ -28,10 +28,10 @@ func outputFlag(c *cobra.Command) *output {
 
 func (o *output) String() string { return string(*o) }
 
-// Type is what pflag calls the kind of value.
+// Type implements pflag.Value.
 func (o *output) Type() string { return "string" }
 
-// Set is the flag's.
+// Set implements pflag.Value.
 func (o *output) Set(s string) error {
 	if s != "text" && s != "json" {
 		return errors.New("must be text or json")
@@ -42,8 +42,7 @@ func (o *output) Set(s string) error {
 
 func (o *output) json() bool { return *o == "json" }
 
-// print prints data as JSON, or what text writes. Columns that text separates by
-// tabs are aligned.
+// print prints data as JSON, or else what text writes, with columns aligned at its tabs.
 func (o *output) print(c *cobra.Command, data any, text func(w io.Writer)) error {
 	if o.json() {
 		enc := json.NewEncoder(c.OutOrStdout())
@@ -56,14 +55,14 @@ func (o *output) print(c *cobra.Command, data any, text func(w io.Writer)) error
 	return w.Flush()
 }
 
-// complete gives a flag the values that a shell offers for it.
+// complete sets the values that a shell offers for a flag.
 func complete(c *cobra.Command, flag string, values ...string) {
 	if err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag was defined by the caller
 	}
 }
 
-// ago says how far a time is from now: "3 min ago" or "in 2 h".
+// ago returns how far a time is from now: "3 min ago" or "in 2 h".
 func ago(t, now time.Time) string {
 	if t.After(now) {
 		return "in " + roughly(t.Sub(now))
@@ -71,7 +70,7 @@ func ago(t, now time.Time) string {
 	return roughly(now.Sub(t)) + " ago"
 }
 
-// roughly is a duration in the unit that suits it, rounded.
+// roughly returns a duration in the unit that suits it, rounded.
 func roughly(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
@@ -86,7 +85,7 @@ func roughly(d time.Duration) string {
 	}
 }
 
-// count is "1 fault" or "2 faults".
+// count returns "1 fault" or "2 faults".
 func count(n int, thing string) string {
 	if n != 1 {
 		thing += "s"
@@ -94,8 +93,8 @@ func count(n int, thing string) string {
 	return fmt.Sprintf("%d %s", n, thing)
 }
 
-// printable returns what others wrote without what would move the cursor of a
-// terminal, and cuts it before it fills one.
+// printable returns a text of others without characters that would move the cursor of
+// a terminal, cut before it fills one.
 func printable(s string) string {
 	if len(s) > 1000 {
 		s = s[:1000] + "..."

@@ -44,13 +44,13 @@ func (in *secretInput) read(c *cobra.Command) (string, error) {
 	case secret == "":
 		return "", fmt.Errorf("there is no secret %s", where)
 	case !app.ValidSecret(secret):
-		return "", errors.New("what stands " + where + " cannot be a secret: 8 to 128 of the characters A-Z a-z 0-9 _ - ! @ # $ % and a letter or digit first")
+		return "", errors.New("the text " + where + " cannot be a secret: it must be 8 to 128 of the characters A-Z a-z 0-9 _ - ! @ # $ %, and begin with a letter or a digit")
 	}
 	return secret, nil
 }
 
-// prompt says what is waited for, where a person types it: a command that only
-// hangs looks broken.
+// prompt asks for input where a person types it: a command that only hangs looks
+// broken.
 func prompt(c *cobra.Command, what string) {
 	if f, ok := c.InOrStdin().(*os.File); ok {
 		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
@@ -59,7 +59,7 @@ func prompt(c *cobra.Command, what string) {
 	}
 }
 
-// firstLine reads a line without its end; empty where there is none.
+// firstLine returns the first line without its end, "" where there is none.
 func firstLine(r io.Reader) (string, error) {
 	line, err := bufio.NewReader(io.LimitReader(r, 64<<10)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -15,7 +15,7 @@ import (
 	"authsvc/internal/telemetry"
 )
 
-// serveCommand is authsvc serve.
+// serveCommand returns authsvc serve.
 func serveCommand(env Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
@@ -25,12 +25,13 @@ another. It needs a store, an apps file and a keyring; --dev needs nothing, and
 keeps nothing.
 
 Each flag is also a variable in the environment (--access-ttl is
-AUTHSVC_ACCESS_TTL) and a key of the YAML file given with --config (access_ttl).
-A flag wins over the environment, that over the file, and that over the default.
+AUTHSVC_ACCESS_TTL) and a key of the YAML file given with --config (access_ttl). A
+flag overrides the environment, the environment the file, and the file the
+default.
 
-SIGTERM drains: the process is no longer ready, but serves for half of --drain; in
-the other half, what is in flight finishes. One more signal ends each half at once.
-SIGHUP looks for changed files, as happens every second anyway.`,
+SIGTERM drains: the process is no longer ready, but goes on serving for half of
+--drain; in the other half, requests in flight finish. Another signal ends either
+half at once. SIGHUP checks for changed files, which happens every second anyway.`,
 		Example: `  authsvc serve --dev
   authsvc serve --store redis://127.0.0.1:6379/0 --apps apps.yaml --keys keys.json
   AUTHSVC_STORE_FILE=/run/secrets/redis-url authsvc serve --config authsvc.yaml`,

@@ -14,8 +14,8 @@ import (
 	"authsvc/internal/token"
 )
 
-// decoded is what a token says of itself. The grant's id is not in it: together
-// with a signing key it is all that is needed to forge a token.
+// decoded is what a token says about itself. It leaves out the grant's id: with that and
+// a signing key anybody can forge a token.
 type decoded struct {
 	Kind      string    `json:"kind"` // access or refresh
 	KeyID     byte      `json:"key_id"`
@@ -26,7 +26,7 @@ type decoded struct {
 	AppTag    string    `json:"app_tag"`
 	Serial    uint32    `json:"serial"`
 	JTI       string    `json:"jti"`
-	// Signature is good or bad; empty where there was no keyring to tell.
+	// Signature is good or bad; empty where no keyring was given.
 	Signature string `json:"signature"`
 	// AppFits is null where no AppKey was given.
 	AppFits *bool `json:"app_fits"`
@@ -36,20 +36,20 @@ func tokenDecode() *cobra.Command {
 	var keys, appKey string
 	c := &cobra.Command{
 		Use:   "decode [TOKEN]",
-		Short: "Read what a token says of itself",
+		Short: "Show what a token says about itself",
 		Long: `Reads a token from its argument, or better from the first line of standard input
-(arguments can be seen by others, and shells keep them), and prints what it says of
-itself. It needs no server, so it can't tell whether the token was revoked.
+(others can see arguments, and shells keep them), and prints what it says about
+itself. It needs no server, so it can't show whether the token was revoked.
 
-Without --keys nothing of it is proven: anyone can write such a token. With --keys
-the signature is checked, with --key whether the token can be an app's. The exit
-status is 1 where a check fails.`,
+Without --keys nothing is proven: anyone can write such a token. --keys checks the
+signature, and --key whether the token can belong to an app. The exit status is 1
+if a check fails.`,
 		Example: `  authsvc token decode < token.txt
   authsvc token decode --keys keys.json --key billing-worker < token.txt`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	c.Flags().StringVar(&keys, "keys", "", "keyring `FILE` to check the signature with")
-	c.Flags().StringVar(&appKey, "key", "", "AppKey `KEY` of the app that it should be of")
+	c.Flags().StringVar(&appKey, "key", "", "AppKey `KEY` of the app that it should belong to")
 	out := outputFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		text, err := tokenText(c, args)
@@ -58,7 +58,7 @@ status is 1 where a check fails.`,
 		}
 		claims, err := token.Decode(text)
 		if err != nil {
-			return errors.New("this is no token of authsvc: those are at_ or rt_ and 64 characters of A-Z a-z 0-9 - _ after it. Look whether all of it was copied")
+			return errors.New("this is not a token of authsvc: those begin with at_ or rt_, followed by 64 of the characters A-Z a-z 0-9 - _. Check that all of it was copied")
 		}
 		d := decoded{
 			Kind: "access", KeyID: claims.KeyID,
@@ -86,7 +86,7 @@ status is 1 where a check fails.`,
 			fits := claims.AppTag == token.TagOf(appKey)
 			d.AppFits = &fits
 			if !fits {
-				failed = append(failed, fmt.Errorf("the token is not of the app %s", appKey))
+				failed = append(failed, fmt.Errorf("the token does not belong to the app %s", appKey))
 			}
 		}
 		if err := out.print(c, d, func(w io.Writer) { d.write(w, said, appKey, time.Now()) }); err != nil {
@@ -97,8 +97,8 @@ status is 1 where a check fails.`,
 	return c
 }
 
-// tokenText is the token that the command was given. Where it was copied from a
-// header, its scheme may have come along.
+// tokenText returns the token that the command was given, without the scheme that it
+// may have been copied with from a header.
 func tokenText(c *cobra.Command, args []string) (string, error) {
 	if len(args) == 1 {
 		return withoutScheme(args[0]), nil
@@ -114,7 +114,7 @@ func tokenText(c *cobra.Command, args []string) (string, error) {
 	return line, nil
 }
 
-// why says why a signature is not good.
+// why returns why a signature is bad.
 func why(ring *keyring.Keyring, c token.Claims, err error) string {
 	if at, dropped := ring.DroppedAt(c.KeyID); dropped {
 		return fmt.Sprintf("key %d was dropped at %s, and its tokens with it", c.KeyID, at.Format(time.RFC3339))

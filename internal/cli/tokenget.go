@@ -16,11 +16,11 @@ import (
 	"authsvc/internal/tokenclient"
 )
 
-// tokenCommand is authsvc token.
+// tokenCommand returns authsvc token.
 func tokenCommand(env Env) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "token",
-		Short: "Get a token from a server, and read what is in one",
+		Short: "Get a token from a server, and decode one",
 		Example: `  authsvc token get --url https://auth.example.com --key billing-worker --secret-file secret.txt
   authsvc token decode < token.txt`,
 	}, tokenGet(env), tokenDecode())
@@ -33,9 +33,9 @@ func tokenGet(env Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "get --url URL --key KEY",
 		Short: "Get a token, and show the exchange",
-		Long: `Asks a server for a token, as an app does, and prints it. What was sent and what
-came back is shown on standard error, with the secret and the tokens masked. Where
-it fails, the cause and what to do are shown, and the exit status is 1.
+		Long: `Requests a token from a server, as an app does, and prints it. The exchange is
+shown on standard error, with the secret and the tokens masked. If it fails, the
+cause and what to do are shown, and the exit status is 1.
 
 The secret is the first line of standard input, or of --secret-file. --url is the
 server's own address, or that of a token endpoint. Redirects are not followed: the
@@ -50,12 +50,12 @@ secret would go with them.`,
 	f.StringVar(&address, "url", "", "`URL` of the server, or of its token endpoint")
 	f.StringVar(&r.Key, "key", "", "AppKey `KEY`, which is the client_id")
 	in := secretFlag(c)
-	f.StringVar(&r.Scope, "scope", "", "`SCOPES` to ask for, with spaces between (default: all of the app's)")
-	f.StringVar(&r.ThroughData, "through-data", "", "`TEXT` that the gateway hands on to the API")
-	f.StringVar(&refreshFile, "refresh-token-file", "", "`FILE` whose first line is a refresh token, to be refreshed")
+	f.StringVar(&r.Scope, "scope", "", "`SCOPES` to request, separated by spaces (default: all of the app's)")
+	f.StringVar(&r.ThroughData, "through-data", "", "`TEXT` that the gateway passes to the API")
+	f.StringVar(&refreshFile, "refresh-token-file", "", "`FILE` whose first line is the refresh token to use")
 	f.BoolVar(&r.Basic, "basic", false, "send key and secret with HTTP Basic")
 	f.BoolVar(&post, "post", false, "send key and secret in the form (the default)")
-	f.StringVar(&caFile, "ca", "", "PEM `FILE` of an authority to trust besides the system's")
+	f.StringVar(&caFile, "ca", "", "PEM `FILE` of an authority to trust in addition to the system's")
 	f.DurationVar(&r.Timeout, "timeout", 10*time.Second, "longest wait for the answer")
 	f.BoolVarP(&quiet, "quiet", "q", false, "do not show the exchange")
 	c.MarkFlagsMutuallyExclusive("basic", "post")
@@ -141,17 +141,17 @@ func (g granted) write(w io.Writer) {
 	}
 }
 
-// readGranted reads a token answer, or explains why it is none.
+// readGranted reads a token answer, or explains why there is no token in it.
 func readGranted(answer tokenclient.Answer, l apierr.Lang) (granted, error) {
 	var g granted
 	status, header, body := answer.Status, answer.Header, answer.Body
 	if status == http.StatusOK {
 		err := json.Unmarshal(body, &g)
 		if odd := (*json.UnmarshalTypeError)(nil); errors.As(err, &odd) && g.AccessToken != "" {
-			return g, fmt.Errorf("the answer is 200 and has an access_token, but its %s is of another type than RFC 6749 section 5.1 has it: %s", odd.Field, odd.Value)
+			return g, fmt.Errorf("the answer is 200 and has an access_token, but the type of its %s is not that of RFC 6749 section 5.1: %s", odd.Field, odd.Value)
 		}
 		if err != nil || g.AccessToken == "" {
-			return g, errors.New("the answer is 200, but there is no access_token in it: --url is not that of a token endpoint")
+			return g, errors.New("the answer is 200, but has no access_token: --url is not that of a token endpoint")
 		}
 		return g, nil
 	}
@@ -168,7 +168,7 @@ func readGranted(answer tokenclient.Answer, l apierr.Lang) (granted, error) {
 	case strings.Contains(string(body), "HTTP request to an HTTPS server"):
 		return g, errors.New("the server speaks TLS there: use https:// in --url")
 	default:
-		return g, fmt.Errorf("%s, and not from authsvc (there is no error_code in the answer): something in front of it answered, or --url is another server's", statusText(status))
+		return g, fmt.Errorf("%s, and not from authsvc (the answer has no error_code): something in front of it answered, or --url is that of another server", statusText(status))
 	}
 	var b strings.Builder
 	b.WriteString("no token was issued\n\n")

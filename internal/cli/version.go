@@ -9,8 +9,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// buildInfo is what this binary was built from. What the build did not stamp is
-// empty.
+// buildInfo is what this binary was built from; empty where the build did not stamp it.
 type buildInfo struct {
 	Version  string `json:"version"`
 	Revision string `json:"revision"`
@@ -42,11 +41,11 @@ func readBuildInfo() buildInfo {
 	return b
 }
 
-// versionCommand is authsvc version.
+// versionCommand returns authsvc version.
 func versionCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "version",
-		Short:   "Say which version this is",
+		Short:   "Show the version",
 		Example: "  authsvc version\n  authsvc version -o json | jq -r .revision",
 		Args:    cobra.NoArgs,
 	}

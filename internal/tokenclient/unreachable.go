@@ -35,17 +35,17 @@ func plainly(err error, timeout time.Duration) string {
 	)
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return fmt.Sprintf("no machine is called %s: look for a typing error in the URL, or at this machine's DNS", dns.Name)
+		return fmt.Sprintf("there is no host %s: check the URL for a typing error, or this machine's DNS", dns.Name)
 	case errors.As(err, &dns):
-		return "the name in the URL could not be looked up: this machine's DNS does not answer"
+		return "the host in the URL could not be looked up: this machine's DNS does not answer"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there: check that the service runs, and the host and the port in the URL"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return "there is no way to that address: check the network, and any firewall or VPN"
+		return "there is no route to that address: check the network, and any firewall or VPN"
 	case errors.As(err, &unknownCA):
 		return "the server's certificate was signed by an authority that this machine does not know: name its PEM file with --ca FILE, if it is yours"
 	case errors.As(err, &otherHost):
-		return "the server's certificate is for another name: use the name that is in it, or have it issued for this one as well"
+		return "the server's certificate is for another name: use a name that is in it, or have one issued for this name as well"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "the server's certificate has expired or is not valid yet: it must be renewed, or the clock of this machine is wrong"
 	case errors.As(err, &invalid):
@@ -55,7 +55,7 @@ func plainly(err error, timeout time.Duration) string {
 	case errors.As(err, &alert):
 		return "the server ended the TLS handshake: it may want a client certificate, or another version of TLS"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timed) && timed.Timeout():
-		return fmt.Sprintf("no answer within %s: a firewall may swallow the packets, or the service is overloaded", timeout)
+		return fmt.Sprintf("no answer in %s: a firewall may drop the packets, or the service is overloaded", timeout)
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the server closed the connection without an answer: it may speak TLS there (use https://), or something in between cut it"
 	}
