@@ -50,7 +50,8 @@ const (
 	redisDo    = "internal/redisconn/do.go"
 	redisRoute = "internal/redisconn/route.go"
 	redisSpans = "internal/redisconn/spans.go"
-	server     = "internal/httpapi/server.go"
+	exchanges  = "internal/answer/router.go"
+	endpoints  = "internal/httpapi/server.go"
 	spans      = "internal/telemetry/spans.go"
 	process    = "internal/process/process.go"
 	listeners  = "internal/process/server.go"
@@ -85,7 +86,7 @@ var patches = map[Patch][]edit{
 	LayoutStays:      {{redisConn, "r.cluster.ReloadState(ctx)\n", ""}},
 	RedirectionsFail: {{redisDo, "if r.cluster != nil && isRedirection(err) {", "if false && isRedirection(err) {"}},
 
-	RequestsWait: {{server, "return context.WithTimeout(ctx, x.server.cfg.StoreTimeout)", "return context.WithCancel(ctx)"}},
+	RequestsWait: {{endpoints, "return context.WithTimeout(x.Context(), s.cfg.StoreTimeout)", "return context.WithCancel(x.Context())"}},
 	ConnectionsStay: {
 		{listeners, "readHeaderTimeout = 10 * time.Second", "readHeaderTimeout = 0 * time.Second"},
 		{listeners, "readTimeout       = 60 * time.Second", "readTimeout       = 0 * time.Second"},
@@ -93,7 +94,7 @@ var patches = map[Patch][]edit{
 		{listeners, "idleTimeout       = 2 * time.Minute", "idleTimeout       = 0 * time.Second"},
 	},
 	StopsAtOnce:           {{drain, "<-enough.Done()", "_ = enough"}},
-	ConnectionsOutliveEnd: {{server, "if s.cfg.Draining() {", "if false {"}},
+	ConnectionsOutliveEnd: {{exchanges, "if r.cfg.Draining() {", "if false {"}},
 
 	// The clock that all else counts with: what is known of the store's is measured
 	// with it.

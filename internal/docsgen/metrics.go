@@ -13,9 +13,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"authsvc/internal/answer"
 	"authsvc/internal/app"
 	"authsvc/internal/checkup"
 	"authsvc/internal/httpapi"
@@ -97,7 +97,7 @@ func list(label string, values []string) string {
 // metric with labels shows its values only once they occur.
 type exercise struct {
 	metrics *telemetry.Metrics
-	api     *gin.Engine
+	api     *answer.Router
 }
 
 func newExercise() (*exercise, error) {

@@ -2,6 +2,7 @@ package errors
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -62,6 +63,20 @@ func (e *Error) OAuthName() string {
 		return e.OAuth
 	}
 	return e.Row.OAuthName()
+}
+
+// Description returns the value of the error_description member of the answer: the
+// hint, in the characters of RFC 6749 section 5.2 whatever it holds.
+func (e *Error) Description() string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '"':
+			return '\''
+		case r < ' ' || r > '~' || r == '\\':
+			return '?'
+		}
+		return r
+	}, e.Hint)
 }
 
 // Error makes a bare row usable as an error, and as the target of errors.Is.

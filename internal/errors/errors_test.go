@@ -465,3 +465,17 @@ func TestOAuthOverride(t *testing.T) {
 		t.Error("with an override, errors.Is no longer finds the row")
 	}
 }
+
+// Whatever the hint holds, the description is in the characters of RFC 6749 section 5.2.
+func TestDescription(t *testing.T) {
+	t.Parallel()
+	for hint, want := range map[string]string{
+		"":                                "",
+		"Send client_id, not clientId.":   "Send client_id, not clientId.",
+		"Say \"please\" \\ 请.\x00\t\x7f~": "Say 'please' ? ?.???~",
+	} {
+		if got := apierr.New(apierr.Internal, hint).Description(); got != want {
+			t.Errorf("%q is described as %q, want %q", hint, got, want)
+		}
+	}
+}

@@ -28,8 +28,8 @@ func BenchmarkHandlers(b *testing.B) {
 	}
 	for name, open := range stores {
 		post := benchService(b, open())
-		issue := func() answer {
-			return answer{body: post("/oauth/token", values("grant_type", "client_credentials")).Body.Bytes()}
+		issue := func() received {
+			return received{body: post("/oauth/token", values("grant_type", "client_credentials")).Body.Bytes()}
 		}
 		b.Run(name+"/issue", func(b *testing.B) {
 			b.ReportAllocs()
@@ -46,7 +46,7 @@ func BenchmarkHandlers(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				last := issue()
 				for pb.Next() {
-					last = answer{body: post("/oauth/token", values("grant_type", "refresh_token", "refresh_token", last.text("refresh_token"))).Body.Bytes()}
+					last = received{body: post("/oauth/token", values("grant_type", "refresh_token", "refresh_token", last.text("refresh_token"))).Body.Bytes()}
 				}
 			})
 		})

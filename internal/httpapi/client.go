@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"authsvc/internal/answer"
 	"authsvc/internal/app"
 	apierr "authsvc/internal/errors"
 )
@@ -24,12 +25,12 @@ type request struct {
 // parse applies rules 0 (413) to 3 and returns the parsed request. It fails with
 // APIG.0201 (413), 2204, 2206 or 2205. Rule 0 and 2 need the whole body, so it is
 // read before any rule answers.
-func (x *exchange) parse(known ...param) (*request, error) {
-	r := x.Request
+func parse(x *answer.Exchange, known ...param) (*request, error) {
+	r := x.Request()
 	if r.ContentLength > maxBody {
 		return nil, errBodyTooLarge() // rule 0, at once
 	}
-	f, err := readForm(http.MaxBytesReader(x.Writer, r.Body, maxBody), known)
+	f, err := readForm(http.MaxBytesReader(x.Writer(), r.Body, maxBody), known)
 	if err != nil {
 		return nil, err // rule 0
 	}
@@ -52,7 +53,7 @@ func (x *exchange) parse(known ...param) (*request, error) {
 	return q, nil
 }
 
-// isForm tells whether a Content-Type is that of a form in UTF-8.
+// isForm reports whether a Content-Type is that of a form in UTF-8.
 func isForm(contentType []string) bool {
 	const form = "application/x-www-form-urlencoded"
 	if len(contentType) != 1 {
@@ -137,29 +138,29 @@ func (q *request) requireClient() error {
 
 // authenticate applies rules 7 to 9, and of rule 10 what holds for every
 // endpoint that an app calls. It fails with APIG.2201, 1009, 0502 or 0405.
-func (x *exchange) authenticate(q *request) (app.Authenticated, error) {
+func (s *server) authenticate(x *answer.Exchange, q *request) (app.Authenticated, error) {
 	// Rule 7.
 	if !app.ValidKey(q.id) {
 		return app.Authenticated{}, apierr.New(apierr.KeyOrSecretMalformed,
 			"The client_id cannot be an AppKey: 8 to 200 of the characters A-Z a-z 0-9 _ - and a letter or digit first.")
 	}
-	for _, s := range q.secrets {
-		if !app.ValidSecret(s) {
+	for _, secret := range q.secrets {
+		if !app.ValidSecret(secret) {
 			return app.Authenticated{}, apierr.New(apierr.KeyOrSecretMalformed,
 				"The client_secret cannot be a secret: 8 to 128 of the characters A-Z a-z 0-9 _ - ! @ # $ % and a letter or digit first. In a form, % is written %25.")
 		}
 	}
-	if _, known := x.server.cfg.Apps.Lookup(q.id); known {
-		x.app = q.id // for the log; an unknown one may be a secret in the wrong place
+	if _, known := s.cfg.Apps.Lookup(q.id); known {
+		x.SetApp(q.id)
 	}
 	// Rule 8, too many wrong secrets (APIG.0308), has its place here: before
 	// the secret is looked at.
 
 	// Rule 9.
-	who, err := x.server.cfg.Apps.Authenticate(q.id, q.secrets...)
+	who, err := s.cfg.Apps.Authenticate(q.id, q.secrets...)
 	if err != nil {
 		return who, err
 	}
 	// Rule 10, without the limits on token requests.
-	return who, who.Admit(x.ip)
+	return who, who.Admit(x.ClientIP())
 }

@@ -164,7 +164,7 @@ func TestBasicWithPercentSign(t *testing.T) {
 	}
 }
 
-func (s *service) introspect(tok string) answer {
+func (s *service) introspect(tok string) received {
 	s.t.Helper()
 	return s.post("/oauth/introspect", gateway, values("token", tok))
 }
@@ -394,7 +394,7 @@ func TestRevoke(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
 	active := func(tok string) bool { return s.introspect(tok).field("active") == true }
-	revoke := func(key, tok string) answer {
+	revoke := func(key, tok string) received {
 		return s.post("/oauth/revoke", key, values("token", tok, "token_type_hint", "nonsense"))
 	}
 
@@ -434,14 +434,14 @@ func TestStoreOutOfReach(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
 	p := s.issue(worker)
-	calls := map[string]func() answer{
-		"issue": func() answer { return s.post("/oauth/token", worker, values("grant_type", "client_credentials")) },
-		"refresh": func() answer {
+	calls := map[string]func() received{
+		"issue": func() received { return s.post("/oauth/token", worker, values("grant_type", "client_credentials")) },
+		"refresh": func() received {
 			return s.post("/oauth/token", worker, values("grant_type", "refresh_token", "refresh_token", p.refresh))
 		},
-		"introspect": func() answer { return s.introspect(p.access) },
-		"verify":     func() answer { return s.get(s.url+"/oauth/verify", "Authorization", "Bearer "+p.access) },
-		"revoke":     func() answer { return s.post("/oauth/revoke", worker, values("token", p.access)) },
+		"introspect": func() received { return s.introspect(p.access) },
+		"verify":     func() received { return s.get(s.url+"/oauth/verify", "Authorization", "Bearer "+p.access) },
+		"revoke":     func() received { return s.post("/oauth/revoke", worker, values("token", p.access)) },
 	}
 	s.store.fail(fmt.Errorf("%w: the test has cut it off", token.ErrUnavailable))
 	for name, call := range calls {

@@ -5,12 +5,11 @@ import (
 	_ "embed"
 	"fmt"
 	"html/template"
-	"net/http"
 	"slices"
 
-	"github.com/gin-gonic/gin"
 	"golang.org/x/text/language"
 
+	"authsvc/internal/answer"
 	apierr "authsvc/internal/errors"
 )
 
@@ -32,7 +31,7 @@ var errorPagesTemplate = template.Must(template.New("errors").Parse(errorPagesHT
 // errorPages is GET /errors and GET /errors/APIG.2208: every row of the table, or
 // of one code; HTML for a browser, else JSON; English, or Chinese by
 // Accept-Language or ?lang=zh. It fails with APIG.0101.
-func (x *exchange) errorPages() error {
+func errorPages(x *answer.Exchange) error {
 	code := x.Param("code")
 	rows := apierr.ByCode(code)
 	if code == "" {
@@ -41,7 +40,7 @@ func (x *exchange) errorPages() error {
 	if len(rows) == 0 {
 		return apierr.New(apierr.APINotFound, "The table has no such code. All of them are at /errors.")
 	}
-	lang, tag := x.language()
+	lang, tag := readerLanguage(x)
 	page := struct {
 		Lang, Code string
 		Chinese    bool
@@ -53,27 +52,30 @@ func (x *exchange) errorPages() error {
 			Cause: r.Cause(lang), Fix: r.Fix(lang),
 		})
 	}
-	x.Header("Content-Language", tag)
-	x.Header("Vary", "Accept, Accept-Language")
-	if x.NegotiateFormat(gin.MIMEJSON, gin.MIMEHTML) != gin.MIMEHTML {
-		return x.renderPublic(page.Rows)
+	h := x.Header()
+	h.Set("Content-Language", tag)
+	h.Set("Vary", "Accept, Accept-Language")
+	if x.Negotiate("application/json", "text/html") != "text/html" {
+		return x.PublicJSON(page.Rows)
 	}
 	var html bytes.Buffer
 	if err := errorPagesTemplate.Execute(&html, page); err != nil {
 		return fmt.Errorf("rendering the error pages: %w", err)
 	}
-	x.Header("Cache-Control", "public, max-age=300")
-	x.Header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
-	x.Header("X-Content-Type-Options", "nosniff")
-	x.Data(http.StatusOK, "text/html; charset=utf-8", html.Bytes())
+	h.Set("Cache-Control", answer.PublicCache)
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	_, _ = x.Writer().Write(html.Bytes()) // a reader that has gone away gets no page
 	return nil
 }
 
 var languages = language.NewMatcher([]language.Tag{language.English, language.Chinese})
 
-// language is the language that the reader wants: ?lang= before Accept-Language.
-func (x *exchange) language() (apierr.Lang, string) {
-	if _, i := language.MatchStrings(languages, x.Query("lang"), x.GetHeader("Accept-Language")); i == 1 {
+// readerLanguage returns the language that the reader wants, and its tag: ?lang=
+// before Accept-Language.
+func readerLanguage(x *answer.Exchange) (apierr.Lang, string) {
+	if _, i := language.MatchStrings(languages, x.Query("lang"), x.Request().Header.Get("Accept-Language")); i == 1 {
 		return apierr.Chinese, "zh"
 	}
 	return apierr.English, "en"

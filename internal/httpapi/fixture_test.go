@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"authsvc/internal/answer"
 	"authsvc/internal/app"
 	"authsvc/internal/httpapi"
 	"authsvc/internal/keyring"
@@ -116,7 +117,7 @@ func newServiceOn(t *testing.T, st token.Store, now *fakeNow, change ...func(*ht
 		t.Fatal(err)
 	}
 	srv := httptest.NewUnstartedServer(h)
-	srv.Config.MaxHeaderBytes = httpapi.MaxHeaderBytes
+	srv.Config.MaxHeaderBytes = answer.MaxHeaderBytes
 	srv.Start()
 	t.Cleanup(srv.Close)
 	adm := httptest.NewServer(telemetry.NewProbes(telemetry.ProbesConfig{
@@ -147,27 +148,27 @@ func (s *service) setApp(key string, change func(*app.App)) {
 	}
 }
 
-// answer is what came back.
-type answer struct {
+// received is what was answered.
+type received struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-func (a answer) field(name string) any {
+func (a received) field(name string) any {
 	var m map[string]any
 	_ = json.Unmarshal(a.body, &m)
 	return m[name]
 }
 
-func (a answer) text(name string) string {
+func (a received) text(name string) string {
 	s, _ := a.field(name).(string)
 	return s
 }
 
 // do sends a request. What the service answers must be as openapi.yaml has it,
 // and so must be a request that it accepts.
-func (s *service) do(r *http.Request) answer {
+func (s *service) do(r *http.Request) received {
 	s.t.Helper()
 	sent := peekBody(s.t, r)
 	res, err := http.DefaultTransport.RoundTrip(r)
@@ -179,7 +180,7 @@ func (s *service) do(r *http.Request) answer {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	a := answer{res.StatusCode, res.Header, body}
+	a := received{res.StatusCode, res.Header, body}
 	if s.url == "http://"+r.URL.Host { // and not the admin listener
 		if err := described(s.t).check(r, sent, a); err != nil {
 			s.t.Errorf("%s %s, answered %d: not as openapi.yaml has it: %v", r.Method, r.URL.Path, a.status, err)
@@ -204,14 +205,14 @@ func peekBody(t *testing.T, r *http.Request) []byte {
 }
 
 // post sends a form with the client in the body.
-func (s *service) post(path, key string, form url.Values) answer {
+func (s *service) post(path, key string, form url.Values) received {
 	s.t.Helper()
 	form.Set("client_id", key)
 	form.Set("client_secret", secret)
 	return s.send(path, "application/x-www-form-urlencoded", form.Encode())
 }
 
-func (s *service) send(path, contentType, body string) answer {
+func (s *service) send(path, contentType, body string) received {
 	s.t.Helper()
 	r, err := http.NewRequest(http.MethodPost, s.url+path, strings.NewReader(body))
 	if err != nil {
@@ -221,7 +222,7 @@ func (s *service) send(path, contentType, body string) answer {
 	return s.do(r)
 }
 
-func (s *service) get(url string, header ...string) answer {
+func (s *service) get(url string, header ...string) received {
 	s.t.Helper()
 	r, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 
+	"authsvc/internal/answer"
 	"authsvc/internal/app"
 	apierr "authsvc/internal/errors"
 )
@@ -30,8 +31,8 @@ type inactiveBody struct {
 }
 
 // introspect is POST /oauth/introspect (RFC 7662).
-func (x *exchange) introspect() error {
-	q, who, err := x.caller()
+func (s *server) introspect(x *answer.Exchange) error {
+	q, who, err := s.caller(x)
 	if err != nil {
 		return err
 	}
@@ -42,20 +43,20 @@ func (x *exchange) introspect() error {
 	if err := q.requireToken(); err != nil {
 		return err
 	}
-	ctx, cancel := x.storeContext()
+	ctx, cancel := s.storeContext(x)
 	defer cancel()
-	i, err := x.server.cfg.Manager.Inspect(ctx, q.values[tokenParam])
+	i, err := s.cfg.Manager.Inspect(ctx, q.values[tokenParam])
 	if err != nil {
 		return err
 	}
-	x.verdict(i.Reason)
+	s.verdict(introspectEndpoint, i.Reason)
 	switch {
-	case i.Reason != nil && x.server.cfg.IntrospectReason:
-		return x.render(http.StatusOK, inactiveBody{ErrorCode: i.Reason.Row.Code(), ErrorMsg: i.Reason.Row.Message()})
+	case i.Reason != nil && s.cfg.IntrospectReason:
+		return x.JSON(http.StatusOK, inactiveBody{ErrorCode: i.Reason.Row.Code(), ErrorMsg: i.Reason.Row.Message()})
 	case i.Reason != nil:
-		return x.render(http.StatusOK, inactiveBody{})
+		return x.JSON(http.StatusOK, inactiveBody{})
 	}
-	return x.render(http.StatusOK, activeBody{
+	return x.JSON(http.StatusOK, activeBody{
 		Active:      true,
 		ClientID:    i.AppKey,
 		Sub:         i.AppKey,
@@ -63,7 +64,7 @@ func (x *exchange) introspect() error {
 		TokenType:   "Bearer",
 		IssuedAt:    i.IssuedAt,
 		ExpiresAt:   i.ExpiresAt,
-		Issuer:      x.server.cfg.Issuer,
+		Issuer:      s.cfg.Issuer,
 		JTI:         i.JTI,
 		ThroughData: i.ThroughData,
 	})
@@ -72,15 +73,15 @@ func (x *exchange) introspect() error {
 // caller is a request to /oauth/introspect or /oauth/revoke, and the app that it
 // comes from: rules 0 to 3, 5, and 7 to 10 of the token endpoint, without the
 // limits on token requests.
-func (x *exchange) caller() (*request, app.Authenticated, error) {
-	q, err := x.parse(tokenParam, tokenTypeHint, clientID, clientSecret)
+func (s *server) caller(x *answer.Exchange) (*request, app.Authenticated, error) {
+	q, err := parse(x, tokenParam, tokenTypeHint, clientID, clientSecret)
 	if err != nil {
 		return nil, app.Authenticated{}, err
 	}
 	if err := q.requireClient(); err != nil {
 		return nil, app.Authenticated{}, err
 	}
-	who, err := x.authenticate(q)
+	who, err := s.authenticate(x, q)
 	return q, who, err
 }
 
@@ -94,10 +95,10 @@ func (q *request) requireToken() error {
 }
 
 // verdict reports what a token was found to be; nil is active.
-func (x *exchange) verdict(reason *apierr.Error) {
-	v := Active
+func (s *server) verdict(endpoint string, reason *apierr.Error) {
+	v := active
 	if reason != nil {
 		v = reason.Row.Code()
 	}
-	x.server.cfg.Telemetry.Verdict(x.endpoint, v)
+	s.cfg.Telemetry.Verdict(endpoint, v)
 }

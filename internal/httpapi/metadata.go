@@ -1,5 +1,7 @@
 package httpapi
 
+import "authsvc/internal/answer"
+
 // metadataBody is the server's metadata (RFC 8414 section 2).
 type metadataBody struct {
 	Issuer                      string   `json:"issuer"`
@@ -17,10 +19,10 @@ type metadataBody struct {
 
 // metadata is GET /.well-known/oauth-authorization-server. It says the same
 // until the process ends, so caches may keep it for a while.
-func (x *exchange) metadata() error {
-	issuer := x.server.cfg.Issuer
+func (s *server) metadata(x *answer.Exchange) error {
+	issuer := s.cfg.Issuer
 	methods := []string{"client_secret_basic", "client_secret_post"}
-	return x.renderPublic(metadataBody{
+	return x.PublicJSON(metadataBody{
 		Issuer:                      issuer,
 		TokenEndpoint:               issuer + "/oauth/token",
 		TokenAuthMethods:            methods,

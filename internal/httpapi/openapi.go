@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/goccy/go-yaml"
+
+	"authsvc/internal/answer"
 )
 
 // openAPIIssuer stands in openapi.yaml for the issuer, always in double quotes:
@@ -48,16 +48,13 @@ func newOpenAPI(issuer string) (*openAPI, error) {
 }
 
 // yaml is GET /openapi.yaml (RFC 9512).
-func (o *openAPI) yaml(x *exchange) error { return x.renderOpenAPI("application/yaml", o.asYAML) }
+func (o *openAPI) yaml(x *answer.Exchange) error {
+	x.Public("application/yaml", o.asYAML)
+	return nil
+}
 
 // json is GET /openapi.json.
-func (o *openAPI) json(x *exchange) error { return x.renderOpenAPI("application/json", o.asJSON) }
-
-// renderOpenAPI is renderPublic for what is encoded already.
-func (x *exchange) renderOpenAPI(contentType string, b []byte) error {
-	x.Header("Cache-Control", "public, max-age=300")
-	x.Header("X-Content-Type-Options", "nosniff")
-	x.Header("Content-Length", strconv.Itoa(len(b)))
-	x.Data(http.StatusOK, contentType, b)
+func (o *openAPI) json(x *answer.Exchange) error {
+	x.Public("application/json", o.asJSON)
 	return nil
 }

@@ -80,7 +80,7 @@ func described(t *testing.T) *description {
 
 // check tells what in an exchange is not as the document has it. A request is
 // looked at only where it was accepted: others are wrong on purpose.
-func (d *description) check(r *http.Request, sent []byte, a answer) error {
+func (d *description) check(r *http.Request, sent []byte, a received) error {
 	responses := d.otherwise
 	op := d.find(r)
 	if op != nil {
@@ -138,7 +138,7 @@ func (o *operation) checkRequest(r *http.Request, sent []byte) (err error) {
 	return err
 }
 
-func (res *response) check(a answer, withBody bool) (err error) {
+func (res *response) check(a received, withBody bool) (err error) {
 	for name, values := range a.header {
 		if res.headers[name] == nil && !slices.Contains(uninteresting, name) {
 			err = errors.Join(err, fmt.Errorf("header %s is not documented", name))
@@ -522,7 +522,7 @@ func readSources(t *testing.T) (rows map[apierr.Row]bool, literals texts) {
 	t.Helper()
 	rows = map[apierr.Row]bool{}
 	names := rowNames(t)
-	for _, pkg := range []string{".", "../token", "../app"} {
+	for _, pkg := range []string{".", "../answer", "../token", "../app"} {
 		files, err := filepath.Glob(filepath.Join(pkg, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no sources in %s: %v", pkg, err)
@@ -589,7 +589,7 @@ func TestOpenAPISeldomSeen(t *testing.T) {
 	s := newService(t)
 	access := s.issue(worker).access
 	for _, path := range []string{"/oauth/introspect", "/oauth/revoke"} {
-		call := func(change func(*tokenCall)) answer {
+		call := func(change func(*tokenCall)) received {
 			c := goodCall(s, "client_credentials")
 			c.path, c.form = path, values("client_id", gateway, "client_secret", secret, "token", access)
 			change(c)
@@ -605,7 +605,7 @@ func TestOpenAPISeldomSeen(t *testing.T) {
 		checkFailure(t, s, c, apierr.Internal, "")
 		s.store.fail(nil)
 	}
-	verify := func(query string) answer {
+	verify := func(query string) received {
 		return s.get(s.url+"/oauth/verify"+query, "Authorization", "Bearer "+access)
 	}
 	forNginx := func(status int, row apierr.Row) {
@@ -636,7 +636,7 @@ func TestOpenAPICheckFinds(t *testing.T) {
 	type exchange struct {
 		*http.Request
 		sent string
-		answer
+		received
 	}
 	exchanges := map[string]func() exchange{
 		"token": func() exchange {
@@ -702,11 +702,11 @@ func TestOpenAPICheckFinds(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := exchanges[tt.of]()
-			if err := described(t).check(e.Request, []byte(e.sent), e.answer); err != nil {
+			if err := described(t).check(e.Request, []byte(e.sent), e.received); err != nil {
 				t.Fatalf("before it was changed: %v", err)
 			}
 			tt.mutate(&e)
-			if err := described(t).check(e.Request, []byte(e.sent), e.answer); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if err := described(t).check(e.Request, []byte(e.sent), e.received); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("found %v, want %q", err, tt.want)
 			}
 		})

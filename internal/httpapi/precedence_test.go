@@ -30,7 +30,7 @@ func (c *tokenCall) basic(id, secret string) {
 	c.header.Add("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(id+":"+secret)))
 }
 
-func (c *tokenCall) send(s *service) answer {
+func (c *tokenCall) send(s *service) received {
 	s.t.Helper()
 	body := c.form.Encode() + c.extra
 	if c.pad > 0 {
@@ -351,7 +351,7 @@ var requestID = regexp.MustCompile(`^[0-9a-f]{32}$`)
 var descriptionChars = regexp.MustCompile(`^[\x20-\x21\x23-\x5B\x5D-\x7E]+$`)
 
 // checkFailure checks the whole envelope of a failure, and its log event.
-func checkFailure(t *testing.T, s *service, a answer, row apierr.Row, oauth string) {
+func checkFailure(t *testing.T, s *service, a received, row apierr.Row, oauth string) {
 	t.Helper()
 	if oauth == "" {
 		oauth = row.OAuthName()

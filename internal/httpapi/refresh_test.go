@@ -46,7 +46,7 @@ func TestRefreshTable(t *testing.T) {
 	}
 }
 
-func (s *service) refreshing(key, refreshToken string, more ...string) answer {
+func (s *service) refreshing(key, refreshToken string, more ...string) received {
 	s.t.Helper()
 	return s.post("/oauth/token", key, values(append([]string{"grant_type", "refresh_token", "refresh_token", refreshToken}, more...)...))
 }

@@ -1,21 +1,25 @@
 package httpapi
 
-import "net/http"
+import (
+	"net/http"
+
+	"authsvc/internal/answer"
+)
 
 // revoke is POST /oauth/revoke (RFC 7009). A token that is unknown, or dead
 // already, is a success: section 2.2.
-func (x *exchange) revoke() error {
-	q, who, err := x.caller()
+func (s *server) revoke(x *answer.Exchange) error {
+	q, who, err := s.caller(x)
 	if err != nil {
 		return err
 	}
 	if err := q.requireToken(); err != nil {
 		return err
 	}
-	ctx, cancel := x.storeContext()
+	ctx, cancel := s.storeContext(x)
 	defer cancel()
-	if err := x.server.cfg.Manager.Revoke(ctx, who, q.values[tokenParam]); err != nil {
+	if err := s.cfg.Manager.Revoke(ctx, who, q.values[tokenParam]); err != nil {
 		return err
 	}
-	return x.render(http.StatusOK, struct{}{})
+	return x.JSON(http.StatusOK, struct{}{})
 }

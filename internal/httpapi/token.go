@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-oauth2/oauth2/v4"
 
+	"authsvc/internal/answer"
 	apierr "authsvc/internal/errors"
 	"authsvc/internal/token"
 )
@@ -22,8 +23,8 @@ type tokenBody struct {
 
 // token is POST /oauth/token: the rules in their order, the first that fails
 // answers.
-func (x *exchange) token() error {
-	q, err := x.parse(grantType, clientID, clientSecret, refreshToken, throughData, scope) // rules 0 to 3
+func (s *server) token(x *answer.Exchange) error {
+	q, err := parse(x, grantType, clientID, clientSecret, refreshToken, throughData, scope) // rules 0 to 3
 	if err != nil {
 		return err
 	}
@@ -53,20 +54,20 @@ func (x *exchange) token() error {
 		return apierr.New(apierr.ThroughDataTooLong,
 			"The through_data parameter has more than 300 characters. Shorten it; a reference to data kept elsewhere does.")
 	}
-	who, err := x.authenticate(q) // rules 7 to 10
+	who, err := s.authenticate(x, q) // rules 7 to 10
 	if err != nil {
 		return err
 	}
 	// The limits on token requests of rule 10 (APIG.0308, 0501) have their
 	// place here; an in-grace repeat of a refresh is never refused by them.
 
-	ctx, cancel := x.storeContext()
+	ctx, cancel := s.storeContext(x)
 	defer cancel()
-	t, err := x.server.cfg.Manager.Token(ctx, who, r) // rules 11 to 16
+	t, err := s.cfg.Manager.Token(ctx, who, r) // rules 11 to 16
 	if err != nil {
 		return err
 	}
-	return x.render(http.StatusOK, tokenBody{
+	return x.JSON(http.StatusOK, tokenBody{
 		AccessToken:  t.GetAccess(),
 		TokenType:    "Bearer",
 		ExpiresIn:    int64(t.GetAccessExpiresIn() / time.Second),

@@ -1,23 +1,25 @@
 package httpapi
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
+	"authsvc/internal/answer"
 	apierr "authsvc/internal/errors"
 )
 
 // verify is GET, HEAD and POST /oauth/verify, for gateways that ask with their
 // caller's own request. The body, if any, is the caller's and is left alone.
-func (x *exchange) verify() error {
-	v, err := parseVerify(x.Request)
+func (s *server) verify(x *answer.Exchange) error {
+	v, err := parseVerify(x.Request())
 	if err != nil {
 		return err
 	}
-	return x.verified(v)
+	return s.verified(x, v)
 }
 
 // verifyRequest is a request to verify, parsed.
@@ -66,30 +68,29 @@ func parseVerify(r *http.Request) (v verifyRequest, err error) {
 
 // verified answers 200 with what the backend may know of the caller, or returns
 // the row that refuses it.
-func (x *exchange) verified(v verifyRequest) error {
-	ctx, cancel := x.storeContext()
+func (s *server) verified(x *answer.Exchange, v verifyRequest) error {
+	ctx, cancel := s.storeContext(x)
 	defer cancel()
-	i, err := x.server.cfg.Manager.Inspect(ctx, v.token)
+	i, err := s.cfg.Manager.Inspect(ctx, v.token)
 	if err != nil {
 		return err
 	}
 	if i.Reason == nil {
-		x.app = i.AppKey
+		x.SetApp(i.AppKey)
 		i.Reason = v.lacks(i.Scope)
 	}
-	x.verdict(i.Reason)
+	s.verdict(verifyEndpoint, i.Reason)
 	if i.Reason != nil {
 		return i.Reason
 	}
-	// All four always, the empty ones too (gin would leave them out): a gateway
-	// that copies what is there must overwrite what its caller made up.
-	h := x.Writer.Header()
+	// All four always, the empty ones too: a gateway that copies what is there must
+	// overwrite what its caller made up.
+	h := x.Header()
 	h.Set("X-App-Key", i.AppKey)
 	h.Set("X-App-Scope", i.Scope)
 	h.Set("X-Token-Expires", strconv.FormatInt(i.ExpiresAt, 10))
 	h.Set("X-Through-Data", percentEncode(i.ThroughData))
-	x.noStore()
-	x.Status(http.StatusOK)
+	x.OK()
 	return nil
 }
 
@@ -113,9 +114,21 @@ func percentEncode(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 }
 
-// nginxStatus is the status that nginx's auth_request lets through: 401 for a
-// token that does not do, 403 for anything else.
-func nginxStatus(row apierr.Row) int {
+// bearerChallenge is the WWW-Authenticate of a token that is refused (RFC 6750
+// section 3.1: without a token, no error).
+func bearerChallenge(e *apierr.Error) string {
+	if e.Row == apierr.AuthIncorrect {
+		return `Bearer realm="authsvc"`
+	}
+	return fmt.Sprintf(`Bearer realm="authsvc", error="%s", error_description="%s"`, e.OAuthName(), e.Description())
+}
+
+// nginxStatus returns the status that nginx's auth_request lets through, where the
+// query says that it is nginx: 401 for a token that won't do, 403 for anything else.
+func nginxStatus(x *answer.Exchange, row apierr.Row) int {
+	if x.Query("gateway") != "nginx" {
+		return 0
+	}
 	switch row {
 	case apierr.AuthIncorrect, apierr.AccessTokenInvalid, apierr.AccessTokenExpired, apierr.AppNotExist:
 		return http.StatusUnauthorized

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"authsvc/internal/httpapi"
+	"authsvc/internal/answer"
 )
 
 // The limits on a slow client. A token request is a few hundred bytes, but 12 MiB
@@ -35,7 +35,7 @@ func (p *Process) server(h http.Handler, cert *atomic.Pointer[tls.Certificate]) 
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    httpapi.MaxHeaderBytes,
+		MaxHeaderBytes:    answer.MaxHeaderBytes,
 		ErrorLog:          log.New(httpLog{p.log}, "", 0),
 
 		DisableGeneralOptionsHandler: true, // OPTIONS * has a row, too

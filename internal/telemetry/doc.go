@@ -1,9 +1,9 @@
 // Package telemetry owns what the process reports to machines: Prometheus metrics,
 // OpenTelemetry spans and their way to a receiver, and the handler of probes,
-// metrics and profiles. It implements the small interfaces that httpapi has for it,
-// and decorates a token.Store.
+// metrics and profiles. It implements the small interfaces that answer and httpapi
+// have for it, and decorates a token.Store.
 //
-// It does not own the request log (package httpapi), what is worth an alert
+// It does not own the request log (package answer), what is worth an alert
 // (deploy/prometheus), the spans of Redis commands (package store), or listeners
 // (package process).
 package telemetry

@@ -9,6 +9,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"authsvc/internal/answer"
 	apierr "authsvc/internal/errors"
 	"authsvc/internal/httpapi"
 	"authsvc/internal/token"
@@ -16,18 +17,22 @@ import (
 
 var _ httpapi.Telemetry = (*Metrics)(nil)
 
-// Expect implements httpapi.Telemetry: it makes the counters that an alert needs
-// the 0 of. Of an endpoint's answers these are the successes and the faults of ours.
-func (m *Metrics) Expect(endpoint string, verdicts ...string) {
-	for _, code := range []string{httpapi.CodeOK, apierr.Internal.Code(), apierr.Unavailable.Code()} {
+// Expect implements answer.Telemetry: it makes the counters that an alert needs the 0
+// of, those of successes and of faults of ours.
+func (m *Metrics) Expect(endpoint string) {
+	for _, code := range []string{answer.CodeOK, apierr.Internal.Code(), apierr.Unavailable.Code()} {
 		m.requests.WithLabelValues(endpoint, code)
 	}
+}
+
+// ExpectVerdicts implements httpapi.Telemetry.
+func (m *Metrics) ExpectVerdicts(endpoint string, verdicts ...string) {
 	for _, v := range verdicts {
 		m.verdicts.WithLabelValues(endpoint, v)
 	}
 }
 
-// Began implements httpapi.Telemetry.
+// Began implements answer.Telemetry.
 func (m *Metrics) Began() { m.inFlight.Inc() }
 
 // Verdict implements httpapi.Telemetry.
@@ -35,9 +40,9 @@ func (m *Metrics) Verdict(endpoint, verdict string) {
 	m.verdicts.WithLabelValues(endpoint, verdict).Inc()
 }
 
-// Answered implements httpapi.Telemetry: it counts a request, and says in its span
+// Answered implements answer.Telemetry: it counts a request, and says in its span
 // what became of it.
-func (m *Metrics) Answered(ctx context.Context, o httpapi.Outcome) {
+func (m *Metrics) Answered(ctx context.Context, o answer.Outcome) {
 	m.requests.WithLabelValues(o.Endpoint, o.Code).Inc()
 	m.durations.WithLabelValues(o.Endpoint, o.Code).Observe(o.Took.Seconds())
 	m.inFlight.Dec()
@@ -62,7 +67,7 @@ func (m *Metrics) Answered(ctx context.Context, o httpapi.Outcome) {
 	}
 }
 
-// TraceID implements httpapi.Telemetry.
+// TraceID implements answer.Telemetry.
 func (m *Metrics) TraceID(ctx context.Context) string {
 	if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
 		return sc.TraceID().String()
@@ -79,6 +84,6 @@ func (m *Metrics) GrantEvents(log *slog.Logger) func(context.Context, token.Even
 			return
 		}
 		log.LogAttrs(ctx, slog.LevelWarn, string(e.Kind), slog.Bool("security", true),
-			slog.String("request_id", httpapi.RequestID(ctx)), slog.String("app", e.AppKey), slog.String("jti", e.JTI))
+			slog.String("request_id", answer.RequestID(ctx)), slog.String("app", e.AppKey), slog.String("jti", e.JTI))
 	}
 }

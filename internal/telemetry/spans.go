@@ -11,7 +11,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
-	"authsvc/internal/httpapi"
+	"authsvc/internal/answer"
 )
 
 // wholeKey is the context key of the request that a span is about.
@@ -35,7 +35,7 @@ func Requests(next http.Handler, traces trace.TracerProvider, issuer string, pro
 		otelhttp.WithTracerProvider(traces),
 		otelhttp.WithMeterProvider(noop.NewMeterProvider()),
 		otelhttp.WithPropagators(propagation.TraceContext{}),
-		otelhttp.WithPublicEndpointFn(func(r *http.Request) bool { return !httpapi.FromProxy(r, proxies) }),
+		otelhttp.WithPublicEndpointFn(func(r *http.Request) bool { return !answer.FromProxy(r, proxies) }),
 		otelhttp.WithSpanNameFormatter(func(string, *http.Request) string { return "other" }), // until Answered
 	)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -48,7 +48,7 @@ func Requests(next http.Handler, traces trace.TracerProvider, issuer string, pro
 		}
 		if v := r.Header.Values("Traceparent"); len(v) == 1 {
 			shown.Header["Traceparent"] = v
-			if httpapi.FromProxy(r, proxies) {
+			if answer.FromProxy(r, proxies) {
 				shown.Header["Tracestate"] = r.Header.Values("Tracestate")
 			}
 		}

@@ -1,4 +1,4 @@
-package httpapi
+package answer
 
 import (
 	"context"
@@ -6,19 +6,15 @@ import (
 	"time"
 )
 
-// Telemetry is what requests report to. The methods are called in the course of
+// Telemetry is what exchanges report to. The methods are called in the course of
 // requests, by many goroutines at once, so they must be fast and never wait.
 type Telemetry interface {
-	// Expect announces an endpoint before its first request, with the verdicts
-	// that may be reported for it.
-	Expect(endpoint string, verdicts ...string)
+	// Expect announces an endpoint before its first request.
+	Expect(endpoint string)
 	// Began reports that a request has come in.
 	Began()
 	// Answered reports that it has been answered: once for each, with its context.
 	Answered(ctx context.Context, o Outcome)
-	// Verdict reports what a token was found to be: Active, or the code of the
-	// error table that says why not. Where that can't be told there is no verdict.
-	Verdict(endpoint, verdict string)
 	// TraceID returns the id of the trace in which a request is recorded, "" for none.
 	TraceID(ctx context.Context) string
 }
@@ -37,6 +33,3 @@ type Outcome struct {
 
 // CodeOK is the code of a success.
 const CodeOK = "ok"
-
-// Active is the verdict on a good token.
-const Active = "active"

@@ -1,0 +1,99 @@
+package answer
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	apierr "authsvc/internal/errors"
+)
+
+// Config is how a listener answers. Nothing is optional but TrustedProxies.
+type Config struct {
+	Telemetry Telemetry
+	Log       *slog.Logger
+	// ErrorPages is the absolute URL, with a slash at its end, below which each error
+	// code has its page.
+	ErrorPages string
+	// TrustedProxies are the networks whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+	// Draining reports whether the process is about to stop: answers then ask for
+	// their connection to be closed.
+	Draining func() bool
+	// NotFoundHint says what to do about a path at which there is nothing.
+	NotFoundHint string
+}
+
+// Endpoint is what answers at a path. Handle is required.
+type Endpoint struct {
+	Name    string   // in logs and metrics, one of few
+	Methods []string // that the path takes
+	// Handle answers the request, or returns why not: an *apierr.Error, or anything
+	// else, which is answered with APIG.0601, as is a panic.
+	Handle func(*Exchange) error
+	// Challenge returns the WWW-Authenticate of a 401. It may be nil where there is
+	// none.
+	Challenge func(*apierr.Error) string
+	// StatusFor returns the status of a failure for a caller that understands few;
+	// the row then stands in headers. 0, or nil, is the row's own.
+	StatusFor func(*Exchange, apierr.Row) int
+}
+
+// Router is the handler of a listener: it leads each request to its endpoint, and
+// those that have none to the row that says so.
+type Router struct {
+	cfg Config
+	gin *gin.Engine
+}
+
+// NewRouter returns a router without endpoints.
+func NewRouter(cfg Config) (*Router, error) {
+	gin.SetMode(gin.ReleaseMode)
+	r := &Router{cfg: cfg, gin: gin.New()}
+	r.gin.RedirectTrailingSlash = false
+	r.gin.HandleMethodNotAllowed = true
+	r.gin.UseRawPath = true                              // a path that is encoded in another way is another path
+	if err := r.gin.SetTrustedProxies(nil); err != nil { // the address is our own business
+		return nil, fmt.Errorf("setting up gin: %w", err)
+	}
+	r.gin.NoRoute(r.handler(Endpoint{Name: "other", Handle: func(*Exchange) error {
+		return apierr.New(apierr.APINotFound, cfg.NotFoundHint)
+	}}))
+	r.gin.NoMethod(r.handler(Endpoint{Name: "other", Handle: func(*Exchange) error {
+		return apierr.New(apierr.APIMethodNotFound, "This path does not take the method. The Allow header lists those that it takes.")
+	}}))
+	return r, nil
+}
+
+// Handle adds an endpoint at a path, whose segments may be parameters (":name").
+func (r *Router) Handle(path string, e Endpoint) {
+	r.gin.Match(e.Methods, path, r.handler(e))
+}
+
+// Routes returns the paths and methods that have an endpoint.
+func (r *Router) Routes() gin.RoutesInfo { return r.gin.Routes() }
+
+// ServeHTTP implements http.Handler.
+func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) { r.gin.ServeHTTP(w, req) }
+
+// handler puts around an endpoint what holds for every request. Whatever it returns
+// or panics with is answered and logged here, and only here.
+func (r *Router) handler(e Endpoint) gin.HandlerFunc {
+	r.cfg.Telemetry.Expect(e.Name)
+	return func(c *gin.Context) {
+		r.cfg.Telemetry.Began()
+		x := &Exchange{gin: c, router: r, endpoint: &e, start: time.Now(), id: newRequestID()}
+		x.Header().Set("X-Request-Id", x.id)
+		if r.cfg.Draining() {
+			x.Header().Set("Connection", "close")
+		}
+		defer x.finish()
+		if err := x.run(); err != nil {
+			x.fail(err)
+		}
+	}
+}
