@@ -93,7 +93,7 @@ var patches = map[Patch][]edit{
 		{listeners, "writeTimeout      = 90 * time.Second", "writeTimeout      = 0 * time.Second"},
 		{listeners, "idleTimeout       = 2 * time.Minute", "idleTimeout       = 0 * time.Second"},
 	},
-	StopsAtOnce:           {{drain, "<-enough.Done()", "_ = enough"}},
+	StopsAtOnce:           {{drain, "<-over.Done()", "_ = over"}},
 	ConnectionsOutliveEnd: {{exchanges, "if r.cfg.Draining() {", "if false {"}},
 
 	// The clock that all else counts with: what is known of the store's is measured

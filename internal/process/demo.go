@@ -10,15 +10,15 @@ import (
 	"authsvc/internal/keyring"
 )
 
-// demo is what --dev makes up, to be tried out.
+// demo holds the apps that --dev makes up.
 type demo struct {
 	App, AppSecret         string
 	Gateway, GatewaySecret string
 	URL                    string
 }
 
-// newDemo returns the files of a service that keeps everything in memory: a keyring,
-// an app and a gateway that nobody has seen before; and what to say about them.
+// newDemo returns what a service with --dev has in the place of files: a new keyring,
+// and an app and a gateway with new secrets.
 func newDemo() (files, *demo, error) {
 	d := &demo{App: "demo-app", AppSecret: app.GenerateSecret(), Gateway: "demo-gateway", GatewaySecret: app.GenerateSecret()}
 	ring := keyring.New(time.Now())
@@ -41,5 +41,5 @@ var demoTemplate = template.Must(template.New("demo").Parse(demoText))
 // print writes the banner and the curl lines.
 func (d demo) print(w io.Writer, url string) {
 	d.URL = url
-	_ = demoTemplate.Execute(w, d) // to a terminal, which may have gone
+	_ = demoTemplate.Execute(w, d) // to a terminal, which may be gone
 }

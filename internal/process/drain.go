@@ -10,36 +10,37 @@ import (
 	"syscall"
 )
 
-// linger goes on accepting for half of the drain time, for the balancers that
-// have not seen yet that the process is not ready. Answers ask for their
-// connection to be closed. On a terminal nobody waits for that.
+// linger goes on accepting connections for half of the drain time, for balancers that
+// have not noticed yet that the process is not ready. Answers close their connection.
+// With --dev there is no balancer, and no wait.
 func (p *Process) linger() {
 	p.draining.Store(true)
 	p.log.Info("stopping", "drain", p.cfg.Drain.String())
 	if p.cfg.Dev {
 		return
 	}
-	enough, cancel := p.halfOfDrain()
+	over, cancel := p.halfOfDrain()
 	defer cancel()
-	<-enough.Done()
+	<-over.Done()
 }
 
-// halfOfDrain ends with half of the drain time, or with one more signal.
+// halfOfDrain returns a context that ends after half of the drain time, or with
+// another signal.
 func (p *Process) halfOfDrain() (context.Context, context.CancelFunc) {
 	again, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	ctx, cancel := context.WithTimeout(again, p.cfg.Drain/2)
 	return ctx, func() { cancel(); stop() }
 }
 
-// shutdown ends the servers, each request within the other half of the drain time,
-// and sends the last spans in what is left of it.
+// shutdown stops the servers; requests in flight have the other half of the drain time
+// to finish. What is left of that is for sending the last spans.
 func (p *Process) shutdown(servers []*http.Server) error {
 	ctx, cancel := p.halfOfDrain()
 	defer cancel()
 	var errs []error
 	for _, srv := range servers {
 		if err := srv.Shutdown(ctx); err != nil {
-			if n := p.inFlight.Load(); n > 0 { // else only connections on which nothing was asked
+			if n := p.inFlight.Load(); n > 0 { // else only idle connections are left
 				errs = append(errs, fmt.Errorf("%d requests were cut off after the drain time", n))
 			}
 			errs = append(errs, srv.Close())

@@ -16,7 +16,7 @@ import (
 )
 
 // The limits on a slow client. A token request is a few hundred bytes, but 12 MiB
-// must get through on a slow line.
+// must get through on a slow connection.
 const (
 	readHeaderTimeout = 10 * time.Second
 	readTimeout       = 60 * time.Second
@@ -38,7 +38,7 @@ func (p *Process) server(h http.Handler, cert *atomic.Pointer[tls.Certificate]) 
 		MaxHeaderBytes:    answer.MaxHeaderBytes,
 		ErrorLog:          log.New(httpLog{p.log}, "", 0),
 
-		DisableGeneralOptionsHandler: true, // OPTIONS * has a row, too
+		DisableGeneralOptionsHandler: true, // OPTIONS * has a row of the table, too
 	}
 	if cert != nil {
 		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.Load(), nil }}
@@ -60,12 +60,12 @@ func serve(srv *http.Server, l net.Listener) error {
 	return err
 }
 
-// httpLog takes what net/http says of connections. What a client can bring about
-// as it likes is for debugging; the rest (no more file descriptors, for instance)
-// is for the operator.
+// httpLog logs what net/http reports about connections. What any client can cause at
+// will is for debugging; the rest (no file descriptors left, for instance) is for the
+// operator.
 type httpLog struct{ log *slog.Logger }
 
-// Write logs one line.
+// Write implements io.Writer; it is called with one line at a time.
 func (l httpLog) Write(line []byte) (int, error) {
 	level := slog.LevelError
 	if bytes.Contains(line, []byte("TLS handshake error")) || bytes.Contains(line, []byte("http2: ")) {

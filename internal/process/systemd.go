@@ -8,9 +8,9 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// What systemd is told (Type=notify), where it started the process. READY means
-// that the listeners are open, not that Redis answers: withheld, it would keep the
-// boot waiting, and have a process killed that only waits for Redis. Whether the
+// What systemd is told (Type=notify) if it started the process. READY means that the
+// listeners are open, not that Redis answers: if it were withheld until then, the boot
+// would wait, and a process that only waits for Redis would be killed. Whether the
 // store answers is in the status line, and in /readyz.
 const (
 	statusWaiting = "STATUS=Serving; the token store has not answered yet"
@@ -18,16 +18,16 @@ const (
 	statusAway    = "STATUS=Serving; the token store is out of reach, and what needs it is answered with APIG.0613"
 )
 
-// notify tells systemd, if it wants to know.
+// notify tells systemd, if it started the process.
 func (p *Process) notify(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		p.log.Warn("systemd could not be told", "state", state, "cause", err.Error())
+		p.log.Warn("systemd could not be notified", "state", state, "cause", err.Error())
 	}
 }
 
-// watchdog tells systemd that the process is alive for as long as its admin
-// listener says so, where the unit has a WatchdogSec. It is asked three times
-// within that, so that one slow answer is not the end.
+// watchdog tells systemd that the process is alive for as long as its admin listener
+// answers, if the unit has a WatchdogSec. It checks three times in each such interval,
+// so that one slow answer is not the end.
 func (p *Process) watchdog(ctx context.Context, livez string) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
