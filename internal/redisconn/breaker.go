@@ -37,15 +37,31 @@ type breaker struct {
 	pinging atomic.Bool
 }
 
+// failure is that Redis has failed since its last answer.
 type failure struct {
-	since time.Time
-	cause error
+	since   time.Time
+	cause   error  // the first, or a later one that says more
+	refusal *Error // of the calls that are not tried meanwhile
 }
 
-// allows reports whether a call may be tried.
-func (b *breaker) allows() bool {
-	f := b.failing.Load()
-	return f == nil || time.Since(f.since) < opensAfter
+func newFailure(since time.Time, cause error) *failure {
+	return &failure{since, cause, &Error{reasonOf(cause), &refusal{cause}}}
+}
+
+// refusal is ErrBreakerOpen with the error that opened it.
+type refusal struct{ cause error }
+
+func (r *refusal) Error() string        { return r.cause.Error() + " (" + ErrBreakerOpen.Error() + ")" }
+func (r *refusal) Is(target error) bool { return target == ErrBreakerOpen }
+func (r *refusal) Unwrap() error        { return r.cause }
+
+// refuses returns nil if a call may be tried, and else the error to answer it with:
+// ErrBreakerOpen, which wraps what Redis fails with.
+func (b *breaker) refuses() error {
+	if f := b.failing.Load(); f != nil && time.Since(f.since) >= opensAfter {
+		return f.refusal
+	}
+	return nil
 }
 
 // succeeded notes that Redis answered.
@@ -58,9 +74,19 @@ func (b *breaker) succeeded() {
 // failed notes that Redis did not answer, and sees to it that it is pinged until it
 // does.
 func (b *breaker) failed(cause error) {
-	b.failing.CompareAndSwap(nil, &failure{time.Now(), cause})
+	if b.failing.Load() == nil {
+		b.failing.CompareAndSwap(nil, newFailure(time.Now(), cause))
+	}
 	if b.pinging.CompareAndSwap(false, true) {
 		b.run(b.pingUntilAnswered)
+	}
+}
+
+// learns notes what a ping failed with, unless it only took too long: a lost connection
+// is often followed by the cause of the loss, and that often by timeouts.
+func (b *breaker) learns(cause error) {
+	if f := b.failing.Load(); f != nil && !isTimeout(cause) {
+		b.failing.CompareAndSwap(f, newFailure(f.since, cause))
 	}
 }
 
@@ -86,7 +112,7 @@ func (b *breaker) pingUntilAnswered(ctx context.Context) {
 			}
 			continue // it failed again meanwhile, when somebody was still pinging
 		}
-		if open == nil && !b.allows() {
+		if open == nil && b.refuses() != nil {
 			open = f
 			b.changed(f.cause, f.since)
 		}
@@ -98,6 +124,8 @@ func (b *breaker) pingUntilAnswered(ctx context.Context) {
 		answer, cancel := context.WithTimeout(ctx, opensAfter)
 		if end = b.ping(answer); end == nil || errors.Is(end, ErrReplaced) {
 			b.succeeded()
+		} else {
+			b.learns(end)
 		}
 		cancel()
 	}

@@ -3,11 +3,17 @@ package redisconn
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // told is what a breaker told of.
@@ -60,7 +66,7 @@ func TestBreaker(t *testing.T) {
 			for range 100 { // as many failures, for as long, but never without a success
 				w.failed(errDown)
 				time.Sleep(opensAfter / 2)
-				if !w.allows() {
+				if w.refuses() != nil {
 					t.Fatal("a call is refused")
 				}
 				w.succeeded()
@@ -71,18 +77,18 @@ func TestBreaker(t *testing.T) {
 		"nothing but failures opens it, an answer closes it": func(t *testing.T, w *world) {
 			w.failed(errDown)
 			for elapsed := time.Duration(0); elapsed < opensAfter; elapsed += opensAfter / 10 {
-				if !w.allows() {
+				if w.refuses() != nil {
 					t.Fatalf("a call is refused after %v", elapsed)
 				}
 				time.Sleep(opensAfter / 10)
 				w.failed(errDown)
 			}
-			if w.allows() {
+			if w.refuses() == nil {
 				t.Error("a call is let through")
 			}
 			w.wantTold(t, told{errDown, opensAfter})
 			time.Sleep(time.Hour - opensAfter + pingEvery/2)
-			if w.allows() {
+			if w.refuses() == nil {
 				t.Error("a call is let through after an hour")
 			}
 			if n, want := w.pings.Load(), int32(time.Hour/pingEvery); n != want {
@@ -90,7 +96,7 @@ func TestBreaker(t *testing.T) {
 			}
 			w.answers.Store(true)
 			time.Sleep(pingEvery)
-			if !w.allows() {
+			if w.refuses() != nil {
 				t.Error("a call is refused though Redis answers")
 			}
 			w.wantTold(t, told{errDown, opensAfter}, told{nil, time.Hour + pingEvery})
@@ -100,12 +106,29 @@ func TestBreaker(t *testing.T) {
 				t.Error("it goes on pinging")
 			}
 		},
+		"a refusal names what Redis fails with, and not that it takes too long": func(t *testing.T, w *world) {
+			cause := errDown
+			w.ping = func(context.Context) error { return cause }
+			w.failed(io.EOF) // the connection was lost
+			time.Sleep(opensAfter + pingEvery/2)
+			for _, cause = range []error{errDown, context.DeadlineExceeded, os.ErrDeadlineExceeded, redis.ErrPoolTimeout} {
+				time.Sleep(2 * pingEvery)
+				err := w.refuses()
+				if !errors.Is(err, ErrBreakerOpen) || !errors.Is(err, errDown) || errors.Is(err, io.EOF) || !strings.HasPrefix(fmt.Sprint(err), errDown.Error()+" (") {
+					t.Errorf("pings fail with %v, and calls are refused with: %v", cause, err)
+				}
+			}
+			if n := testing.AllocsPerRun(100, func() { _ = w.refuses() }); n != 0 {
+				t.Errorf("a refusal takes %v allocations", n)
+			}
+			w.wantTold(t, told{errDown, opensAfter})
+		},
 		"a single failure long ago refuses nobody": func(t *testing.T, w *world) {
 			w.answers.Store(true)
 			w.failed(errDown)
 			time.Sleep(opensAfter * 10)
-			if n := w.pings.Load(); !w.allows() || n != 1 {
-				t.Errorf("allows %v after %d pings", w.allows(), n)
+			if n := w.pings.Load(); w.refuses() != nil || n != 1 {
+				t.Errorf("refuses with %v after %d pings", w.refuses(), n)
 			}
 			w.wantTold(t)
 		},
@@ -115,7 +138,7 @@ func TestBreaker(t *testing.T) {
 				w.answers.Store(false)
 				w.failed(errDown)
 				time.Sleep(opensAfter + pingEvery/2)
-				if w.allows() {
+				if w.refuses() == nil {
 					t.Error("a call is let through")
 				}
 				w.answers.Store(true)
@@ -149,12 +172,12 @@ func TestBreaker(t *testing.T) {
 			time.Sleep(opensAfter + pingEvery/2)
 			w.answers.Store(true)
 			time.Sleep(2 * opensAfter)
-			if w.allows() {
+			if w.refuses() == nil {
 				t.Error("a call is let through")
 			}
 			w.answers.Store(true)
 			time.Sleep(pingEvery)
-			if !w.allows() {
+			if w.refuses() != nil {
 				t.Error("nobody pings any more")
 			}
 		},

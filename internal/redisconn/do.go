@@ -53,8 +53,8 @@ func (r *Conn) once(ctx context.Context, key string, args []any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !n.breaker.allows() {
-		return nil, ErrBreakerOpen
+	if err := n.breaker.refuses(); err != nil {
+		return nil, err
 	}
 	cmd := redis.NewCmd(ctx, args...)
 	err = n.pipe.Submit(ctx, withSpan(ctx, cmd)).WaitContext(ctx)

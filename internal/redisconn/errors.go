@@ -1,6 +1,7 @@
 package redisconn
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -19,7 +20,8 @@ const (
 	// ErrNil is the nil reply: there is no such value. It is the one answer of
 	// Redis that is no *Error.
 	ErrNil condition = "Redis holds no such value"
-	// ErrBreakerOpen is why a call was not tried.
+	// ErrBreakerOpen is why a call was not tried. The error that Redis fails with
+	// meanwhile is in the chain and in the text.
 	ErrBreakerOpen condition = "the breaker is open: calls are refused until Redis answers"
 	// ErrReplica is why a connection to a Redis that is no primary is not used.
 	ErrReplica condition = "this Redis is a replica, which may lag behind; the store must be its primary"
@@ -119,6 +121,12 @@ func isTLSError(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &cert) || errors.As(err, &header) ||
 		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
+}
+
+// isTimeout reports whether all that is known is that it took too long.
+func isTimeout(err error) bool {
+	var late net.Error
+	return errors.As(err, &late) && late.Timeout() || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout)
 }
 
 // failed makes an *Error of any error.

@@ -17,8 +17,8 @@ func (r *Conn) nodeOf(ctx context.Context, key string) (*node, error) {
 	if r.cluster == nil {
 		return r.only, nil
 	}
-	if !r.layout.allows() {
-		return nil, ErrBreakerOpen
+	if err := r.layout.refuses(); err != nil {
+		return nil, err
 	}
 	c, err := r.cluster.MasterForKey(ctx, key)
 	if err != nil {
@@ -110,7 +110,10 @@ func (r *Conn) now(ctx context.Context) (t time.Time, err error) {
 	if err != nil {
 		return t, err
 	}
-	if err = ErrBreakerOpen; r.cluster == nil || n.breaker.allows() {
+	if r.cluster != nil {
+		err = n.breaker.refuses()
+	}
+	if err == nil {
 		t, err = timeOf(ctx, n.client, r.prefix)
 		r.note(n, r.prefix, err)
 	}

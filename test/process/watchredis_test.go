@@ -52,6 +52,37 @@ func TestServeTellsThatRedisIsAway(t *testing.T) {
 	}
 }
 
+// What Redis fails with is in the line of each request and in readyz, also of those
+// that the open breaker refused.
+func TestServeNamesWhatRedisFailsWith(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	s := authsvctest.NewSite(t).Serve(server.URL(), authsvctest.Patient...)
+	p := s.Issue(authsvctest.Worker).Pair()
+	if err := server.Client().Do(t.Context(), "REPLICAOF", "127.0.0.1", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	const cause, open = "this Redis is a replica, which may lag behind; the store must be its primary, 127.0.0.1:1", "(the breaker is open: "
+	redistest.Eventually(t, "a refused call to be logged with its cause", func() bool {
+		s.Introspect(p.Access)
+		return strings.Contains(s.Stderr.Text(), cause+" "+open)
+	})
+	redistest.Eventually(t, "readyz to name it", func() bool {
+		res, err := http.Get(s.Admin + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		body, _ := io.ReadAll(res.Body)
+		return res.StatusCode == http.StatusServiceUnavailable && strings.Contains(string(body), cause)
+	})
+	for line := range strings.Lines(s.Stderr.Text()) {
+		if strings.Contains(line, open) && !strings.Contains(line, cause) {
+			t.Errorf("a refusal without its cause: %s", line)
+		}
+	}
+}
+
 // serveEnds runs a serve that does not start, and returns what it says.
 func serveEnds(t *testing.T, site *authsvctest.Site, args ...string) string {
 	t.Helper()

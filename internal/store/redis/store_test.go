@@ -172,7 +172,19 @@ func TestRedisTLS(t *testing.T) {
 	good := at(t, server.TLSURL())
 	good.CAFile, good.CertFile, good.KeyFile = certs.CAFile, certs.ClientCertFile, certs.ClientKeyFile
 	s := openWith(t, good, store.Options{})
-	wantHeld(t, s, created(t, s, one), one)
+	redistest.Succeeds(t, "a record to be kept over TLS", func(ctx context.Context) error {
+		if err := s.Create(ctx, token.GrantID{}, one, later()); !errors.Is(err, token.ErrExists) {
+			return err
+		}
+		return nil // an attempt before it was not in time
+	})
+	redistest.Succeeds(t, "it to be read", func(ctx context.Context) error {
+		got, err := s.Get(ctx, token.GrantID{})
+		if err == nil && !bytes.Equal(got, one) {
+			t.Errorf("the record is %q", got)
+		}
+		return err
+	})
 
 	for name, c := range map[string]struct {
 		with func(*store.Target)
@@ -193,12 +205,15 @@ func TestRedisTLS(t *testing.T) {
 			if c.with(&target); c.want == "" {
 				patience = 300 * time.Millisecond // how it fails is up to Redis; it may not even answer
 			}
-			for call, err := range everyCall(t, openWith(t, target, store.Options{}), patience) {
-				wantUnavailable(t, call, err)
-				if !strings.Contains(fmt.Sprint(err), c.want) {
-					t.Errorf("%s: %v; want %q in it", call, err, c.want)
+			s := openWith(t, target, store.Options{})
+			redistest.Eventually(t, "each error to name its cause", func() bool { // on a busy machine a handshake can take too long
+				named := true
+				for call, err := range everyCall(t, s, patience) {
+					wantUnavailable(t, call, err)
+					named = named && strings.Contains(fmt.Sprint(err), c.want)
 				}
-			}
+				return named
+			})
 		})
 	}
 	if n := len(server.Dump()); n != 1 {
@@ -601,7 +616,7 @@ func TestRedisBecomesAReplica(t *testing.T) {
 	} {
 		redistest.Eventually(t, what+" to be refused for good", func() bool {
 			err := read()
-			return errors.Is(err, redisconn.ErrReplica) && strings.Contains(err.Error(), "127.0.0.1:1") || errors.Is(err, redisconn.ErrBreakerOpen)
+			return errors.Is(err, redisconn.ErrReplica) && strings.Contains(err.Error(), "127.0.0.1:1")
 		})
 	}
 	if err := server.Client().Do(t.Context(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
