@@ -107,15 +107,23 @@ func TestBreaker(t *testing.T) {
 			}
 		},
 		"a refusal names what Redis fails with, and not that it takes too long": func(t *testing.T, w *world) {
+			causes := make(chan error, 1)
 			cause := errDown
-			w.ping = func(context.Context) error { return cause }
+			w.ping = func(context.Context) error {
+				select {
+				case cause = <-causes:
+				default:
+				}
+				return cause
+			}
 			w.failed(io.EOF) // the connection was lost
 			time.Sleep(opensAfter + pingEvery/2)
-			for _, cause = range []error{errDown, context.DeadlineExceeded, os.ErrDeadlineExceeded, redis.ErrPoolTimeout} {
+			for _, late := range []error{errDown, context.DeadlineExceeded, os.ErrDeadlineExceeded, redis.ErrPoolTimeout} {
+				causes <- late
 				time.Sleep(2 * pingEvery)
 				err := w.refuses()
 				if !errors.Is(err, ErrBreakerOpen) || !errors.Is(err, errDown) || errors.Is(err, io.EOF) || !strings.HasPrefix(fmt.Sprint(err), errDown.Error()+" (") {
-					t.Errorf("pings fail with %v, and calls are refused with: %v", cause, err)
+					t.Errorf("pings fail with %v, and calls are refused with: %v", late, err)
 				}
 			}
 			if n := testing.AllocsPerRun(100, func() { _ = w.refuses() }); n != 0 {
