@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -232,19 +233,40 @@ func (s *Server) WaitReady() {
 	redistest.Eventually(s.t, "the process to be ready", s.Ready)
 }
 
-// Metrics is what /metrics says.
+// Metrics returns what /metrics says.
 func (s *Server) Metrics() string {
 	s.t.Helper()
 	res, err := s.Client.Get(s.Admin + "/metrics")
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
+	a, err := read(res)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return string(body)
+	return string(a.Body)
+}
+
+// Metric returns the value of a series, and whether there is one of that name and
+// labels.
+func (s *Server) Metric(series string) (value float64, ok bool) {
+	s.t.Helper()
+	_, rest, ok := strings.Cut(s.Metrics(), "\n"+series+" ")
+	if !ok {
+		return 0, false
+	}
+	text, _, _ := strings.Cut(rest, "\n")
+	value, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		s.t.Fatalf("%s is %q", series, text)
+	}
+	return value, true
+}
+
+// WaitMetric waits until /metrics has a line.
+func (s *Server) WaitMetric(line string) {
+	s.t.Helper()
+	redistest.Eventually(s.t, line, func() bool { return strings.Contains(s.Metrics(), "\n"+line+"\n") })
 }
 
 // PeakMemory is the most memory that the process ever had, in bytes.
@@ -267,6 +289,12 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
+}
+
+func read(res *http.Response) (Answer, error) {
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return Answer{res.StatusCode, res.Header, body}, err
 }
 
 // Text is a member of a JSON answer; "" if it has none of that name that is text.
@@ -296,9 +324,7 @@ func (s *Server) Post(path, key string, params ...string) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	return Answer{res.StatusCode, res.Header, body}, err
+	return read(res)
 }
 
 // MustPost is Post, and fails the test if nothing comes back.
@@ -347,12 +373,11 @@ func (s *Server) Verify(token, query string) Answer {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
+	a, err := read(res)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return Answer{res.StatusCode, res.Header, body}
+	return a
 }
 
 // Want checks that an answer is a success, or the row of a code.

@@ -3,8 +3,6 @@ package pagetest
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,10 +10,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"authsvc/internal/redistest"
 )
 
 // patience bounds a page. It is long because a page that works does not use it.
@@ -161,35 +160,9 @@ func ports(t *testing.T, blocks []Block) []string {
 		for _, m := range portVariable.FindAllStringSubmatch(b.text, -1) {
 			if !slices.Contains(names, m[1]) {
 				names = append(names, m[1])
-				env = append(env, m[1]+"="+freePort(t))
+				env = append(env, m[1]+"="+redistest.FreePort(t))
 			}
 		}
 	}
 	return env
-}
-
-var taken = struct {
-	sync.Mutex
-	ports map[int]bool
-}{ports: map[int]bool{}}
-
-// freePort is a port below those that the system hands out (to outgoing
-// connections, and to who listens on port 0), so nobody takes it by chance before
-// the page does.
-func freePort(t *testing.T) string {
-	t.Helper()
-	taken.Lock()
-	defer taken.Unlock()
-	for range 100 {
-		port := 12000 + rand.IntN(20000)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil || taken.ports[port] {
-			continue
-		}
-		_ = l.Close()
-		taken.ports[port] = true
-		return strconv.Itoa(port)
-	}
-	t.Fatal("no free port from 12000 to 31999")
-	return ""
 }

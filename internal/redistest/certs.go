@@ -48,6 +48,20 @@ func NewCerts(t testing.TB) *Certs {
 	return c
 }
 
+// InstallServer writes the server's certificate and key over those files, in place.
+func (c *Certs) InstallServer(t testing.TB, cert, key string) {
+	t.Helper()
+	for from, to := range map[string]string{c.ServerCertFile: cert, c.ServerKeyFile: key} {
+		b, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -76,7 +76,7 @@ func startNode(t testing.TB, o ClusterOptions) *Server {
 	t.Helper()
 	password := passwordIn(o.Args)
 	return start(t, password, func(s *Server, port string) []string {
-		s.busPort = freePort(t)
+		s.busPort = FreePort(t)
 		args := append(s.settings(port), "--repl-diskless-sync-delay", "0", "--masterauth", password,
 			"--cluster-enabled", "yes", "--cluster-port", s.busPort, "--cluster-node-timeout", "1500",
 			"--cluster-require-full-coverage", "no")

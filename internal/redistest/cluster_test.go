@@ -119,7 +119,7 @@ func TestClusterMigrates(t *testing.T) {
 
 func TestSlot(t *testing.T) {
 	t.Parallel()
-	s := Start(t, "--cluster-enabled", "yes", "--cluster-port", freePort(t))
+	s := Start(t, "--cluster-enabled", "yes", "--cluster-port", FreePort(t))
 	for _, key := range []string{"", "a", "123456789", "{tag}1", "1{tag}2", "{}a", "{", "}{a", "{a", "{{a}}", "{a}{b}", "{apps}:x", "\xff\x00"} {
 		want, err := s.Client().ClusterKeySlot(t.Context(), key).Result()
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -50,8 +49,6 @@ type Server struct {
 
 // Start starts a redis-server that keeps nothing on disk, with these arguments
 // in addition ("--requirepass", "secret"), and waits until it answers.
-//
-// It never skips: a test that is silently left out proves nothing.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	return start(t, passwordIn(args), func(s *Server, port string) []string {
@@ -64,7 +61,7 @@ func Start(t testing.TB, args ...string) *Server {
 func StartTLS(t testing.TB, c *Certs, args ...string) *Server {
 	t.Helper()
 	return start(t, passwordIn(args), func(s *Server, port string) []string {
-		tlsPort := freePort(t)
+		tlsPort := FreePort(t)
 		s.tlsAddr = net.JoinHostPort("127.0.0.1", tlsPort)
 		return append(append(s.settings(port), "--tls-port", tlsPort,
 			"--tls-cert-file", c.ServerCertFile, "--tls-key-file", c.ServerKeyFile, "--tls-ca-cert-file", c.CAFile), args...)
@@ -111,9 +108,7 @@ func (s *Server) inFile(args []string) string {
 // start starts a server on a port that is free, with the arguments for that port.
 func start(t testing.TB, password string, args func(s *Server, port string) []string) *Server {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Fatal("redis-server is not installed; 'make test' installs it")
-	}
+	Program(t, "redis-server")
 	s := &Server{t: t, dir: t.TempDir(), password: password, ready: func() {}}
 	t.Cleanup(func() {
 		if s.admin != nil {
@@ -123,7 +118,7 @@ func start(t testing.TB, password string, args func(s *Server, port string) []st
 	})
 	// Between finding a free port and taking it another process can be faster.
 	for range 5 {
-		port := freePort(t)
+		port := FreePort(t)
 		s.addr = net.JoinHostPort("127.0.0.1", port)
 		s.args = args(s, port)
 		if s.launch() {
@@ -138,23 +133,6 @@ func start(t testing.TB, password string, args func(s *Server, port string) []st
 	log, _ := os.ReadFile(filepath.Join(s.dir, "redis.log"))
 	t.Fatalf("redis-server does not start:\n%s", log)
 	return nil
-}
-
-// freePort is a port that nobody listens on. It is below those that the system
-// gives to outgoing connections: while a server is down, one of these could take
-// its port, if only that of a client that looks for the server.
-func freePort(t testing.TB) string {
-	t.Helper()
-	const lowest, highest = 10_000, 32_000
-	for range 1000 {
-		port := strconv.Itoa(lowest + rand.N(highest-lowest))
-		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
-			_ = l.Close()
-			return port
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
 }
 
 // launch starts the process and tells whether it answered; if not, it has ended.

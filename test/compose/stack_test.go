@@ -9,14 +9,12 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -59,14 +57,14 @@ func composes(t *testing.T) (current, old []string) {
 
 func newStack(t *testing.T, dir string, compose []string) *stack {
 	t.Helper()
-	port, id := freePort(t), rand.IntN(1<<16)
+	port, id := redistest.FreePort(t), rand.IntN(1<<16)
 	net := func(n int) string { return fmt.Sprintf("10.%d.%d", 211+n+id%20*2, id/256) }
 	s := &stack{
 		t: t, dir: dir, compose: compose, project: fmt.Sprintf("authsvctest%04x", id), url: "http://127.0.0.1:" + port,
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 30 * time.Second},
 	}
 	s.env = append(os.Environ(), "AUTHSVC_PORT="+port, "AUTHSVC_ISSUER="+s.url, "AUTHSVC_NET="+net(0), "AUTHSVC_BACK_NET="+net(1),
-		"AUTHSVC_VERSION="+s.project, "PROMETHEUS_PORT="+freePort(t), "COMPOSE_ANSI=never", "DOCKER_CLI_HINTS=false")
+		"AUTHSVC_VERSION="+s.project, "PROMETHEUS_PORT="+redistest.FreePort(t), "COMPOSE_ANSI=never", "DOCKER_CLI_HINTS=false")
 	t.Cleanup(func() {
 		if t.Failed() {
 			out, _ := s.command("logs", "--no-color", "--tail", "60").CombinedOutput()
@@ -79,16 +77,6 @@ func newStack(t *testing.T, dir string, compose []string) *stack {
 	})
 	t.Cleanup(s.client.CloseIdleConnections)
 	return s
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
 func docker(t *testing.T, args ...string) string {

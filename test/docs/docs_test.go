@@ -2,7 +2,6 @@ package docs
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -10,6 +9,8 @@ import (
 
 	"authsvc/internal/authsvctest"
 	"authsvc/internal/pagetest"
+
+	"authsvc/internal/redistest"
 )
 
 const (
@@ -48,13 +49,7 @@ func TestHowto(t *testing.T) {
 func run(t *testing.T, blocks []pagetest.Block) {
 	t.Helper()
 	for _, tool := range []string{"bash", "redis-server", "nginx", "curl", "openssl"} {
-		_, err := exec.LookPath(tool)
-		if err != nil {
-			_, err = exec.LookPath(filepath.Join(sbin, tool))
-		}
-		if err != nil {
-			t.Fatalf("%s is not installed; 'make deps' installs it", tool)
-		}
+		redistest.Program(t, tool, filepath.Join(sbin, tool))
 	}
 	dir := t.TempDir()
 	work := filepath.Join(dir, "work")

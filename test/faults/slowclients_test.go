@@ -132,10 +132,10 @@ func slowClients(t *testing.T, binary string, number int) *findings {
 func slowHTTPTest(t *testing.T, connections int, url string, args ...string) (end func()) {
 	t.Helper()
 	var out bytes.Buffer
-	cmd := exec.Command("slowhttptest", append([]string{"-u", url, "-c", strconv.Itoa(connections), "-r", "250", "-i", "5", "-l", "200", "-v", "1"}, args...)...)
+	cmd := exec.Command(redistest.Program(t, "slowhttptest"), append([]string{"-u", url, "-c", strconv.Itoa(connections), "-r", "250", "-i", "5", "-l", "200", "-v", "1"}, args...)...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("slowhttptest: %v; 'make deps' installs it", err)
+		t.Fatal(err)
 	}
 	end = sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()

@@ -17,7 +17,7 @@ import (
 // startApache runs Apache httpd with the recipe, and the modules that it names.
 func startApache(t *testing.T) *setup {
 	t.Helper()
-	apache := need(t, "apache2", "/usr/sbin/apache2")
+	apache := redistest.Program(t, "apache2", "/usr/sbin/apache2")
 	const modules = "/usr/lib/apache2/modules"
 	if _, err := os.Stat(modules + "/mod_auth_openidc.so"); err != nil {
 		t.Fatal("libapache2-mod-auth-openidc is not installed; 'make deps' installs it")

@@ -9,12 +9,14 @@ import (
 	"testing"
 
 	"authsvc/internal/authsvctest"
+
+	"authsvc/internal/redistest"
 )
 
 // startCaddy runs Caddy with the recipe.
 func startCaddy(t *testing.T) *setup {
 	t.Helper()
-	caddy := need(t, filepath.Join("..", "..", ".bin", "caddy"))
+	caddy := redistest.Program(t, filepath.Join("..", "..", ".bin", "caddy"))
 	s := newSetup(t, nil)
 	s.run(func(addr string) *exec.Cmd {
 		dir := t.TempDir()

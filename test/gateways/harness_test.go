@@ -229,18 +229,6 @@ func recipe(t *testing.T, dir, name, without string, replace ...string) string {
 	return path
 }
 
-// need finds a program, or fails with the way to get it.
-func need(t *testing.T, paths ...string) string {
-	t.Helper()
-	for _, p := range paths {
-		if found, err := exec.LookPath(p); err == nil {
-			return found
-		}
-	}
-	t.Fatalf("%s is not installed; 'make deps' installs it", paths[0])
-	return ""
-}
-
 // run runs a gateway in the foreground until the test ends, and waits until it
 // accepts connections at an address that launch was given. launch writes the
 // configuration and makes the command.
@@ -248,7 +236,7 @@ func (s *setup) run(launch func(addr string) *exec.Cmd) {
 	s.t.Helper()
 	var said []byte
 	for range 5 { // between finding a free port and taking it another process can be faster
-		addr := freeAddr(s.t)
+		addr := redistest.FreeAddr(s.t)
 		cmd := launch(addr)
 		log := filepath.Join(s.t.TempDir(), "output")
 		out, err := os.Create(log)
@@ -296,16 +284,6 @@ func (s *setup) run(launch func(addr string) *exec.Cmd) {
 		said, _ = os.ReadFile(log)
 	}
 	s.t.Fatalf("the gateway does not start:\n%s", said)
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // call is a request to the gateway: a GET of /orders/7 but for what is given.

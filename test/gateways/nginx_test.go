@@ -18,7 +18,7 @@ import (
 // /etc/nginx/nginx.conf of Debian would include it.
 func startNginx(t *testing.T, without string) *setup {
 	t.Helper()
-	nginx := need(t, "nginx", "/usr/sbin/nginx")
+	nginx := redistest.Program(t, "nginx", "/usr/sbin/nginx")
 	s := newSetup(t, nil)
 	s.run(func(addr string) *exec.Cmd {
 		dir := t.TempDir()

@@ -405,18 +405,7 @@ func TestTLS(t *testing.T) {
 	first, second := redistest.NewCerts(t), redistest.NewCerts(t)
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-	install := func(c *redistest.Certs) {
-		for from, to := range map[string]string{c.ServerCertFile: cert, c.ServerKeyFile: key} {
-			b, err := os.ReadFile(from)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(to, b, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	install(first)
+	first.InstallServer(t, cert, key)
 	s := site.Serve("memory://", "--tls-cert", cert, "--tls-key", key)
 	get := func(c *redistest.Certs) error {
 		pem, err := os.ReadFile(c.CAFile)
@@ -440,7 +429,7 @@ func TestTLS(t *testing.T) {
 	if err := get(first); err != nil {
 		t.Fatal(err)
 	}
-	install(second)
+	second.InstallServer(t, cert, key)
 	redistest.Eventually(t, "the new certificate", func() bool { return get(second) == nil })
 	if get(first) == nil {
 		t.Error("the old certificate is still shown")

@@ -1,8 +1,6 @@
 package process
 
 import (
-	"io"
-	"net/http"
 	"os/exec"
 	"strings"
 	"testing"
@@ -10,20 +8,6 @@ import (
 	"authsvc/internal/authsvctest"
 	"authsvc/internal/redistest"
 )
-
-// eventuallyMeasured waits until the metrics of a process have a line.
-func eventuallyMeasured(t *testing.T, s *authsvctest.Server, line string) {
-	t.Helper()
-	redistest.Eventually(t, line, func() bool {
-		res, err := http.Get(s.Admin + "/metrics")
-		if err != nil {
-			return false
-		}
-		defer res.Body.Close()
-		body, _ := io.ReadAll(res.Body)
-		return strings.Contains(string(body), "\n"+line+"\n")
-	})
-}
 
 // A Redis that goes and comes back is told of by the log, the metrics and readyz,
 // whatever way it goes, and callers are answered again without a restart.
@@ -39,13 +23,13 @@ func TestServeTellsThatRedisIsAway(t *testing.T) {
 		way.goes()
 		redistest.Eventually(t, "readyz to say so", func() bool { return !s.Ready() })
 		redistest.Eventually(t, "a call to be refused", func() bool { return s.Introspect(p.Access).Status == 503 })
-		eventuallyMeasured(t, s, "authsvc_redis_away 1")
+		s.WaitMetric("authsvc_redis_away 1")
 		redistest.Eventually(t, "the log to say so", func() bool {
 			return s.Stderr.Count("a Redis is away: what needs it is answered with APIG.0613 until it is back") == i+1
 		})
 		authsvctest.Want(t, "introspect", s.Introspect(p.Access), 503, "APIG.0613")
 		way.comes()
-		eventuallyMeasured(t, s, "authsvc_redis_away 0")
+		s.WaitMetric("authsvc_redis_away 0")
 		redistest.Eventually(t, "the log to say that it is back", func() bool { return s.Stderr.Count("a Redis is back") == i+1 })
 		s.WaitReady()
 		redistest.Eventually(t, "the token to be good again", func() bool { return s.Introspect(p.Access).Active() })
@@ -144,7 +128,7 @@ func TestServeOnACluster(t *testing.T) {
 	}
 	s := site.Serve(strings.Replace(c.URL(), "://", "://app:s3cret-pw@", 1), authsvctest.Patient...)
 	redistest.Eventually(t, "a grant on another primary", func() bool { return s.Issue(authsvctest.Worker).Status == 200 })
-	eventuallyMeasured(t, s, `authsvc_redis_check{check="redis_reach"} 3`)
+	s.WaitMetric(`authsvc_redis_check{check="redis_reach"} 3`)
 	if text := s.Stderr.Text(); !strings.Contains(text, "WRONGPASS") || strings.Contains(text, "s3cret-pw") {
 		t.Errorf("the log:\n%s", text)
 	}
@@ -177,7 +161,7 @@ func TestServeWatchesRedis(t *testing.T) {
 	server := redistest.Start(t, "--maxmemory", "100mb", "--appendonly", "yes", "--appendfsync", "always")
 	s := authsvctest.NewSite(t).StartBinary(quick, server.URL())
 	s.WaitReady()
-	gauge := func(line string) { t.Helper(); eventuallyMeasured(t, s, line) }
+	gauge := func(line string) { t.Helper(); s.WaitMetric(line) }
 	set := func(name, value string) {
 		t.Helper()
 		if err := server.Client().ConfigSet(t.Context(), name, value).Err(); err != nil {

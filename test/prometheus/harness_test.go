@@ -4,14 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -28,7 +25,7 @@ type server struct {
 // target is host:port.
 func start(t *testing.T, rules string, targets ...string) *server {
 	t.Helper()
-	prometheus := tool(t, "prometheus")
+	prometheus := redistest.Program(t, "prometheus")
 	dir := t.TempDir()
 	config := filepath.Join(dir, "prometheus.yml")
 	list, err := json.Marshal(targets)
@@ -46,7 +43,7 @@ scrape_configs:
 	}
 	// Between finding a free port and taking it another process can be faster.
 	for range 5 {
-		addr := freeAddr(t)
+		addr := redistest.FreeAddr(t)
 		log, err := os.Create(filepath.Join(dir, "prometheus.log"))
 		if err != nil {
 			t.Fatal(err)
@@ -88,30 +85,6 @@ scrape_configs:
 	}
 	t.Fatal("Prometheus does not start")
 	return nil
-}
-
-// freeAddr is below the ports that the system hands out by itself.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	for range 1000 {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+rand.N(22_000)))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			_ = l.Close()
-			return addr
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
-}
-
-// tool is the path of a program of Prometheus.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is not installed; 'make deps' installs it", name)
-	}
-	return path
 }
 
 // ask is a GET of the API, whose data goes into to. It fails with what Prometheus

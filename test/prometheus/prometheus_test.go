@@ -68,7 +68,7 @@ func TestPromtool(t *testing.T) {
 		{"check", "rules", "rules.yml"},
 		{"test", "rules", "rules_test.yml"},
 	} {
-		cmd := exec.Command(tool(t, "promtool"), args...)
+		cmd := exec.Command(redistest.Program(t, "promtool"), args...)
 		cmd.Dir = filepath.Dir(rulesFile)
 		if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), "FAILED") {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
