@@ -2,7 +2,6 @@ package faults
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -336,23 +335,31 @@ func TestGivenUpIsFenced(t *testing.T) {
 		run := func(t *testing.T, binary string) (late string) {
 			t.Helper()
 			f := start(t)
-			s := authsvctest.NewSite(t).StartBinary(binary, f.url)
+			site := authsvctest.NewSite(t)
+			s, calm := site.StartBinary(binary, f.url), site.StartBinary(binary, f.url, authsvctest.Patient...)
 			s.WaitReady()
+			calm.WaitReady()
 			before := f.keys()
-			p := s.Issue(authsvctest.Worker).Pair()
+			p := calm.Issue(authsvctest.Worker).Pair()
 			primary, proxy := f.of(newKey(before, f.keys()))
 			// A refresh of another grant would not do: each primary must have the script.
-			p = s.Refresh(authsvctest.Worker, p.Refresh).Pair()
+			p = calm.Refresh(authsvctest.Worker, p.Refresh).Pair()
 
 			giveUp := func(what string, send func() authsvctest.Answer) {
 				t.Helper()
 				done := make(chan authsvctest.Answer, 1)
-				over := make(chan struct{})
-				go func() {
-					done <- send()
-					close(over)
-				}()
-				goOn := holdSwap(proxy, over)
+				here, goOn := holdSwap(proxy) // before it is sent, or it may be done at once
+				defer func() { goOn() }()
+				for sent := false; !sent; {
+					go func() { done <- send() }()
+					select {
+					case <-here:
+						sent = true
+					case a := <-done: // it waited for its turn for too long to come so far
+						authsvctest.Want(t, what, a, 503, unavailable)
+						here, goOn = holdSwap(proxy)
+					}
+				}
 				evals := primary.Calls("evalsha")
 				primary.Pause()
 				goOn()
@@ -367,11 +374,15 @@ func TestGivenUpIsFenced(t *testing.T) {
 				redistest.Eventually(t, what, func() bool { a = ask(); return a.Status == 200 })
 				return a
 			}
-			if !told("an introspection", func() authsvctest.Answer { return s.Introspect(p.Access) }).Active() {
+			if !told("an introspection", func() authsvctest.Answer { return calm.Introspect(p.Access) }).Active() {
 				late += "revocation "
 			}
-			told("a refresh", func() authsvctest.Answer { return s.Refresh(authsvctest.Worker, p.Refresh) })
-			if counted(t, s, "refresh_repeated") > 0 { // what was told last was a repetition
+			told("a refresh", func() authsvctest.Answer { return calm.Refresh(authsvctest.Worker, p.Refresh) })
+			repeated, ok := calm.Metric(`authsvc_grant_events_total{event="refresh_repeated"}`)
+			if !ok {
+				t.Fatal("the metrics count no repeated refreshes")
+			}
+			if repeated > 0 { // what was told last was a repetition
 				late += "refresh "
 			}
 			return late
@@ -389,16 +400,6 @@ func TestGivenUpIsFenced(t *testing.T) {
 			})
 		})
 	}
-}
-
-// counted is how often a process has counted an event of grants.
-func counted(t *testing.T, s *authsvctest.Server, event string) (n int) {
-	t.Helper()
-	_, rest, ok := strings.Cut(s.Metrics(), fmt.Sprintf("authsvc_grant_events_total{event=%q} ", event))
-	if _, err := fmt.Sscan(rest, &n); !ok || err != nil {
-		t.Fatalf("the metrics count no %s", event)
-	}
-	return n
 }
 
 // frozen is a Redis of some topology that stands still for less time than it takes
