@@ -188,6 +188,9 @@ func Start(t *testing.T, binary string, args ...string) *Server {
 		if strings.Contains(s.Stderr.Text(), "DATA RACE") {
 			t.Errorf("data race:\n%s", s.Stderr.Text())
 		}
+		if t.Failed() {
+			t.Logf("%s warned of:\n%s", s.URL, s.Stderr.warnings())
+		}
 	})
 	e := s.Stderr.Event(t, "serving", s.Ended)
 	scheme := "http://"
@@ -437,6 +440,18 @@ func (l *Log) Event(t *testing.T, msg string, ended <-chan struct{}) map[string]
 		return false
 	})
 	return found
+}
+
+// warnings are the last lines that are not of the level INFO.
+func (l *Log) warnings() string {
+	const most = 20
+	var kept []string
+	for line := range strings.Lines(l.Text()) {
+		if !strings.Contains(line, `"level":"INFO"`) {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept[max(0, len(kept)-most):], "")
 }
 
 // Count is how many log events have a message.
