@@ -3,8 +3,14 @@ package cli
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -86,6 +92,31 @@ func TestHealthcheck(t *testing.T) {
 	lost := authsvctest.NewSite(t).Start("redis://127.0.0.1:1/0")
 	if status, stdout, stderr := authsvc("", "healthcheck", "--url", lost.Admin+"/readyz"); status != 1 || stdout != "" || !strings.Contains(stderr, "503 Service Unavailable: not ready: store") || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("%d %q %q", status, stdout, stderr)
+	}
+}
+
+// An authority that it does not know is named as its message says.
+func TestHealthcheckOverTLS(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }))
+	srv.Config.ErrorLog = quiet
+	srv.StartTLS()
+	defer srv.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pemOf(srv.Certificate()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check := func(env ...string) (string, error) {
+		cmd := exec.Command(authsvctest.Binary(t), "healthcheck", "--url", srv.URL)
+		cmd.Env = env
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := check(); err == nil || !strings.Contains(out, "name its PEM file in the environment variable SSL_CERT_FILE") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := check("SSL_CERT_FILE=" + ca); err != nil || out != "ok\n" {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

@@ -75,6 +75,7 @@ func probe(target string, timeout time.Duration) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	const trust = "in the environment variable SSL_CERT_FILE"
 	// No proxy: the server is on this machine.
 	client := &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true},
@@ -82,12 +83,12 @@ func probe(target string, timeout time.Duration) (string, error) {
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return "", tokenclient.Unreachable(err, timeout)
+		return "", tokenclient.Unreachable(err, timeout, trust)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 4096))
 	if err != nil {
-		return "", tokenclient.Unreachable(err, timeout)
+		return "", tokenclient.Unreachable(err, timeout, trust)
 	}
 	said, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
 	said = printable(said)

@@ -102,6 +102,9 @@ func (r *Request) Do() (Answer, error) {
 	return answer, nil
 }
 
+// trust is how token get is given the certificate of an authority.
+const trust = "with --ca FILE"
+
 func (r *Request) do() (Answer, error) {
 	form := r.form()
 	t := transcript{r}
@@ -125,12 +128,12 @@ func (r *Request) do() (Answer, error) {
 	}}
 	res, err := client.Do(req)
 	if err != nil {
-		return Answer{}, Unreachable(err, r.Timeout)
+		return Answer{}, Unreachable(err, r.Timeout, trust)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, MaxAnswer))
 	if err != nil {
-		return Answer{}, Unreachable(err, r.Timeout)
+		return Answer{}, Unreachable(err, r.Timeout, trust)
 	}
 	t.response(res, body)
 	return Answer{res.StatusCode, res.Header, body}, nil

@@ -15,15 +15,16 @@ import (
 )
 
 // Unreachable returns an error of an HTTP client in plain words: why no answer came
-// within the timeout, and what to do. It wraps the cause.
-func Unreachable(err error, timeout time.Duration) error {
+// within the timeout, and what to do. trust completes "name its PEM file": how the
+// client is given the certificate of an authority. It wraps the cause.
+func Unreachable(err error, timeout time.Duration, trust string) error {
 	if e := (*url.Error)(nil); errors.As(err, &e) {
 		err = e.Err // the method and the URL are known
 	}
-	return fmt.Errorf("%s (%w)", plainly(err, timeout), err)
+	return fmt.Errorf("%s (%w)", plainly(err, timeout, trust), err)
 }
 
-func plainly(err error, timeout time.Duration) string {
+func plainly(err error, timeout time.Duration, trust string) string {
 	var (
 		dns       *net.DNSError
 		unknownCA x509.UnknownAuthorityError
@@ -43,7 +44,7 @@ func plainly(err error, timeout time.Duration) string {
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "there is no route to that address: check the network, and any firewall or VPN"
 	case errors.As(err, &unknownCA):
-		return "the server's certificate was signed by an authority that this machine does not know: name its PEM file with --ca FILE, if it is yours"
+		return "the server's certificate was signed by an authority that this machine does not know: name its PEM file " + trust + ", if it is yours"
 	case errors.As(err, &otherHost):
 		return "the server's certificate is for another name: use a name that is in it, or have one issued for this name as well"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:

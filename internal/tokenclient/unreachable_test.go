@@ -8,7 +8,7 @@ import (
 
 func TestUnreachableKeepsTheCause(t *testing.T) {
 	t.Parallel()
-	if err := Unreachable(http.ErrSchemeMismatch, 0); !strings.HasSuffix(err.Error(), "("+http.ErrSchemeMismatch.Error()+")") {
+	if err := Unreachable(http.ErrSchemeMismatch, 0, ""); !strings.HasSuffix(err.Error(), "("+http.ErrSchemeMismatch.Error()+")") {
 		t.Error(err)
 	}
 }
