@@ -1,6 +1,8 @@
 package process
 
 import (
+	"io"
+	"net/http"
 	"os/exec"
 	"strings"
 	"testing"
