@@ -13,44 +13,44 @@ import (
 	apierr "authsvc/internal/errors"
 )
 
-// request is a POST request of an app, parsed: its form, and who it says it is.
-type request struct {
-	form
-	id string
-	// secrets are what the caller may mean as its secret: one, or the two
-	// ways in which HTTP Basic can be read. None: not given.
+// client is the app that a request says it comes from.
+type client struct {
+	id string // "": not given
+	// secrets are what the caller may mean as its secret: one, or the two ways in
+	// which HTTP Basic can be read. None: not given.
 	secrets []string
 }
 
-// parse applies rules 0 (413) to 3 and returns the parsed request. It fails with
-// APIG.0201 (413), 2204, 2206 or 2205. Rule 0 and 2 need the whole body, so it is
-// read before any rule answers.
-func parse(x *answer.Exchange, known ...param) (*request, error) {
+// parse applies rules 0 (413) to 3 to a POST request of an app. It returns the
+// parameters in known, and the client. It fails with APIG.0201 (413), 2204, 2206 or
+// 2205. Rules 0 and 2 need the whole body, so it is read before any rule answers.
+func parse(x *answer.Exchange, known ...param) (f form, c client, err error) {
 	r := x.Request()
 	if r.ContentLength > maxBody {
-		return nil, errBodyTooLarge() // rule 0, at once
+		return f, c, errBodyTooLarge() // rule 0, at once
 	}
-	f, err := readForm(http.MaxBytesReader(x.Writer(), r.Body, maxBody), known)
+	f, err = readForm(http.MaxBytesReader(x.Writer(), r.Body, maxBody), known)
 	if err != nil {
-		return nil, err // rule 0
+		return f, c, err // rule 0
 	}
 	if !isForm(r.Header.Values("Content-Type")) { // rule 1
-		return nil, apierr.New(apierr.ContentTypeInvalid,
+		return f, c, apierr.New(apierr.ContentTypeInvalid,
 			"The Content-Type header is not application/x-www-form-urlencoded (a charset, if any, is UTF-8). Send the parameters as a form.")
 	}
-	q := &request{form: f, id: f.values[clientID]}
-	if f.has(clientSecret) {
-		q.secrets = []string{f.values[clientSecret]}
-	}
 	if auth := r.Header.Values("Authorization"); len(auth) > 0 {
-		if err := q.useBasic(auth); err != nil {
-			return nil, err // rule 2, or 3
+		if c, err = basicClient(auth, &f); err != nil {
+			return f, c, err // rule 2, or 3
+		}
+	} else {
+		c.id = f.values[clientID]
+		if f.has(clientSecret) {
+			c.secrets = []string{f.values[clientSecret]}
 		}
 	}
 	if f.fault != "" { // rule 3
-		return nil, apierr.New(apierr.AuthParameterInvalid, f.fault)
+		return f, c, apierr.New(apierr.AuthParameterInvalid, f.fault)
 	}
-	return q, nil
+	return f, c, nil
 }
 
 // isForm reports whether a Content-Type is that of a form in UTF-8.
@@ -67,40 +67,39 @@ func isForm(contentType []string) bool {
 	return err == nil && media == form && (!given || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8"))
 }
 
-// useBasic takes the client from the Authorization headers of a request (RFC 6749
-// section 2.3.1). It fails with APIG.2206 (rule 2), or 2205 (rule 3).
-func (q *request) useBasic(headers []string) error {
+// basicClient returns the client that the Authorization headers of a request name (RFC
+// 6749 section 2.3.1). It fails with APIG.2206 (rule 2), or 2205 (rule 3).
+func basicClient(headers []string, f *form) (c client, err error) {
 	if len(headers) > 1 {
-		return apierr.New(apierr.AuthMethodInvalid,
+		return c, apierr.New(apierr.AuthMethodInvalid,
 			"The request has more than one Authorization header. Send one.")
 	}
 	scheme, encoded, _ := strings.Cut(headers[0], " ")
 	if scheme == "" {
-		return apierr.New(apierr.AuthMethodInvalid,
+		return c, apierr.New(apierr.AuthMethodInvalid,
 			"The Authorization header is empty. Fill it in, or leave it out and send client_id and client_secret in the body.")
 	}
 	if !strings.EqualFold(scheme, "Basic") {
-		return apierr.New(apierr.AuthMethodInvalid,
+		return c, apierr.New(apierr.AuthMethodInvalid,
 			"The scheme of the Authorization header is not Basic. Use Basic, or send client_id and client_secret in the body.")
 	}
-	if q.has(clientSecret) {
-		return apierr.New(apierr.AuthMethodInvalid,
+	if f.has(clientSecret) {
+		return c, apierr.New(apierr.AuthMethodInvalid,
 			"The client authenticates in two ways, with the Authorization header and with client_secret in the body. Use one.")
 	}
-	decoded, err := base64.StdEncoding.DecodeString(strings.TrimLeft(encoded, " "))
+	decoded, decodeErr := base64.StdEncoding.DecodeString(strings.TrimLeft(encoded, " "))
 	text := string(decoded)
 	id, secret, colon := strings.Cut(text, ":")
-	if err != nil || !colon || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
-		return apierr.New(apierr.AuthParameterInvalid,
+	if decodeErr != nil || !colon || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+		return c, apierr.New(apierr.AuthParameterInvalid,
 			"The Authorization header is malformed. After Basic comes the base64 form of client_id:client_secret.")
 	}
-	id, secrets := readBasic(id, secret)
-	if q.has(clientID) && q.values[clientID] != id {
-		return apierr.New(apierr.AuthMethodInvalid,
+	c.id, c.secrets = readBasic(id, secret)
+	if f.has(clientID) && f.values[clientID] != c.id {
+		return c, apierr.New(apierr.AuthMethodInvalid,
 			"The client_id in the body is not the one in the Authorization header. Leave it out of the body, or send the same.")
 	}
-	q.id, q.secrets = id, secrets
-	return nil
+	return c, nil
 }
 
 // readBasic returns what the two parts of HTTP Basic may mean. RFC 6749 has each
@@ -123,13 +122,13 @@ func readBasic(id, secret string) (key string, secrets []string) {
 	return id, []string{d, secret}
 }
 
-// requireClient is the first half of rule 5: APIG.2211, 2212.
-func (q *request) requireClient() error {
-	if q.id == "" {
+// required applies the first half of rule 5: APIG.2211, 2212.
+func (c *client) required() error {
+	if c.id == "" {
 		return apierr.New(apierr.ClientIDMissing,
 			"The client_id parameter is missing. Send it in the body, or with HTTP Basic.")
 	}
-	if len(q.secrets) == 0 {
+	if len(c.secrets) == 0 {
 		return apierr.New(apierr.ClientSecretMissing,
 			"The client_secret parameter is missing. Send it in the body, or with HTTP Basic.")
 	}
@@ -138,26 +137,26 @@ func (q *request) requireClient() error {
 
 // authenticate applies rules 7 to 9, and of rule 10 what holds for every
 // endpoint that an app calls. It fails with APIG.2201, 1009, 0502 or 0405.
-func (s *server) authenticate(x *answer.Exchange, q *request) (app.Authenticated, error) {
+func (s *server) authenticate(x *answer.Exchange, c client) (app.Authenticated, error) {
 	// Rule 7.
-	if !app.ValidKey(q.id) {
+	if !app.ValidKey(c.id) {
 		return app.Authenticated{}, apierr.New(apierr.KeyOrSecretMalformed,
 			"The client_id cannot be an AppKey: 8 to 200 of the characters A-Z a-z 0-9 _ - and a letter or digit first.")
 	}
-	for _, secret := range q.secrets {
+	for _, secret := range c.secrets {
 		if !app.ValidSecret(secret) {
 			return app.Authenticated{}, apierr.New(apierr.KeyOrSecretMalformed,
 				"The client_secret cannot be a secret: 8 to 128 of the characters A-Z a-z 0-9 _ - ! @ # $ % and a letter or digit first. In a form, % is written %25.")
 		}
 	}
-	if _, known := s.cfg.Apps.Lookup(q.id); known {
-		x.SetApp(q.id)
+	if _, known := s.cfg.Apps.Lookup(c.id); known {
+		x.SetApp(c.id)
 	}
 	// Rule 8, too many wrong secrets (APIG.0308), has its place here: before
 	// the secret is looked at.
 
 	// Rule 9.
-	who, err := s.cfg.Apps.Authenticate(q.id, q.secrets...)
+	who, err := s.cfg.Apps.Authenticate(c.id, c.secrets...)
 	if err != nil {
 		return who, err
 	}

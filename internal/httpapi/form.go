@@ -60,7 +60,7 @@ type form struct {
 	fault string
 }
 
-// has tells whether a parameter was given with a value.
+// has reports whether a parameter was given with a value.
 func (f *form) has(p param) bool { return f.values[p] != "" }
 
 // readForm reads a body to its end, in one pass and in bounded memory, whatever

@@ -32,7 +32,7 @@ type inactiveBody struct {
 
 // introspect is POST /oauth/introspect (RFC 7662).
 func (s *server) introspect(x *answer.Exchange) error {
-	q, who, err := s.caller(x)
+	r, who, err := s.tokenCaller(x)
 	if err != nil {
 		return err
 	}
@@ -40,12 +40,12 @@ func (s *server) introspect(x *answer.Exchange) error {
 		return apierr.New(apierr.AppNotAuthorized,
 			"The app does not have the role introspect. Ask the operator to add it to the roles of the app.")
 	}
-	if err := q.requireToken(); err != nil {
+	if err := r.tokenRequired(); err != nil {
 		return err
 	}
 	ctx, cancel := s.storeContext(x)
 	defer cancel()
-	i, err := s.cfg.Manager.Inspect(ctx, q.values[tokenParam])
+	i, err := s.cfg.Manager.Inspect(ctx, r.token)
 	if err != nil {
 		return err
 	}
@@ -70,24 +70,34 @@ func (s *server) introspect(x *answer.Exchange) error {
 	})
 }
 
-// caller is a request to /oauth/introspect or /oauth/revoke, and the app that it
-// comes from: rules 0 to 3, 5, and 7 to 10 of the token endpoint, without the
-// limits on token requests.
-func (s *server) caller(x *answer.Exchange) (*request, app.Authenticated, error) {
-	q, err := parse(x, tokenParam, tokenTypeHint, clientID, clientSecret)
-	if err != nil {
-		return nil, app.Authenticated{}, err
-	}
-	if err := q.requireClient(); err != nil {
-		return nil, app.Authenticated{}, err
-	}
-	who, err := s.authenticate(x, q)
-	return q, who, err
+// presentedToken is a request to /oauth/introspect or /oauth/revoke, parsed.
+type presentedToken struct {
+	client client
+	token  string // "": not given
 }
 
-// requireToken wants the token parameter: APIG.2205.
-func (q *request) requireToken() error {
-	if q.has(tokenParam) {
+// parsePresented applies rules 0 (413) to 3, as parse does.
+func parsePresented(x *answer.Exchange) (presentedToken, error) {
+	f, c, err := parse(x, tokenParam, tokenTypeHint, clientID, clientSecret)
+	return presentedToken{c, f.values[tokenParam]}, err
+}
+
+// tokenCaller returns the request and the app that it comes from: rules 0 to 3, 5, and
+// 7 to 10 of the token endpoint, without the limits on token requests.
+func (s *server) tokenCaller(x *answer.Exchange) (r presentedToken, who app.Authenticated, err error) {
+	if r, err = parsePresented(x); err != nil {
+		return r, who, err
+	}
+	if err = r.client.required(); err != nil {
+		return r, who, err
+	}
+	who, err = s.authenticate(x, r.client)
+	return r, who, err
+}
+
+// tokenRequired wants the token parameter: APIG.2205.
+func (r *presentedToken) tokenRequired() error {
+	if r.token != "" {
 		return nil
 	}
 	return apierr.New(apierr.AuthParameterInvalid,

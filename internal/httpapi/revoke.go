@@ -9,16 +9,16 @@ import (
 // revoke is POST /oauth/revoke (RFC 7009). A token that is unknown, or dead
 // already, is a success: section 2.2.
 func (s *server) revoke(x *answer.Exchange) error {
-	q, who, err := s.caller(x)
+	r, who, err := s.tokenCaller(x)
 	if err != nil {
 		return err
 	}
-	if err := q.requireToken(); err != nil {
+	if err := r.tokenRequired(); err != nil {
 		return err
 	}
 	ctx, cancel := s.storeContext(x)
 	defer cancel()
-	if err := s.cfg.Manager.Revoke(ctx, who, q.values[tokenParam]); err != nil {
+	if err := s.cfg.Manager.Revoke(ctx, who, r.token); err != nil {
 		return err
 	}
 	return x.JSON(http.StatusOK, struct{}{})

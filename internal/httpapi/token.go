@@ -5,8 +5,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/go-oauth2/oauth2/v4"
-
 	"authsvc/internal/answer"
 	apierr "authsvc/internal/errors"
 	"authsvc/internal/token"
@@ -21,21 +19,32 @@ type tokenBody struct {
 	Scope        string `json:"scope,omitempty"`
 }
 
+// tokenRequest is a request to the token endpoint, parsed.
+type tokenRequest struct {
+	client client
+	token.Request
+}
+
+// parseToken applies rules 0 (413) to 3, as parse does.
+func parseToken(x *answer.Exchange) (tokenRequest, error) {
+	f, c, err := parse(x, grantType, clientID, clientSecret, refreshToken, throughData, scope)
+	return tokenRequest{c, token.Request{
+		GrantType:    token.GrantType(f.values[grantType]),
+		Scope:        f.values[scope],
+		ThroughData:  f.values[throughData],
+		RefreshToken: f.values[refreshToken],
+	}}, err
+}
+
 // token is POST /oauth/token: the rules in their order, the first that fails
 // answers.
 func (s *server) token(x *answer.Exchange) error {
-	q, err := parse(x, grantType, clientID, clientSecret, refreshToken, throughData, scope) // rules 0 to 3
+	r, err := parseToken(x) // rules 0 to 3
 	if err != nil {
 		return err
 	}
-	r := token.Request{
-		GrantType:    oauth2.GrantType(q.values[grantType]),
-		Scope:        q.values[scope],
-		ThroughData:  q.values[throughData],
-		RefreshToken: q.values[refreshToken],
-	}
 	switch r.GrantType { // rule 4
-	case oauth2.ClientCredentials, oauth2.Refreshing:
+	case token.ClientCredentials, token.RefreshToken:
 	case "":
 		return apierr.New(apierr.GrantTypeMissing,
 			"The grant_type parameter is missing. Send client_credentials or refresh_token, in the body.")
@@ -43,10 +52,10 @@ func (s *server) token(x *answer.Exchange) error {
 		return apierr.New(apierr.GrantTypeUnsupported,
 			"The grant_type parameter is neither client_credentials nor refresh_token. Send one of them, in lower case.")
 	}
-	if err := q.requireClient(); err != nil { // rule 5
+	if err := r.client.required(); err != nil { // rule 5
 		return err
 	}
-	if r.GrantType == oauth2.Refreshing && r.RefreshToken == "" { // rule 5
+	if r.GrantType == token.RefreshToken && r.RefreshToken == "" { // rule 5
 		return apierr.New(apierr.RefreshTokenMissing,
 			"The refresh_token parameter is missing. Send the refresh_token of the last token answer.")
 	}
@@ -54,7 +63,7 @@ func (s *server) token(x *answer.Exchange) error {
 		return apierr.New(apierr.ThroughDataTooLong,
 			"The through_data parameter has more than 300 characters. Shorten it; a reference to data kept elsewhere does.")
 	}
-	who, err := s.authenticate(x, q) // rules 7 to 10
+	who, err := s.authenticate(x, r.client) // rules 7 to 10
 	if err != nil {
 		return err
 	}
@@ -63,7 +72,7 @@ func (s *server) token(x *answer.Exchange) error {
 
 	ctx, cancel := s.storeContext(x)
 	defer cancel()
-	t, err := s.cfg.Manager.Token(ctx, who, r) // rules 11 to 16
+	t, err := s.cfg.Manager.Token(ctx, who, r.Request) // rules 11 to 16
 	if err != nil {
 		return err
 	}

@@ -11,12 +11,21 @@ import (
 	"authsvc/internal/app"
 )
 
+// GrantType is what a token request asks for.
+type GrantType = oauth2.GrantType
+
+// The grant types that there are.
+const (
+	ClientCredentials = oauth2.ClientCredentials
+	RefreshToken      = oauth2.Refreshing
+)
+
 // Request is a token request that was parsed and whose app is known.
 type Request struct {
-	GrantType    oauth2.GrantType // client_credentials or refresh_token
-	Scope        string           // "": not given
-	ThroughData  string           // "": not given
-	RefreshToken string           // for refresh_token
+	GrantType    GrantType
+	Scope        string // "": not given
+	ThroughData  string // "": not given
+	RefreshToken string // for refresh_token
 }
 
 // grants is the protocol's view of what this service grants. Its handlers stay
@@ -24,7 +33,7 @@ type Request struct {
 // decided with the grant.
 var grants = server.Config{
 	TokenType:         "Bearer",
-	AllowedGrantTypes: []oauth2.GrantType{oauth2.ClientCredentials, oauth2.Refreshing},
+	AllowedGrantTypes: []GrantType{ClientCredentials, RefreshToken},
 }
 
 // Token answers a token request: go-oauth2 checks that the grant type is allowed
