@@ -1,5 +1,5 @@
-# authsvc: build, test, lint. `make test` gets what it needs on a fresh machine, and
-# ./test.sh gets make as well.
+# authsvc: build, test, lint. `make test` installs what it needs on a fresh machine;
+# ./test.sh also installs make.
 
 GO      ?= go
 TAGS    := -tags nomsgpack
@@ -18,13 +18,13 @@ IMAGE    ?= authsvc:$(VERSION)
 
 .PHONY: help build image test test-faults test-compose deps deps-compose docs lint fuzz bench vuln clean
 
-help: ## what there is to make
+help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-build: ## the binary, in .bin/
+build: ## build the binary, in .bin/
 	CGO_ENABLED=0 $(GO) build $(TAGS) -trimpath -o $(BIN)/authsvc ./cmd/authsvc
 
-image: ## the image, as IMAGE (authsvc:VERSION)
+image: ## build the image, as IMAGE (authsvc:VERSION)
 	docker build $(DOCKERFLAGS) -f deploy/Dockerfile --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) .
 
 # Which tests run, in which packages: make test RUN='^TestRound$' PKG=./test/process.
@@ -32,23 +32,23 @@ RUN ?=
 PKG ?= ./...
 
 # $(call gotest,FORMAT,COMMAND,ARGUMENTS) runs tests and shows their progress. COMMAND
-# runs only {run} in {package} again. All that the tests say, those that pass as well,
-# stands in .bin/TARGET.json.
+# reruns only {run} in {package}. The whole output of the tests, including those that
+# pass, is in .bin/TARGET.json.
 gotest = $(BIN)/gotestsum --format $(1) --format-icons text --format-hide-empty-pkg --jsonfile $(BIN)/$@.json \
 	--post-run-command "$(GO) run ./internal/testreport \"$(2)\"" -- -count=1 -run '$(value RUN)' $(3)
 
-# The limit is for a package, and is ten times what the slowest takes on a quiet machine.
-test: deps ## all tests, with the race detector, against real servers; RUN=REGEXP and PKG=PACKAGES for some of them
+# The timeout is for each package: ten times what the slowest takes on a quiet machine.
+test: deps ## run all tests, with the race detector, against real servers; RUN=REGEXP and PKG=PACKAGES for some of them
 	CGO_ENABLED=1 $(call gotest,pkgname-and-test-fails,$(GO) test -race $(TAGS) -count=1 -run {run} {package},-race $(TAGS) -timeout 20m -parallel 4 $(PKG))
 
-test-faults: deps ## the fault tests at full size, with times and negative controls; RUN=TestFullDisk for one of them
+test-faults: deps ## run the fault tests at full size, with times and negative controls; RUN=TestFullDisk for one of them
 	$(call gotest,standard-verbose,make test-faults RUN={run},$(TAGS) -timeout 90m ./test/faults -full)
 
-test-compose: deps-compose ## docker-compose.yml and the image as they are, on a Docker engine; RUN=REGEXP for some of it
+test-compose: deps-compose ## test docker-compose.yml and the image as they are, on a Docker engine; RUN=REGEXP for some of it
 	$(call gotest,standard-verbose,make test-compose RUN={run},-tags 'nomsgpack compose' -timeout 40m ./test/compose)
 
-# What these need beside a Docker engine: the compose of today and of yesterday, and
-# what stand-ins for images are made of. The engine's package brings no compose.
+# What these need besides a Docker engine: the current compose and the old one (1.29),
+# and what the stand-ins for images are built from. The engine's package lacks compose.
 deps-compose: deps $(BIN)/docker-compose
 	@missing=; \
 	command -v docker-compose >/dev/null || missing="$$missing docker-compose"; \
@@ -59,7 +59,7 @@ deps-compose: deps $(BIN)/docker-compose
 		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing; \
 	fi
 
-# In a module of its own, since its go.mod is not for go install.
+# In a separate module, since its go.mod does not work with go install.
 $(BIN)/docker-compose:
 	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; cd "$$dir"; \
 	printf 'module compose\n' > go.mod; \
@@ -68,7 +68,7 @@ $(BIN)/docker-compose:
 
 # What the tests run: redis-server, curl, slowhttptest, systemd-analyze, kill and ps, a C
 # compiler for the race detector, Prometheus, and the clients and gateways of test/. Three
-# of them come with a service, which is turned off again.
+# of their packages start a service, which is stopped again.
 deps: $(BIN)/caddy $(BIN)/gotestsum
 	@missing=; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
@@ -97,10 +97,10 @@ $(BIN)/caddy:
 $(BIN)/gotestsum:
 	GOBIN=$(BIN) $(GO) install $(GOTESTSUM)
 
-docs: ## docs/reference, from the code; a test fails while it differs
+docs: ## generate docs/reference from the code; a test fails while they differ
 	$(GO) run $(TAGS) ./internal/docsgen
 
-lint: $(BIN)/golangci-lint ## the linters, and whether go.mod is tidy
+lint: $(BIN)/golangci-lint ## run the linters, and check that go.mod is tidy
 	$(BIN)/golangci-lint run ./...
 	$(GO) mod tidy -diff
 
@@ -108,18 +108,18 @@ $(BIN)/golangci-lint:
 	GOBIN=$(BIN) $(GO) install $(GOLANGCI_LINT)
 
 FUZZTIME ?= 30s
-fuzz: ## each fuzz target for FUZZTIME
+fuzz: ## run each fuzz target for FUZZTIME
 	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r f; do \
 		for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$f); do \
 			echo "== $$t"; $(GO) test $(TAGS) -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) $$(dirname $$f) || exit 1; \
 		done; \
 	done
 
-bench: build ## against bare gin and stock go-oauth2, in one run; see docs/benchmarks.md
+bench: build ## benchmark against bare gin and stock go-oauth2, in one run; see docs/benchmarks.md
 	$(GO) build $(TAGS) -o $(BIN)/bench ./bench
 	$(BIN)/bench $(BENCHFLAGS)
 
-vuln: ## known vulnerabilities; needs the vulnerability database
+vuln: ## check for known vulnerabilities; needs the vulnerability database
 	$(GO) run $(GOVULNCHECK) ./...
 
 clean:

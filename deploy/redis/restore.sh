@@ -1,6 +1,6 @@
 #!/bin/sh
-# Puts a backup, an RDB file on standard input, in the place of all that a Redis has,
-# while it does not run:
+# Replaces all data of a Redis with a backup, an RDB file on standard input, while the
+# Redis is not running:
 #
 #   docker compose run --rm -T --no-deps --entrypoint "sh /etc/redis/restore.sh" redis < redis.rdb
 set -eu

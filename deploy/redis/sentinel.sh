@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts a Sentinel. What it learns stands in /data/sentinel.conf, which it rewrites itself;
-# the password is read anew at each start.
+# Starts a Sentinel. It keeps what it learns in /data/sentinel.conf, which it rewrites
+# itself; the password is read again at each start.
 set -eu
 umask 077
 conf=/data/sentinel.conf

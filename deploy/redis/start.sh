@@ -1,7 +1,7 @@
 #!/bin/sh
-# Starts Redis. Whose replica it is stands in /data/role.conf, where Sentinels change it,
-# so that it is still true after a restart; at the very first start it is REDIS_REPLICA_OF.
-# All else is read from here at each start.
+# Starts Redis. /data/role.conf says whose replica it is; Sentinels change that file, so
+# it is still right after a restart. At the very first start, REDIS_REPLICA_OF says it.
+# Everything else is read from the mounted configuration at each start.
 set -eu
 umask 077
 role=/data/role.conf
