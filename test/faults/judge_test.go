@@ -38,8 +38,8 @@ type rules struct {
 	late time.Duration
 	// lossy is a store that may lose what it has acknowledged, in a failover.
 	// Then a refresh may be done twice and a revocation undone; what remains is
-	// that nobody is logged out, but for those whose grants were made after from
-	// and before to: whole grants may be lost, if no replica had them.
+	// that nobody is logged out, but for those whose grants can have been made after
+	// from and before to: whole grants may be lost, if no replica had them.
 	lossy    bool
 	from, to time.Duration
 }
@@ -98,15 +98,17 @@ func judge(history []attempt, r rules) verdict {
 			v.find(strange, "%s", a)
 		}
 	}
-	made := map[grantID]time.Duration{}
+	made := map[grantID]attempt{}
 	for _, a := range history {
 		if a.deed == issue && a.outcome == done {
-			made[claims(a.pair.Refresh).Grant] = a.call
+			made[claims(a.pair.Refresh).Grant] = a
 		}
 	}
 	for id, g := range grants {
 		if r.lossy {
-			if at := made[id]; at <= r.from || at >= r.to {
+			// One that was asked for before from and answered after it can have been
+			// made after it.
+			if a := made[id]; a.back <= r.from || a.call >= r.to {
 				v.findLost(g)
 			}
 			continue

@@ -233,6 +233,7 @@ func TestJudgeOfALossyStore(t *testing.T) {
 	ms := time.Millisecond
 	for r, want := range map[rules]int{
 		{lossy: true, from: 40 * ms, to: 90 * ms}: 0,
+		{lossy: true, from: 55 * ms, to: 90 * ms}: 0, // under way at from
 		{lossy: true, from: 60 * ms, to: 90 * ms}: 1,
 		{lossy: true, from: 10 * ms, to: 40 * ms}: 1,
 		{lossy: true}:                1,
