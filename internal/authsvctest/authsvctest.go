@@ -55,8 +55,13 @@ func Binary(t testing.TB) string {
 }
 
 var binary = sync.OnceValues(func() (string, error) {
-	// The directory outlives the tests that share it; the system cleans up.
-	dir, err := os.MkdirTemp("", "authsvctest-")
+	// Beside the binary of the tests, it outlives the test that is the first to want it,
+	// and go test removes both.
+	exe, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(exe), "authsvctest-")
 	if err != nil {
 		return "", err
 	}
@@ -180,7 +185,7 @@ func Start(t *testing.T, binary string, args ...string) *Server {
 		s.stop()
 		select {
 		case <-s.Ended:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			_ = s.Cmd.Process.Kill()
 			<-s.Ended
 			t.Errorf("the process did not end:\n%s", s.Stderr.Text())
@@ -218,6 +223,17 @@ func (s *Server) stop() {
 			return
 		}
 	}
+}
+
+// WaitEnded waits until the process has ended, and returns its exit status.
+func (s *Server) WaitEnded() int {
+	s.t.Helper()
+	select {
+	case <-s.Ended:
+	case <-time.After(time.Minute):
+		s.t.Fatalf("the process does not end:\n%s", s.Stderr.Text())
+	}
+	return s.Cmd.ProcessState.ExitCode()
 }
 
 // Ready tells what /readyz says.

@@ -24,9 +24,10 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// patience bounds every wait of this package. It is long because a wait that
-// succeeds does not use it, and a failover that goes wrong is tried again.
-const patience = time.Minute
+// patience bounds every wait of this package. It is long because a wait that succeeds
+// does not use it, a failover that goes wrong is tried again, and on a busy machine
+// everything takes ten times as long.
+const patience = 3 * time.Minute
 
 // Server is a redis-server process of the test's own, on a free loopback port.
 // It ends with the test.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	"authsvc/internal/authsvctest"
 	"authsvc/internal/redistest"
@@ -26,7 +25,7 @@ func (c cuts) run(t *testing.T) []attempt {
 	proxy := redistest.NewProxy(t, r.Addr())
 	s := serve(t, c.binary, []string{proxy.URL(), r.URL()}, "--refresh-grace", "10m")
 	proxy.CutReplies(1<<30, func(request []byte) bool { return isWrite(request) && rand.N(2) == 0 })
-	<-s.begin(load{callers: 32, alone: c.alone, patience: 3 * time.Minute, enough: func() bool { return proxy.Cut() >= c.times }})
+	<-s.begin(load{callers: 32, alone: c.alone, enough: func() bool { return proxy.Cut() >= c.times }})
 	proxy.CutReplies(0, nil)
 	s.settle()
 	figure(t, "%d replies cut after the write, %d attempts ended without a verdict; %d refreshes acknowledged",

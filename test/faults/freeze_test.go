@@ -44,7 +44,7 @@ func (f freeze) run(t *testing.T) ([]attempt, thaw) {
 	}
 	s := serve(t, f.binary, []string{store, store}, "--refresh-grace", f.grace, "--store-timeout", f.wait.String())
 	var enough atomic.Bool
-	over := s.begin(load{callers: callers, alone: f.alone, enough: enough.Load, patience: 3 * time.Minute})
+	over := s.begin(load{callers: callers, alone: f.alone, enough: enough.Load})
 	more := func(count *atomic.Int64, n int) func() bool {
 		enough := count.Load() + int64(n)
 		return func() bool { return count.Load() >= enough }

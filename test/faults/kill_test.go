@@ -28,7 +28,7 @@ func (k kills) run(t *testing.T) []attempt {
 	s := serve(t, k.binary, []string{r.URL(), r.URL()}, "--refresh-grace", "10m")
 	began := time.Now()
 	var killed atomic.Int64
-	over := s.begin(load{callers: 32, alone: k.alone, patience: 3 * time.Minute, enough: func() bool {
+	over := s.begin(load{callers: 32, alone: k.alone, enough: func() bool {
 		return s.refreshed.Load() >= int64(k.refreshes) && killed.Load() >= int64(k.times)
 	}})
 	due := func() bool { // for the next kill; in the short form by what was done, not by time

@@ -24,15 +24,14 @@ type load struct {
 	// alone gives each caller grants of its own, and lets none ask again for what
 	// it was answered. Otherwise every second caller shares its grants with others.
 	alone bool
-	// enough ends the load. Not to come to it within patience fails the test.
-	enough   func() bool
-	patience time.Duration
+	// enough ends the load. Not to come to it in loadPatience fails the test.
+	enough func() bool
 }
 
 // begin starts a load, and returns what is closed when it is over. The end of the
 // test ends it too.
 func (s *service) begin(l load) (over <-chan struct{}) {
-	ctx, cancel := context.WithTimeout(s.t.Context(), l.patience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), loadPatience)
 	ended := make(chan struct{})
 	var crews sync.WaitGroup
 	crew := func(first, size int) {
@@ -56,7 +55,7 @@ func (s *service) begin(l load) (over <-chan struct{}) {
 		defer close(ended)
 		crews.Wait()
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			s.t.Errorf("after %v the load had not done its work: %d refreshes, %d attempts without a verdict", l.patience, s.refreshed.Load(), s.unsure.Load())
+			s.t.Errorf("after %v the load had not done its work: %d refreshes, %d attempts without a verdict", loadPatience, s.refreshed.Load(), s.unsure.Load())
 		}
 	}()
 	s.t.Cleanup(func() {
@@ -149,5 +148,8 @@ func (s *service) settle() {
 	}
 }
 
-// settlePatience is long: what it bounds is not measured.
-const settlePatience = time.Minute
+// They are long: what they bound is not measured.
+const (
+	loadPatience   = 5 * time.Minute
+	settlePatience = 3 * time.Minute
+)

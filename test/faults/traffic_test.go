@@ -31,7 +31,9 @@ func startTraffic(t *testing.T, url string, callers int, pause time.Duration) *t
 	t.Helper()
 	c := &traffic{t: t}
 	for i := range callers {
-		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: i%2 == 1}}
+		// It keeps no connection that it does not use: one that ends when it is taken up
+		// again fails the request.
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: i%2 == 1, MaxIdleConnsPerHost: 1}}
 		c.wg.Go(func() {
 			defer client.CloseIdleConnections()
 			for !c.ended.Load() {

@@ -480,8 +480,7 @@ func TestDrain(t *testing.T) {
 	if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 200 OK")) || !bytes.Contains(got, []byte("access_token")) || !bytes.Contains(got, []byte("Connection: close")) {
 		t.Errorf("the request in flight: %v\n%s", err, got)
 	}
-	<-s.Ended
-	if code := s.Cmd.ProcessState.ExitCode(); code != 0 {
+	if code := s.WaitEnded(); code != 0 {
 		t.Errorf("exit status %d:\n%s", code, s.Stderr.Text())
 	}
 }

@@ -146,8 +146,7 @@ func TestServeRefusesARedisThatComesLate(t *testing.T) {
 	authsvctest.Want(t, "issue", s.Issue(authsvctest.Worker), 503, "APIG.0613")
 	s.Stderr.Event(t, "the token store is out of reach: requests that need it are answered with APIG.0613", s.Ended)
 	server.Restart()
-	<-s.Ended
-	if code := s.Cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(s.Stderr.Text(), "redis_eviction") {
+	if code := s.WaitEnded(); code != 1 || !strings.Contains(s.Stderr.Text(), "redis_eviction") {
 		t.Errorf("exit status %d:\n%s", code, s.Stderr.Text())
 	}
 	if n := len(server.Dump()); n != 0 {

@@ -139,7 +139,7 @@ func TestNotify(t *testing.T) {
 	m.wait(t, ready)
 	m.wait(t, answers)
 	s.Signal(syscall.SIGTERM)
-	<-s.Ended
+	s.WaitEnded()
 	m.wait(t, stopping)
 	told := m.all()
 	if len(told) != 4 || told[0] != waiting || told[3] != stopping || !slices.Contains(told[1:3], ready) || !slices.Contains(told[1:3], answers) {
@@ -163,7 +163,7 @@ func TestNotifyWithRedisAway(t *testing.T) {
 	m.wait(t, answers)
 	s.WaitReady()
 	s.Signal(syscall.SIGTERM)
-	<-s.Ended
+	s.WaitEnded()
 	m.wait(t, stopping)
 	told := m.all()
 	if told[0] != waiting || slices.Index(told, away) > slices.Index(told, answers) || told[len(told)-1] != stopping || m.count(ready) != 1 {
@@ -178,14 +178,14 @@ func TestWatchdog(t *testing.T) {
 	s := m.start(t, "memory://", "WATCHDOG_USEC=300000", "WATCHDOG_PID=$$")
 	redistest.Eventually(t, "three signs of life", func() bool { return m.count(watchdog) >= 3 })
 	s.Signal(syscall.SIGTERM)
-	<-s.Ended
+	s.WaitEnded()
 
 	other := newManager(t)
 	without := other.start(t, "memory://")
 	other.wait(t, ready)
 	without.WaitReady()
 	without.Signal(syscall.SIGTERM)
-	<-without.Ended
+	without.WaitEnded()
 	other.wait(t, stopping)
 	if n := other.count(watchdog); n > 0 {
 		t.Errorf("%d signs of life that nobody asked for", n)
