@@ -6,23 +6,22 @@ import (
 	"time"
 )
 
-// Error is one failed request: the row that the caller is told, the hint that
-// says what to do about it, and the cause that only the log sees.
+// Error is one failed request: the row that the caller gets, the hint that says what to
+// do about it, and the cause that is only logged.
 //
 // A Row is an error as well, so errors.Is(err, AppFrozen) holds for an *Error
 // of that row, and errors.As finds the *Error behind any wrapping.
 type Error struct {
-	// Row is what the caller is told: code, status and message.
+	// Row is what the caller gets: code, status and message.
 	Row Row
 	// Hint is shown to the caller as error_description: which parameter, what
 	// was wrong with it, what to do. It holds nothing secret, nothing that the
 	// caller sent, and only the characters of RFC 6749 section 5.2.
 	Hint string
-	// OAuth replaces the row's OAuth error name where a row stands for several
-	// (APIG.2205 is invalid_request, and invalid_scope for a scope). Empty
-	// means the row's own.
+	// OAuth replaces the row's OAuth error name if a row stands for several (APIG.2205
+	// is invalid_request, and invalid_scope for a scope). Empty means the row's own.
 	OAuth string
-	// RetryAfter is how long the caller is asked to wait; 0 means not said.
+	// RetryAfter is how long the caller should wait; 0 means not specified.
 	RetryAfter time.Duration
 	// Cause is the internal reason. It is logged, never shown.
 	Cause error
@@ -56,8 +55,8 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Row, e.Cause}
 }
 
-// OAuthName is the value of the error member of the answer: the OAuth override
-// where there is one, else the row's name.
+// OAuthName returns the value of the error member of the answer: the OAuth override if
+// there is one, else the row's name.
 func (e *Error) OAuthName() string {
 	if e.OAuth != "" {
 		return e.OAuth

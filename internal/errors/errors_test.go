@@ -31,9 +31,8 @@ var langs = []struct {
 
 func label(r apierr.Row) string { return fmt.Sprintf("%s %d %s", r.Code(), r.Status(), r.Message()) }
 
-// Clients of the gateway match on code, status and message, so the table is a
-// contract: the golden file is the gateway's own, and is never regenerated from
-// the code.
+// Clients of the gateway match on code, status and message, so the table is a contract:
+// the golden file is the gateway's own table, and is never regenerated from the code.
 func TestRowsAreTheTable(t *testing.T) {
 	raw, err := os.ReadFile(golden)
 	if err != nil {
@@ -55,9 +54,9 @@ func TestRowsAreTheTable(t *testing.T) {
 	}
 }
 
-// The golden table pins the order of the rows but not which constant names
-// which. A constant that names the wrong row answers the wrong failure, so those
-// that this server answers are pinned here, with what an OAuth client reads.
+// The golden table pins the order of the rows, but not which constant names which row.
+// A constant that names the wrong row leads to a wrong answer, so the rows that this
+// server answers with are pinned here, with what an OAuth client reads.
 func TestConstantsNameTheirRows(t *testing.T) {
 	tests := []struct {
 		row     apierr.Row
@@ -121,11 +120,11 @@ func TestOAuthNames(t *testing.T) {
 		if !slices.Contains(allowed, name) {
 			t.Errorf("%s: OAuth name %q is in no RFC", label(r), name)
 		}
-		// OAuth clients look at the name and not at the status: one that tells
-		// them to mend the request must not stand for a fault of the server.
+		// OAuth clients look at the name, not at the status: a name that tells them to
+		// fix the request must not stand for a fault of the server.
 		ours := name == "server_error" || name == "temporarily_unavailable"
 		if failed := r.Status() >= 500 || r.Status() == 429; ours != failed {
-			t.Errorf("%s: OAuth name %q does not go with the status", label(r), name)
+			t.Errorf("%s: OAuth name %q does not match the status", label(r), name)
 		}
 	}
 }
@@ -178,8 +177,8 @@ func TestEveryRowExplainsItself(t *testing.T) {
 	}
 }
 
-// A row that this server answers names the parameter and the limit, in both
-// languages; these are what someone looks for with the failing request at hand.
+// A row that this server answers with names the parameter and the limit, in both
+// languages: someone with a failing request looks for these.
 func TestOwnRowsNameParametersAndLimits(t *testing.T) {
 	tests := []struct {
 		row  apierr.Row
@@ -254,7 +253,7 @@ func TestByCode(t *testing.T) {
 	}
 }
 
-// Whoever gets a slice of rows may do with it as they like.
+// Callers may do what they like with the slice that they get.
 func TestByCodeSharesNothing(t *testing.T) {
 	mine := apierr.ByCode("0101")
 	mine[0] = apierr.AppFrozen
@@ -275,8 +274,8 @@ func TestAllStopsWhenAsked(t *testing.T) {
 	}
 }
 
-// A value that no constant names must neither panic nor reach a caller as
-// something it is not: it reads as an unforeseen failure.
+// A value that no constant names must neither panic nor look like some other failure to
+// a caller: it reads as an unforeseen one.
 func TestNoRowReadsAsInternal(t *testing.T) {
 	read := func(r apierr.Row) []any {
 		return []any{
@@ -318,7 +317,7 @@ func TestErrorText(t *testing.T) {
 	}
 }
 
-// storeError stands for an error of a dependency: a type that errors.As looks for.
+// storeError stands for the error of a dependency: a type that errors.As looks for.
 type storeError struct{ op string }
 
 func (e *storeError) Error() string { return e.op + " failed" }
@@ -401,7 +400,7 @@ func TestAs(t *testing.T) {
 		t.Errorf("errors.As found cause %v, want %v", se, cause)
 	}
 
-	// The edge answers the outermost failure: what it was made of is for the log.
+	// The edge answers with the outermost failure: what it wraps is for the log.
 	outer := apierr.Wrap(apierr.Internal, "", wrapped)
 	if !errors.As(fmt.Errorf("edge: %w", outer), &e) || e != outer {
 		t.Errorf("errors.As found %v, want the outermost *Error", e)
@@ -447,8 +446,8 @@ func TestNewAndWrap(t *testing.T) {
 	}
 }
 
-// APIG.2205 stands for several OAuth errors: an override names the one meant
-// and leaves what the row says alone.
+// APIG.2205 stands for several OAuth errors: an override names the one that is meant,
+// and does not change the row.
 func TestOAuthOverride(t *testing.T) {
 	err := apierr.New(apierr.AuthParameterInvalid, "scope is wider than the grant's")
 	if got := err.OAuthName(); got != "invalid_request" {
