@@ -211,6 +211,20 @@ func TestOverriddenIsNotLookedAt(t *testing.T) {
 	}
 }
 
+// A byte order mark and Windows line ends change nothing, and a file may say nothing.
+func TestFileFromWindows(t *testing.T) {
+	in := input{flags: append([]string{"--config=FILE"}, enough...), yaml: "\ufefflisten: ':1'\r\ntrusted_proxies:\r\n- '::1'\r\n"}
+	if _, c, _, faults := load(t, in); c.Listen != ":1" || len(c.TrustedProxies) != 1 {
+		t.Errorf("%+v %q", c, faults)
+	}
+	for _, yaml := range []string{"", "\r\n", "\ufeff", "---\n", "# none\n"} {
+		in.yaml = yaml
+		if _, c, _, faults := load(t, in); c.Listen != "127.0.0.1:8080" {
+			t.Errorf("%q: %q", yaml, faults)
+		}
+	}
+}
+
 func TestBoolAndListFlags(t *testing.T) {
 	for _, tt := range []struct {
 		flags  []string
@@ -312,9 +326,10 @@ func TestFaults(t *testing.T) {
 		issuer   = "must be an http:// or https:// URL with a host, and without a user, a query and a fragment, as in https://auth.example.com"
 		trace    = "must be an http:// or https:// URL with a host, and without a user, a query and a fragment, as in http://127.0.0.1:4318"
 		network  = "must be an IP address, or a network such as 10.0.0.0/8 or 2001:db8::/32"
-		syntax   = "not valid YAML from here on: look at the indentation, the colons and the quotes"
+		syntax   = "not valid YAML from here on (column 9): look at the indentation, the colons and the quotes"
 		dev      = "can't go with --dev, which keeps everything in memory; leave one of them out"
 		rediss   = "is of use with a rediss:// store (or rediss+sentinel, rediss+cluster) only"
+		tooDeep  = "lists and mappings nested more than 64 deep: look for a bracket that is not closed"
 		form     = "must be of the form redis://user:password@host:port/db; in the user and the password, percent-encode what is not a letter or a digit"
 		noStore  = "--store is missing (--dev does without, to try authsvc out): say where tokens are kept, with --store redis://127.0.0.1:6379/0 or the like"
 		noApps   = `--apps is missing (--dev does without, to try authsvc out): name the YAML file of the apps, such as
@@ -437,6 +452,19 @@ func TestFaults(t *testing.T) {
 		{"syntax", file("dev: false\nlisten: a: b\n"), "FILE: line 2: " + syntax},
 		{"not a mapping", file("- listen\n"), "FILE: line 1: must consist of settings, each with a name and a colon"},
 		{"two documents", file("dev: false\n---\ndev: true\n"), "FILE: line 3: YAML directives and further documents are not read here"},
+		{"NUL", file("listen: \x00"), "FILE: not a text file in UTF-8"},
+		{"UTF-16", file("\xff\xfea\x00"), "FILE: not a text file in UTF-8"},
+		{"a directive", file("%YAML 1.2\n---\ndev: false\n"), "FILE: line 1: YAML directives and further documents are not read here"},
+		{"a tab", file("dev: false\n\tlisten: a\n"), "FILE: line 2: not valid YAML from here on (column 1): look at the indentation, the colons and the quotes"},
+		{"null", file("null\n"), "FILE: line 1: must consist of settings, each with a name and a colon"},
+		{"a text", file("dev\n"), "FILE: line 1: must consist of settings, each with a name and a colon"},
+		{"a tag on all of it", file("!x\ndev: false\n"), "FILE: line 1: must consist of settings, each with a name and a colon"},
+		{"a merge", file("<<: {dev: true}\n"), "FILE: line 1: a key must be the name of a setting"},
+		{"brackets without end", file("trusted_proxies: " + strings.Repeat("[", 100_000)), "FILE: line 1: " + tooDeep},
+		{"dashes without end", file("trusted_proxies:\n" + strings.Repeat("- ", 100_000)), "FILE: line 2: " + tooDeep},
+		{"braces without end", file("listen: " + strings.Repeat("{a: ", 100_000)), "FILE: line 1: " + tooDeep},
+		{"keys without end", file(strings.Repeat("drain: 1s\n", 1001)), "FILE: line 1001: more than 1000 keys in one mapping: look for a brace that is not closed"},
+		{"a text without end", file("listen: " + strings.Repeat("x", 16<<20)), "FILE: longer than 16777216 bytes"},
 		{"unknown key", file("colour: red\n"), "FILE: line 1: colour is not a setting"},
 		{"near key", file("\nacess_ttl: 1h\n"), "FILE: line 2: acess_ttl is not a setting; did you mean access_ttl?"},
 		{"key with dashes", file("access-ttl: 1h\n"), "FILE: line 1: access-ttl is not a setting; did you mean access_ttl?"},
@@ -447,6 +475,10 @@ func TestFaults(t *testing.T) {
 		{"key twice", file("drain: 1s\ndrain: 2s\n"), "FILE: line 2: drain: duplicate key, first in line 1"},
 		{"nothing", file("drain:\n"), "FILE: line 1: drain: is empty; leave it out, or give a value"},
 		{"an anchor", file("drain: &a 1s\n"), "FILE: line 1: drain: YAML tags, anchors and aliases are not read here: put the value in quotes"},
+		{"an alias", file("drain: *a\n"), "FILE: line 1: drain: YAML tags, anchors and aliases are not read here: put the value in quotes"},
+		{"a tag", file("drain: !!str 1s\n"), "FILE: line 1: drain: YAML tags, anchors and aliases are not read here: put the value in quotes"},
+		{"an alias in a list", file("trusted_proxies: [*a]\n"), "FILE: line 1: trusted_proxies: must be a list of texts: put each in quotes"},
+		{"a block", file("apps: |-\n  a\n"), "FILE: line 1: apps: must be text: put it in quotes"},
 		{"text for a bool", file("introspect_reason: yes\n"), "FILE: line 1: introspect_reason: must be true or false, without quotes"},
 		{"bool for a text", file("apps: true\n"), "FILE: line 1: apps: must be text: put it in quotes"},
 		{"number for a text", file("listen: 8080\n"), "FILE: line 1: listen: must be text: put it in quotes"},

@@ -1,80 +1,80 @@
 package config
 
 import (
-	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
-	"unicode/utf8"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
+	"authsvc/internal/strictyaml"
 )
 
 // fileValue is what the file says of a setting.
 type fileValue struct {
 	values []string
-	line   int
 	source string // "authsvc.yaml: line 3: listen"
 	bad    bool   // of the wrong type, which was reported
 }
 
-// readFile reads the settings in a YAML file, by key, and reports what is wrong
-// with it. from is what named the file. The parser's own errors are not shown,
-// because they quote the source.
+// readFile returns the settings in a YAML file, by key, and reports what is wrong with
+// it. from is what named the file.
 func (s *Settings) readFile(path, from string) map[string]fileValue {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		s.fault("%s: %s can't be read: %s", from, path, cause(err))
 		return nil
 	}
-	entries, line, err := parseYAML(data)
-	if err != nil {
-		s.fault("%s: %s", at(path, line), err)
+	root, fault := strictyaml.Parse(data)
+	if fault != nil {
+		s.fault("%s: %s", at(path, fault.Line), fault.Text)
 		return nil
 	}
-	known := map[string]*setting{}
+	switch root.Kind() {
+	case strictyaml.None:
+		return nil // no settings; the defaults may do
+	case strictyaml.Map:
+	default:
+		s.fault("%s: must consist of settings, each with a name and a colon", at(path, root.Line()))
+		return nil
+	}
 	var keys []string
 	for _, st := range s.all {
 		if !st.notInFile {
-			known[st.key()] = st
 			keys = append(keys, st.key())
 		}
 	}
+	fields, faults := root.Fields(keys, func(key string) string {
+		switch {
+		case key == "":
+			return "a key must be the name of a setting"
+		case !plain(key):
+			return "this key is not a setting" + didYouMean(key, keys)
+		}
+		return key + " is not a setting" + didYouMean(key, keys)
+	})
 	file := map[string]fileValue{}
-	for _, e := range entries {
-		line := lineOf(e.Key)
-		key, ok := e.Key.(*ast.StringNode)
-		if !ok {
-			s.fault("%s: a key must be the name of a setting", at(path, line))
+	for _, st := range s.all {
+		f, given := fields[st.key()]
+		if !given {
 			continue
 		}
-		st, ok := known[key.Value]
-		if !ok {
-			name := key.Value
-			if !plain(name) {
-				name = "this key"
-			}
-			s.fault("%s: %s is not a setting%s", at(path, line), name, didYouMean(key.Value, keys))
-			continue
-		}
-		if first, twice := file[key.Value]; twice {
-			s.fault("%s: %s: duplicate key, first in line %d", at(path, line), key.Value, first.line)
-			continue
-		}
-		v := fileValue{line: line, source: at(path, line) + ": " + key.Value}
-		if v.values, err = valuesOf(e.Value, st.kind); err != nil {
+		v := fileValue{source: at(path, f.Line()) + ": " + st.key()}
+		if v.values, err = valuesOf(f.Value, st.kind); err != nil {
 			v.bad = true
-			s.fault("%s: %s", v.source, err)
+			faults = append(faults, strictyaml.Fault{Line: f.Line(), Text: st.key() + ": " + err.Error()})
 		}
-		file[key.Value] = v
+		file[st.key()] = v
+	}
+	slices.SortStableFunc(faults, func(a, b strictyaml.Fault) int { return cmp.Compare(a.Line, b.Line) })
+	for _, f := range faults {
+		s.fault("%s: %s", at(path, f.Line), f.Text)
 	}
 	return file
 }
 
-// plain tells whether a key looks like the name of a setting. One that does not is
+// plain reports whether a key looks like the name of a setting. One that does not is
 // not shown: it may be a piece of a secret.
 func plain(key string) bool {
 	return !strings.ContainsFunc(key, func(r rune) bool {
@@ -89,81 +89,28 @@ func at(path string, line int) string {
 	return fmt.Sprintf("%s: line %d", path, line)
 }
 
-// parseYAML is the entries of the one mapping in data, or what is wrong and in
-// which line, 0 if that is not known.
-func parseYAML(data []byte) (entries []*ast.MappingValueNode, line int, err error) {
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
-		return nil, 0, errors.New("not a text file in UTF-8")
-	}
-	f, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
-	if err != nil {
-		var e yaml.Error
-		if errors.As(err, &e) && e.GetToken() != nil && e.GetToken().Position != nil {
-			line = e.GetToken().Position.Line
-		}
-		return nil, line, errors.New("not valid YAML from here on: look at the indentation, the colons and the quotes")
-	}
-	var root ast.Node
-	for _, d := range f.Docs {
-		switch {
-		case d.Body == nil:
-		case root != nil || d.Body.Type() == ast.DirectiveType:
-			return nil, lineOf(d.Body), errors.New("YAML directives and further documents are not read here")
-		default:
-			root = d.Body
-		}
-	}
-	switch n := root.(type) {
-	case nil:
-		return nil, 0, nil // no settings; the defaults may do
-	case *ast.MappingNode:
-		return n.Values, 0, nil
-	case *ast.MappingValueNode:
-		return []*ast.MappingValueNode{n}, 0, nil
-	default:
-		return nil, lineOf(n), errors.New("must consist of settings, each with a name and a colon")
-	}
-}
-
-func lineOf(n ast.Node) int {
-	if t := n.GetToken(); t != nil && t.Position != nil {
-		return t.Position.Line
-	}
-	return 0
-}
-
-// valuesOf is the value of a setting of some kind.
-func valuesOf(n ast.Node, k kind) ([]string, error) {
-	switch n := n.(type) {
-	case *ast.NullNode:
-		return nil, errors.New("is empty; leave it out, or give a value")
-	case *ast.TagNode, *ast.AnchorNode, *ast.AliasNode:
-		return nil, errors.New("YAML tags, anchors and aliases are not read here: put the value in quotes")
-	case *ast.BoolNode:
-		if k == boolKind {
-			return []string{n.GetToken().Value}, nil
-		}
-	case *ast.IntegerNode, *ast.FloatNode:
-		if k == numberKind {
-			return []string{n.GetToken().Value}, nil
-		}
-	case *ast.SequenceNode:
-		if k == listKind {
-			values := []string{}
-			for _, item := range n.Values {
-				text, ok := item.(*ast.StringNode)
-				if !ok {
-					return nil, errors.New("must be a list of texts: put each in quotes")
-				}
-				values = append(values, text.Value)
+// valuesOf returns the value of a setting of some kind.
+func valuesOf(v strictyaml.Value, k kind) ([]string, error) {
+	switch got := v.Kind(); {
+	case got == strictyaml.Null, got == strictyaml.Other:
+		_, err := v.Text()
+		return nil, err
+	case k == boolKind && got == strictyaml.Bool,
+		k == numberKind && (got == strictyaml.Int || got == strictyaml.Float):
+		return []string{v.Source()}, nil
+	case k == listKind && got == strictyaml.List:
+		values := []string{}
+		for _, item := range v.Items() {
+			if item.Kind() != strictyaml.Text {
+				return nil, errors.New("must be a list of texts: put each in quotes")
 			}
-			return values, nil
+			text, _ := item.Text()
+			values = append(values, text)
 		}
-	case *ast.StringNode:
-		if k == textKind || k == durationKind {
-			return []string{n.Value}, nil
-		}
+		return values, nil
+	case (k == textKind || k == durationKind) && got == strictyaml.Text:
+		text, err := v.Text()
+		return []string{text}, err
 	}
 	return nil, errors.New(map[kind]string{
 		boolKind:     "must be true or false, without quotes",

@@ -43,9 +43,6 @@ func rewrite(path string, pepper app.Pepper, edit func(was []byte) ([]byte, erro
 		if err != nil {
 			return nil, err
 		}
-		if len(next) > maxFileSize {
-			return nil, fmt.Errorf("longer than %d bytes", maxFileSize)
-		}
 		if f, err = parse(path, next, 0, pepper, readSecretFile); err != nil {
 			return nil, err
 		}

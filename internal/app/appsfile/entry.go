@@ -13,9 +13,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/goccy/go-yaml/ast"
-
 	"authsvc/internal/app"
+	"authsvc/internal/strictyaml"
 )
 
 // entryNames are what an entry of the apps file may say.
@@ -24,19 +23,19 @@ var entryNames = []string{
 	"access_ttl", "refresh_ttl", "state", "trusted_ips", "generation",
 }
 
-// entry is one app of the file on its way to become an App.
+// entry is one app of the file, on its way to become an App.
 type entry struct {
 	*fileParser
 	label  string // for faults
 	line   int
-	fields map[string]field
+	fields map[string]strictyaml.Field
 }
 
 // app reads the nth entry of the file, counted from 1, and reports its faults.
-func (p *fileParser) app(nth int, n ast.Node) {
-	e := &entry{fileParser: p, label: fmt.Sprintf("app %d", nth), line: lineOf(n)}
+func (p *fileParser) app(nth int, v strictyaml.Value) {
+	e := &entry{fileParser: p, label: fmt.Sprintf("app %d", nth), line: v.Line()}
 	var ok bool
-	if e.fields, ok = p.mapping(n, e.label, entryNames...); !ok {
+	if e.fields, ok = p.mapping(v, e.label, entryNames...); !ok {
 		return
 	}
 	var a app.App
@@ -58,58 +57,40 @@ func (e *entry) wrong(line int, name, format string, args ...any) {
 	e.fault(line, "%s: %s: %s", e.label, name, fmt.Sprintf(format, args...))
 }
 
-// text is the text of a field, and whether there is one. What is not text is reported.
+// text returns the text of a field, and whether there is one. What is not text is
+// reported.
 func (e *entry) text(name string) (string, bool) {
 	f, given := e.fields[name]
 	if !given {
 		return "", false
 	}
-	s, err := textOf(f.value)
+	s, err := f.Text()
 	if err != nil {
-		e.wrong(f.line, name, "%s", err)
+		e.wrong(f.Line(), name, "%s", err)
 		return "", false
 	}
 	return s, true
 }
 
-// list gives each text of a field that is a list to add, and reports what add
-// says against it.
+// list gives add each text of a field that is a list, and reports what add says
+// against it.
 func (e *entry) list(name string, add func(item string) error) {
 	f, given := e.fields[name]
 	if !given {
 		return
 	}
-	seq, ok := f.value.(*ast.SequenceNode)
-	if !ok {
-		e.wrong(f.line, name, "must be a list, such as [one, two]; leave it out for none")
+	if f.Kind() != strictyaml.List {
+		e.wrong(f.Line(), name, "must be a list, such as [one, two]; leave it out for none")
 		return
 	}
-	for i, n := range seq.Values {
-		s, err := textOf(n)
+	for i, item := range f.Items() {
+		s, err := item.Text()
 		if err == nil {
 			err = add(s)
 		}
 		if err != nil {
-			e.wrong(lineOf(n), fmt.Sprintf("%s, entry %d", name, i+1), "%s", err)
+			e.wrong(item.Line(), fmt.Sprintf("%s, entry %d", name, i+1), "%s", err)
 		}
-	}
-}
-
-// textOf is the text of a node, or says why it has none, without quoting it.
-func textOf(n ast.Node) (string, error) {
-	switch n := n.(type) {
-	case *ast.StringNode:
-		return n.Value, nil
-	case *ast.LiteralNode:
-		return n.Value.Value, nil
-	case *ast.NullNode:
-		return "", errors.New("is empty; leave it out, or give a value")
-	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		return "", errors.New("must be text, and YAML reads it as a number or a truth value: put it in quotes")
-	case *ast.TagNode, *ast.AnchorNode, *ast.AliasNode:
-		return "", errors.New("YAML tags, anchors and aliases are not read here: put the value in quotes")
-	default:
-		return "", errors.New("must be text, not a list or a mapping")
 	}
 }
 
@@ -124,12 +105,12 @@ func (e *entry) key() string {
 	case !ok:
 		return ""
 	case !app.ValidKey(key):
-		e.wrong(f.line, "key", "must be %d to %d of A-Z, a-z, 0-9, - and _, starting with a letter or a digit", app.MinKeyLen, app.MaxKeyLen)
+		e.wrong(f.Line(), "key", "must be %d to %d of A-Z, a-z, 0-9, - and _, starting with a letter or a digit", app.MinKeyLen, app.MaxKeyLen)
 		return ""
 	case first != 0:
-		e.wrong(f.line, "key", "the app in line %d has the same key", first)
+		e.wrong(f.Line(), "key", "the app in line %d has the same key", first)
 	default:
-		e.lines[key] = f.line
+		e.lines[key] = f.Line()
 	}
 	e.label = "app " + key
 	return key
@@ -138,12 +119,12 @@ func (e *entry) key() string {
 func (e *entry) name() string {
 	name, ok := e.text("name")
 	if ok && (utf8.RuneCountInString(name) > maxNameLen || strings.ContainsFunc(name, unicode.IsControl)) {
-		e.wrong(e.fields["name"].line, "name", "must be one line of at most %d characters", maxNameLen)
+		e.wrong(e.fields["name"].Line(), "name", "must be one line of at most %d characters", maxNameLen)
 	}
 	return name
 }
 
-// secret is the hash of the app's secret, which comes from one of three fields.
+// secret returns the hash of the app's secret, which comes from one of three fields.
 func (e *entry) secret() (h app.SecretHash) {
 	var from []string
 	for _, name := range []string{"secret", "secret_file", "secret_hash"} {
@@ -164,7 +145,7 @@ func (e *entry) secret() (h app.SecretHash) {
 		if !ok {
 			continue
 		}
-		line, err := e.fields[name].line, error(nil)
+		line, err := e.fields[name].Line(), error(nil)
 		switch name {
 		case "secret":
 			e.holdsSecret = true
@@ -233,7 +214,7 @@ func (e *entry) scopes() []string {
 		return nil
 	})
 	if len(strings.Join(scopes, " ")) > app.MaxScopeLen {
-		e.wrong(e.fields["scopes"].line, "scopes", "must be at most %d bytes when joined with spaces", app.MaxScopeLen)
+		e.wrong(e.fields["scopes"].Line(), "scopes", "must be at most %d bytes when joined with spaces", app.MaxScopeLen)
 	}
 	return scopes
 }
@@ -255,8 +236,8 @@ func (e *entry) roles() []string {
 
 func (e *entry) ttl(name string) time.Duration {
 	f := e.fields[name]
-	if _, number := f.value.(*ast.IntegerNode); number {
-		e.wrong(f.line, name, "must have a unit, as in 3600s or 1h")
+	if f.Kind() == strictyaml.Int {
+		e.wrong(f.Line(), name, "must have a unit, as in 3600s or 1h")
 		return 0
 	}
 	s, ok := e.text(name)
@@ -266,9 +247,9 @@ func (e *entry) ttl(name string) time.Duration {
 	d, err := time.ParseDuration(s)
 	switch {
 	case err != nil:
-		e.wrong(f.line, name, "must be a duration, as in 90s, 30m or 1h")
+		e.wrong(f.Line(), name, "must be a duration, as in 90s, 30m or 1h")
 	case d < app.MinTTL || d > app.MaxTTL || d%time.Second != 0:
-		e.wrong(f.line, name, "must be whole seconds from %s to %s (%ds); leave it out for the service's default", app.MinTTL, app.MaxTTL, app.MaxTTL/time.Second)
+		e.wrong(f.Line(), name, "must be whole seconds from %s to %s (%ds); leave it out for the service's default", app.MinTTL, app.MaxTTL, app.MaxTTL/time.Second)
 	}
 	return d
 }
@@ -276,7 +257,7 @@ func (e *entry) ttl(name string) time.Duration {
 func (e *entry) frozen() bool {
 	s, ok := e.text("state")
 	if ok && s != "active" && s != "frozen" {
-		e.wrong(e.fields["state"].line, "state", "must be active or frozen")
+		e.wrong(e.fields["state"].Line(), "state", "must be active or frozen")
 	}
 	return s == "frozen"
 }
@@ -296,11 +277,9 @@ func (e *entry) generation() uint32 {
 	if !given {
 		return 0
 	}
-	if n, ok := f.value.(*ast.IntegerNode); ok {
-		if g, ok := n.Value.(uint64); ok && g <= math.MaxUint32 {
-			return uint32(g)
-		}
+	if g, ok := f.Uint(); ok && g <= math.MaxUint32 {
+		return uint32(g)
 	}
-	e.wrong(f.line, "generation", "must be a whole number from 0 to %d", uint32(math.MaxUint32))
+	e.wrong(f.Line(), "generation", "must be a whole number from 0 to %d", uint32(math.MaxUint32))
 	return 0
 }

@@ -1,7 +1,6 @@
 package appsfile
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -10,19 +9,14 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"unicode/utf8"
-
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 
 	"authsvc/internal/app"
+	"authsvc/internal/strictyaml"
 )
 
 const (
-	maxNameLen    = 200      // characters
-	maxFileSize   = 16 << 20 // bytes
-	maxFaultsText = 100      // faults that Error.Error writes out
+	maxNameLen    = 200 // characters
+	maxFaultsText = 100 // faults that Error.Error writes out
 )
 
 // File is what an apps file says.
@@ -67,7 +61,7 @@ func Read(path string, pepper app.Pepper, watch func(path string)) (File, error)
 		watch = func(string) {}
 	}
 	watch(path)
-	data, mode, err := readRegular(path, maxFileSize)
+	data, mode, err := readRegular(path, strictyaml.MaxSize)
 	if err != nil {
 		return File{}, fmt.Errorf("reading the apps file: %w", err)
 	}
@@ -109,16 +103,11 @@ type fileParser struct {
 	pepper app.Pepper
 	read   func(path string) ([]byte, fs.FileMode, error)
 	file   File
-	faults []fault
+	faults []strictyaml.Fault
 
 	lines       map[string]int  // of the key of each app
 	seen        map[string]bool // secret files
 	holdsSecret bool            // the apps file itself, in the clear
-}
-
-type fault struct {
-	line int // 0: of the whole file
-	text string
 }
 
 // parse is Read without the reading.
@@ -126,13 +115,13 @@ func parse(path string, data []byte, mode fs.FileMode, pepper app.Pepper, read f
 	p := &fileParser{path: path, pepper: pepper, read: read, lines: map[string]int{}, seen: map[string]bool{}}
 	p.document(data)
 	if len(p.faults) > 0 {
-		slices.SortStableFunc(p.faults, func(a, b fault) int { return cmp.Compare(a.line, b.line) })
+		slices.SortStableFunc(p.faults, func(a, b strictyaml.Fault) int { return cmp.Compare(a.Line, b.Line) })
 		e := &Error{Path: path}
 		for _, f := range p.faults {
-			if f.line > 0 {
-				f.text = fmt.Sprintf("line %d: %s", f.line, f.text)
+			if f.Line > 0 {
+				f.Text = fmt.Sprintf("line %d: %s", f.Line, f.Text)
 			}
-			e.Faults = append(e.Faults, f.text)
+			e.Faults = append(e.Faults, f.Text)
 		}
 		return File{}, e
 	}
@@ -143,7 +132,7 @@ func parse(path string, data []byte, mode fs.FileMode, pepper app.Pepper, read f
 }
 
 func (p *fileParser) fault(line int, format string, args ...any) {
-	p.faults = append(p.faults, fault{line, fmt.Sprintf(format, args...)})
+	p.faults = append(p.faults, strictyaml.Fault{Line: line, Text: fmt.Sprintf(format, args...)})
 }
 
 func (p *fileParser) warnReadable(path string, mode fs.FileMode) {
@@ -159,17 +148,12 @@ apps:
     scopes: [orders.read]`
 
 func (p *fileParser) document(data []byte) {
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
-		p.fault(0, "not a text file in UTF-8")
+	root, fault := strictyaml.Parse(data)
+	if fault != nil {
+		p.faults = append(p.faults, *fault)
 		return
 	}
-	root, line, err := parseYAML(data)
-	if err != nil {
-		p.fault(line, "%s", err)
-		return
-	}
-	if root == nil {
+	if root.Kind() == strictyaml.None {
 		p.fault(0, howToAddAnApp)
 		return
 	}
@@ -178,96 +162,37 @@ func (p *fileParser) document(data []byte) {
 		return
 	}
 	list, ok := fields["apps"]
-	if !ok || list.value.Type() == ast.NullType {
+	if !ok || list.Kind() == strictyaml.Null {
 		p.fault(0, howToAddAnApp)
 		return
 	}
-	apps, ok := list.value.(*ast.SequenceNode)
+	apps := list.Items()
 	switch {
-	case !ok:
-		p.fault(list.line, "apps: must be a list, each entry beginning with \"- key: \"")
-	case len(apps.Values) == 0:
+	case list.Kind() != strictyaml.List:
+		p.fault(list.Line(), "apps: must be a list, each entry beginning with \"- key: \"")
+	case len(apps) == 0:
 		p.fault(0, howToAddAnApp)
-	case len(apps.Values) > app.MaxApps:
-		p.fault(list.line, "apps: there are %d apps; at most %d are allowed", len(apps.Values), app.MaxApps)
+	case len(apps) > app.MaxApps:
+		p.fault(list.Line(), "apps: there are %d apps; at most %d are allowed", len(apps), app.MaxApps)
 	default:
-		for i, n := range apps.Values {
-			p.app(i+1, n)
+		for i, v := range apps {
+			p.app(i+1, v)
 		}
 	}
 }
 
-// parseYAML returns the one document of data, nil where it is empty. An error
-// says no more than its line: the parser's own text shows the source.
-func parseYAML(data []byte) (root ast.Node, line int, err error) {
-	const broken = "not valid YAML from here on (column %d): look at the indentation, the colons and the quotes"
-	defer func() {
-		// A file that is read again by a running service must never end it.
-		if recover() != nil {
-			root, line, err = nil, 0, errors.New("not valid YAML")
-		}
-	}()
-	f, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
-	if err != nil {
-		var at yaml.Error
-		if errors.As(err, &at) && at.GetToken() != nil && at.GetToken().Position != nil {
-			pos := at.GetToken().Position
-			return nil, pos.Line, fmt.Errorf(broken, pos.Column)
-		}
-		return nil, 0, errors.New("not valid YAML")
-	}
-	for _, d := range f.Docs {
-		switch {
-		case d.Body == nil:
-		case root != nil || d.Body.Type() == ast.DirectiveType:
-			return nil, lineOf(d.Body), errors.New("YAML directives and further documents are not read here")
-		default:
-			root = d.Body
-		}
-	}
-	return root, 0, nil
-}
-
-func lineOf(n ast.Node) int {
-	if t := n.GetToken(); t != nil && t.Position != nil {
-		return t.Position.Line
-	}
-	return 0
-}
-
-// field is one entry of a mapping.
-type field struct {
-	line  int
-	value ast.Node
-}
-
-// mapping returns the entries of a mapping and reports those that are not among
+// mapping returns the entries of a mapping and reports those whose keys are not among
 // known, or are duplicates. It returns false, and reports, what is no mapping.
-func (p *fileParser) mapping(n ast.Node, what string, known ...string) (map[string]field, bool) {
-	var entries []*ast.MappingValueNode
-	switch n := n.(type) {
-	case *ast.MappingNode:
-		entries = n.Values
-	case *ast.MappingValueNode:
-		entries = []*ast.MappingValueNode{n}
-	default:
-		p.fault(lineOf(n), "%s: must consist of entries with a name and a colon; the names are %s", what, strings.Join(known, ", "))
+func (p *fileParser) mapping(v strictyaml.Value, what string, known ...string) (map[string]strictyaml.Field, bool) {
+	names := strings.Join(known, ", ")
+	if v.Kind() != strictyaml.Map {
+		p.fault(v.Line(), "%s: must consist of entries with a name and a colon; the names are %s", what, names)
 		return nil, false
 	}
-	fields := make(map[string]field, len(entries))
-	for _, e := range entries {
-		line := lineOf(e.Key)
-		// What is not a known name is not quoted: it may be a secret.
-		name, ok := e.Key.(*ast.StringNode)
-		if !ok || !slices.Contains(known, name.Value) {
-			p.fault(line, "%s: unknown name before the colon; known are %s", what, strings.Join(known, ", "))
-			continue
-		}
-		if first, twice := fields[name.Value]; twice {
-			p.fault(line, "%s: %s: duplicate key, first in line %d", what, name.Value, first.line)
-			continue
-		}
-		fields[name.Value] = field{line, e.Value}
+	// An unknown key is not quoted: it may be a secret.
+	fields, faults := v.Fields(known, func(string) string { return "unknown name before the colon; known are " + names })
+	for _, f := range faults {
+		p.fault(f.Line, "%s: %s", what, f.Text)
 	}
 	return fields, true
 }

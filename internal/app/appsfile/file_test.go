@@ -145,6 +145,7 @@ func TestParseFaults(t *testing.T) {
 		ttlRange    = "must be whole seconds from 1s to 20h0m0s (72000s); leave it out for the service's default"
 		ipShape     = "must be an IP address, or a network such as 10.0.0.0/8 or 2001:db8::/32"
 		generation  = "must be a whole number from 0 to 4294967295"
+		tooDeep     = "lists and mappings nested more than 64 deep: look for a bracket that is not closed"
 	)
 	tests := []struct{ name, text, want string }{
 		// the file
@@ -163,10 +164,23 @@ func TestParseFaults(t *testing.T) {
 		{"apps twice", head + "apps: []\n", "line 4: the file: apps: duplicate key, first in line 1"},
 		{"two documents", head + "---\napps: []\n", "line 5: YAML directives and further documents are not read here"},
 		{"a directive", "%YAML 1.2\n---\n" + head, "line 1: YAML directives and further documents are not read here"},
+		{"UTF-16", "\xff\xfea\x00", "not a text file in UTF-8"},
+		{"null", "null\n", "line 1: the file: must consist of entries with a name and a colon; the names are apps"},
+		{"a tag on all of it", "!x\n" + head, "line 1: the file: must consist of entries with a name and a colon; the names are apps"},
+		{"a merge at the top", head + "<<: {apps: []}\n", "line 4: the file: unknown name before the colon; known are apps"},
+		{"an alias for the list", "apps: *a\n", `line 1: apps: must be a list, each entry beginning with "- key: "`},
+		{"an anchor on the list", "apps: &a []\n", `line 1: apps: must be a list, each entry beginning with "- key: "`},
+		{"a tag on the list", "apps: !x []\n", `line 1: apps: must be a list, each entry beginning with "- key: "`},
+		{"brackets without end", head + "  scopes: " + strings.Repeat("[", 100_000) + "\n", "line 4: " + tooDeep},
+		{"dashes without end", head + "  scopes:\n  " + strings.Repeat("- ", 100_000) + "\n", "line 5: " + tooDeep},
+		{"braces without end", head + "  name: " + strings.Repeat("{a: ", 100_000) + "\n", "line 4: " + tooDeep},
+		{"names without end", head + strings.Repeat("  name: a\n", 1000), "line 1002: more than 1000 keys in one mapping: look for a brace that is not closed"},
+		{"a text without end", "apps: " + strings.Repeat("x", 16<<20), "longer than 16777216 bytes"},
 		{"syntax", head + "  name: a: b\n", "line 4: not valid YAML from here on (column 9): look at the indentation, the colons and the quotes"},
 		{"a tab", head + "\tname: a\n", "line 4: not valid YAML from here on (column 1): look at the indentation, the colons and the quotes"},
 		{"too many apps", "apps: [" + strings.Repeat("{},", app.MaxApps) + "{}]", "line 1: apps: there are 10001 apps; at most 10000 are allowed"},
 		// entries
+		{"an alias for an app", "apps:\n- *a\n", "line 2: app 1: must consist of entries with a name and a colon; the names are " + names},
 		{"a text for an app", "apps: [app-0001]", "line 1: app 1: must consist of entries with a name and a colon; the names are " + names},
 		{"nothing for an app", "apps:\n- {key: app-0001, secret: s3cret-0}\n-\n", "line 3: app 2: must consist of entries with a name and a colon; the names are " + names},
 		{"unknown name", head + "  scope: [a]\n", "line 4: app 1: unknown name before the colon; known are " + names},
@@ -192,6 +206,10 @@ func TestParseFaults(t *testing.T) {
 		{"secret is a number", "apps:\n- key: app-0001\n  secret: 1234567890\n", "line 3: app app-0001: secret: " + notText},
 		{"secret is a mapping", "apps:\n- key: app-0001\n  secret: {a: b}\n", "line 3: app app-0001: secret: must be text, not a list or a mapping"},
 		{"secret is an anchor", "apps:\n- key: app-0001\n  secret: &a s3cret-0\n", "line 3: app app-0001: secret: " + noAlias},
+		{"secret is an alias", "apps:\n- key: app-0001\n  secret: *a\n", "line 3: app app-0001: secret: " + noAlias},
+		{"scope is an alias", head + "  scopes: [a, *b]\n", "line 4: app app-0001: scopes, entry 2: " + noAlias},
+		{"scopes are an alias", head + "  scopes: *a\n", "line 4: app app-0001: scopes: must be a list, such as [one, two]; leave it out for none"},
+		{"long name without end", head + "  name: " + strings.Repeat("x", 1<<20), "line 4: app app-0001: name: must be one line of at most 200 characters"},
 		{"secret has a tag", "apps:\n- key: app-0001\n  secret: !!str 12345678\n", "line 3: app app-0001: secret: " + noAlias},
 		{"bad hash", "apps:\n- key: app-0001\n  secret_hash: hmac-sha256:AAAA\n", "line 3: app app-0001: secret_hash: not of the form hmac-sha256:... that authsvc app hash prints"},
 		{"secret file missing", "apps:\n- key: app-0001\n  secret_file: none\n", "line 3: app app-0001: secret_file: the file it names can't be read: file does not exist"},

@@ -1,0 +1,136 @@
+package strictyaml
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// MaxSize is the most bytes of a text.
+const MaxSize = 16 << 20
+
+// The other limits of a text. The parser's time grows with the square of the depth and
+// of the keys of a mapping: a megabyte of brackets takes an hour, and a stack that is
+// full ends the process.
+const (
+	maxDepth = 64   // lists and mappings in each other
+	maxKeys  = 1000 // of one mapping
+)
+
+// Fault is something that is wrong with a text. It quotes nothing of it.
+type Fault struct {
+	Line int // from 1; 0: the text as a whole
+	Text string
+}
+
+// Parse returns the value of the one document in data, or the fault for which there is
+// none. A text without a document is of the kind None.
+func Parse(data []byte) (v Value, fault *Fault) {
+	defer func() {
+		// A file that a running service reloads must never end it.
+		if recover() != nil {
+			v, fault = Value{}, &Fault{Text: "not valid YAML"}
+		}
+	}()
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // the byte order mark
+	switch {
+	case len(data) > MaxSize:
+		return Value{}, &Fault{Text: fmt.Sprintf("longer than %d bytes", MaxSize)}
+	case !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0:
+		return Value{}, &Fault{Text: "not a text file in UTF-8"}
+	}
+	tokens := lexer.Tokenize(string(data))
+	var open nesting
+	for _, t := range tokens {
+		if limit := open.add(t); limit != "" {
+			return Value{}, &Fault{t.Position.Line, limit}
+		}
+	}
+	f, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey()) // Fields names both lines
+	if err != nil {
+		return Value{}, syntax(err)
+	}
+	var root ast.Node
+	for _, d := range f.Docs {
+		switch {
+		case d.Body == nil:
+		case root != nil || d.Body.Type() == ast.DirectiveType:
+			return Value{}, &Fault{lineOf(d.Body), "YAML directives and further documents are not read here"}
+		default:
+			root = d.Body
+		}
+	}
+	return Value{root}, nil
+}
+
+// syntax returns the fault for an error of the parser, whose own text quotes the source.
+func syntax(err error) *Fault {
+	var at yaml.Error
+	if !errors.As(err, &at) || at.GetToken() == nil || at.GetToken().Position == nil {
+		return &Fault{Text: "not valid YAML"}
+	}
+	p := at.GetToken().Position
+	return &Fault{p.Line, fmt.Sprintf("not valid YAML from here on (column %d): look at the indentation, the colons and the quotes", p.Column)}
+}
+
+// nesting holds the lists and mappings that are open at a token, the outermost first. A
+// list in the column of the key that it belongs to is not counted: this guards the
+// parser, and need not be as exact.
+type nesting []collection
+
+type collection struct {
+	flow   bool // in brackets or braces
+	column int  // of each entry, where not flow
+	keys   int
+}
+
+// add takes the next token and returns which limit it passes, if any.
+func (n *nesting) add(t *token.Token) string {
+	switch t.Type {
+	case token.MappingStartType, token.SequenceStartType:
+		*n = append(*n, collection{flow: true})
+	case token.MappingEndType, token.SequenceEndType:
+		if last := len(*n) - 1; last >= 0 && (*n)[last].flow {
+			*n = (*n)[:last]
+		}
+	case token.SequenceEntryType:
+		n.entry(t.Position.Column)
+	case token.MappingKeyType:
+		n.entry(t.Position.Column).keys++
+	case token.MappingValueType:
+		if t.Prev != nil { // the key
+			t = t.Prev
+		}
+		n.entry(t.Position.Column).keys++
+	}
+	switch last := len(*n) - 1; {
+	case last >= maxDepth:
+		return fmt.Sprintf("lists and mappings nested more than %d deep: look for a bracket that is not closed", maxDepth)
+	case last >= 0 && (*n)[last].keys > maxKeys:
+		return fmt.Sprintf("more than %d keys in one mapping: look for a brace that is not closed", maxKeys)
+	}
+	return ""
+}
+
+// entry returns the collection that an entry in a column belongs to, and closes those
+// that it ends.
+func (n *nesting) entry(column int) *collection {
+	for last := len(*n) - 1; last >= 0; last-- {
+		if c := &(*n)[last]; c.flow || c.column == column {
+			*n = (*n)[:last+1]
+			return c
+		} else if c.column < column {
+			*n = append((*n)[:last+1], collection{column: column})
+			return &(*n)[last+1]
+		}
+	}
+	*n = append((*n)[:0], collection{column: column})
+	return &(*n)[0]
+}
