@@ -28,7 +28,7 @@ type Request struct {
 	RefreshToken string // for refresh_token
 }
 
-// grants is the protocol's view of what this service grants. Its handlers stay
+// grants is what the protocol has to know of what this service grants. Its handlers stay
 // nil: the Refreshing ones would load the token once more, and the scope is
 // decided with the grant.
 var grants = server.Config{
@@ -73,8 +73,8 @@ func info[T oauth2.TokenInfo](t T, err error) (oauth2.TokenInfo, error) {
 	return t, nil
 }
 
-// errUnreachable is what the parts of oauth2.Manager answer that no grant type
-// of ours leads to. A nil embedded in their place would panic.
+// errUnreachable is the error of those methods of oauth2.Manager that no grant type of
+// ours leads to. A nil embedded in their place would panic.
 var errUnreachable = errors.New("go-oauth2 called a part of its Manager that the allowed grant types do not reach")
 
 // GetClient is not reached.
