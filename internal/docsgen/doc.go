@@ -1,3 +1,3 @@
-// Command docsgen owns the generated pages of docs/reference: it asks the code
-// for its settings, metrics and error rows, and writes down the answers.
+// Command docsgen owns the generated pages of docs/reference: it writes down the
+// settings, metrics and error rows that it gets from the code.
 package main

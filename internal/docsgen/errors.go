@@ -8,7 +8,7 @@ import (
 	apierr "authsvc/internal/errors"
 )
 
-// tongue is the words of a page of errors in one language.
+// tongue holds the words of a page of errors in one language.
 type tongue struct {
 	lang                                          apierr.Lang
 	title, intro                                  string
@@ -17,9 +17,9 @@ type tongue struct {
 
 var english = tongue{
 	lang: apierr.English, title: "Errors",
-	intro: "Every row of the error table: %d rows of %d codes. A row is told by its code, status and\n" +
-		"message together. A running service has the same pages at `/errors`, and `error_uri` of an\n" +
-		"answer leads to them. In Chinese: [errors.zh.md](errors.zh.md).",
+	intro: "Every row of the error table: %d rows with %d codes. Only code, status and message together\n" +
+		"identify a row. A running service has the same pages at `/errors`, and the `error_uri` of an\n" +
+		"answer links to them. In Chinese: [errors.zh.md](errors.zh.md).",
 	code: "code", status: "status", name: "OAuth name", message: "message", cause: "Cause", fix: "Fix", stop: ": ",
 }
 
@@ -44,7 +44,7 @@ func errorsPage(t tongue) string {
 	fmt.Fprintf(&b, "# %s\n\n"+t.intro+"\n\n", t.title, len(rows), len(codes))
 	head(&b, t.code, t.status, t.name, t.message)
 	for _, r := range rows {
-		// The anchor of a heading is its text in lower case without the dot.
+		// The anchor of a heading is its text, in lower case and without the dot.
 		link := fmt.Sprintf("[%s](#%s)", r.Code(), strings.ReplaceAll(strings.ToLower(r.Code()), ".", ""))
 		row(&b, link, fmt.Sprint(r.Status()), code(r.OAuthName()), escape(r.Message()))
 	}

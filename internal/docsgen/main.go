@@ -6,10 +6,10 @@ import (
 	"path/filepath"
 )
 
-// dir is where the pages are, from the root of the repository.
+// dir is the directory of the pages, relative to the root of the repository.
 const dir = "docs/reference"
 
-// regenerate is the command that writes the pages again.
+// regenerate is the command that writes the pages.
 const regenerate = "make docs"
 
 func main() {
@@ -35,7 +35,7 @@ func write(dir string) error {
 	return nil
 }
 
-// pages is every generated page, by the name of its file.
+// pages returns the generated pages by file name.
 func pages() (map[string]string, error) {
 	settings, err := settingsPage()
 	if err != nil {

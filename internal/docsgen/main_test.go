@@ -11,7 +11,7 @@ import (
 
 const root = "../.."
 
-// The reference says what the code does.
+// The reference matches the code.
 func TestReference(t *testing.T) {
 	t.Parallel()
 	pages, err := pages()
@@ -25,12 +25,12 @@ func TestReference(t *testing.T) {
 			continue
 		}
 		if diff := cmp.Diff(strings.Split(want, "\n"), strings.Split(string(got), "\n")); diff != "" {
-			t.Errorf("%s/%s is not what the code says; run: %s\n(-code +page)\n%s", dir, name, regenerate, diff)
+			t.Errorf("%s/%s does not match the code; run: %s\n(-code +page)\n%s", dir, name, regenerate, diff)
 		}
 	}
 }
 
-// write writes what the test above compares.
+// write writes the pages that the test above compares.
 func TestWrite(t *testing.T) {
 	t.Parallel()
 	to := filepath.Join(t.TempDir(), "reference")
@@ -44,7 +44,7 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// The page of endpoints is written by hand; it leaves none out.
+// The page of endpoints is written by hand; it must not leave out any.
 func TestEndpoints(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile(filepath.Join(root, dir, "endpoints.md"))

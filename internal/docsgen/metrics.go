@@ -26,9 +26,9 @@ import (
 
 const metricsText = `# Metrics
 
-` + "`GET /metrics`" + ` of the admin listener, in the format of Prometheus. Beside these there are
-the ` + "`go_*` and `process_*`" + ` metrics of the Go client. Which of them are worth an alert:
-[the rules](../../deploy/prometheus/rules.yml) and [the runbooks](../runbooks/README.md).
+` + "`GET /metrics`" + ` on the admin listener returns these metrics in the format of Prometheus, and the
+` + "`go_*` and `process_*`" + ` metrics of the Go client. [The rules](../../deploy/prometheus/rules.yml) and
+[the runbooks](../runbooks/README.md) say which of them are worth an alert.
 
 `
 
@@ -70,7 +70,7 @@ func metricsPage() (string, error) {
 	}
 	for _, name := range e.registered() {
 		if !slices.Contains(seen, name) {
-			return "", fmt.Errorf("%s has no values yet: make exercise.run use it", name)
+			return "", fmt.Errorf("%s has no values yet: exercise.run must use it", name)
 		}
 	}
 	return b.String(), nil
@@ -78,13 +78,13 @@ func metricsPage() (string, error) {
 
 func ours(name string) bool { return strings.HasPrefix(name, "authsvc_") }
 
-// list is the values of a label; the codes are those of the error table.
+// list returns the values of a label; for codes, it refers to the error table.
 func list(label string, values []string) string {
 	switch label {
 	case "code":
 		return code("ok") + ", or a code of the [table](errors.md)"
 	case "version", "revision", "goversion":
-		return "as " + code("authsvc version") + " says"
+		return "as in " + code("authsvc version")
 	}
 	slices.Sort(values)
 	for i, v := range values {
@@ -93,8 +93,8 @@ func list(label string, values []string) string {
 	return strings.Join(values, ", ")
 }
 
-// exercise is a service without listeners that uses every metric, because a
-// metric with labels shows its values only once they occur.
+// exercise is a service without listeners that uses every metric, because a metric with
+// labels shows label values only once they occur.
 type exercise struct {
 	metrics *telemetry.Metrics
 	api     *answer.Router
@@ -134,7 +134,7 @@ func newExercise() (*exercise, error) {
 	return &exercise{metrics: metrics, api: api}, nil
 }
 
-// run makes every label take every value.
+// run produces every value of every label.
 func (e *exercise) run() {
 	paths := []string{"/no-such-path"}
 	for _, r := range e.api.Routes() {
@@ -152,7 +152,7 @@ func (e *exercise) run() {
 
 var nameInDesc = regexp.MustCompile(`fqName: ("(?:[^"\\]|\\.)*")`)
 
-// registered is the names of all metrics of ours, used or not.
+// registered returns the names of all our metrics, used or not.
 func (e *exercise) registered() []string {
 	descs := make(chan *prometheus.Desc)
 	go func() {
@@ -170,7 +170,7 @@ func (e *exercise) registered() []string {
 	return names
 }
 
-// verdict is a store that answers everything with the same error, or none.
+// verdict is a store that answers every call with the same error, or with none.
 type verdict struct{ err error }
 
 func (v verdict) Create(context.Context, token.GrantID, []byte, time.Time) error { return v.err }

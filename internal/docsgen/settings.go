@@ -14,14 +14,14 @@ import (
 
 const settingsText = `# Settings of authsvc serve
 
-Each setting is a flag, a variable in the environment, and a key of the YAML file
-that ` + "`--config`" + ` names. A flag wins over the environment, that over the file, and
-that over the default. An empty variable counts as not set. Unknown flags and keys
-are faults, an unknown ` + "`AUTHSVC_`" + ` variable is a warning, and all faults are
-reported at once. ` + "`authsvc config check` lists them without starting anything, and\n`authsvc config show`" + ` says where each value comes from.
+Each setting is a flag, an environment variable, and a key of the YAML file given
+with ` + "`--config`" + `. A flag overrides the environment, the environment overrides the
+file, and the file overrides the default. An empty variable counts as not set.
+Unknown flags and keys are faults, an unknown ` + "`AUTHSVC_`" + ` variable is a warning, and
+all faults are reported at once. ` + "`authsvc config check` lists them without starting\nanything, and `authsvc config show`" + ` says where each value comes from.
 
-A duration has a unit: ` + "`300ms`, `90s`, `1h30m`" + `. A list has commas between its values as
-a flag or variable, and is a list in YAML.
+A duration has a unit: ` + "`300ms`, `90s`, `1h30m`" + `. A list is separated by commas in a flag
+or variable, and is a list in YAML.
 
 `
 
@@ -29,15 +29,15 @@ const settingsRules = `
 ## Between settings
 
 - ` + "`--store`, `--apps` and `--keys`" + ` are required. With ` + "`--dev`" + ` they are refused.
-- ` + "`--store-ca`, `--store-cert` and `--store-key`" + ` are for a store with TLS only.
-- ` + "`--store-sentinel-user` and `--store-sentinel-password`" + ` are for a ` + "`redis+sentinel://`" + ` store only.
-- A password is in the URL of the store, or in ` + "`--store-password`" + `, not in both.
-- ` + "`--store-cert` goes with `--store-key`, `--tls-cert` with `--tls-key`" + `.
-- ` + "`--listen` and `--admin-listen`" + ` are two addresses.
-- ` + "`--trace-sample` is for `--trace-endpoint`" + ` only.
+- ` + "`--store-ca`, `--store-cert` and `--store-key`" + ` are only for a store with TLS.
+- ` + "`--store-sentinel-user` and `--store-sentinel-password`" + ` are only for a ` + "`redis+sentinel://`" + ` store.
+- A password is either in the URL of the store or in ` + "`--store-password`" + `, not in both.
+- ` + "`--store-cert` requires `--store-key` and the reverse; likewise `--tls-cert` and `--tls-key`" + `.
+- ` + "`--listen` and `--admin-listen`" + ` must differ.
+- ` + "`--trace-sample` is only for `--trace-endpoint`" + `.
 - A ` + "`--refresh-ttl` shorter than `--refresh-grace`" + ` is a warning.
 
-Lifetimes can also be set for one app, in the apps file (see the README).
+Lifetimes can also be set for a single app, in the apps file (see the README).
 `
 
 func settingsPage() (string, error) {
@@ -55,7 +55,7 @@ func settingsPage() (string, error) {
 		}
 		if s.secret {
 			secrets = append(secrets, fmt.Sprintf(
-				"%s is a secret. It is never shown, and it can be read from a file that %s names.", code(s.env), code(s.env+"_FILE")))
+				"%s is a secret. It is never shown, and can be read from a file named by %s.", code(s.env), code(s.env+"_FILE")))
 		}
 		placeholder, usage := pflag.UnquoteUsage(f)
 		flag := "--" + f.Name
@@ -74,14 +74,14 @@ func settingsPage() (string, error) {
 	return b.String(), nil
 }
 
-// found is what a setting is known by, and what it takes.
+// found holds the names of a setting, and the values that it accepts.
 type found struct {
 	env, key, bounds string
 	secret           bool
 }
 
-// find tries a setting out: nothing here knows how names are made or what a
-// setting takes, so the page can't differ from what the settings do.
+// find tries out a setting: nothing here knows how names are formed or what a setting
+// accepts, so the page can't differ from what the settings do.
 func find(f *pflag.Flag) (found, error) {
 	s := found{bounds: f.Value.Type()}
 	name := strings.ReplaceAll(f.Name, "-", "_")
@@ -103,11 +103,11 @@ func find(f *pflag.Flag) (found, error) {
 		s.key = name
 	}
 
-	// A value that is bad for every kind of setting; its fault says what is good.
+	// A value that is bad for every kind of setting; the fault says what is accepted.
 	_, _, err = load([]string{"--" + f.Name + "=-1ns"}, nil)
 	faults := (*config.Error)(nil)
 	if !errors.As(err, &faults) {
-		return s, fmt.Errorf("the settings take --%s=-1ns alone: %w", f.Name, err)
+		return s, fmt.Errorf("the settings accept --%s=-1ns: %w", f.Name, err)
 	}
 	for _, fault := range faults.Faults {
 		text, ours := strings.CutPrefix(fault, "--"+f.Name+": ")
@@ -125,12 +125,12 @@ func find(f *pflag.Flag) (found, error) {
 	case "string":
 		s.bounds = "text"
 	case "duration", "float", "bool", "strings":
-		return s, fmt.Errorf("--%s does not say what it takes", f.Name)
+		return s, fmt.Errorf("--%s does not say what it accepts", f.Name)
 	}
 	return s, nil
 }
 
-// load reads settings, and returns its flags and what it found, good or bad.
+// load reads settings, and returns the flags and all settings found, good or bad.
 func load(args, environ []string) (*pflag.FlagSet, []config.Setting, error) {
 	flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	settings := config.Register(flags)
