@@ -22,7 +22,7 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// The apps of a Site, all with one secret. Gateway has the role introspect.
+// The apps of a Site, all with the same secret. Gateway has the role introspect.
 const (
 	Worker  = "billing-worker"
 	Batch   = "orders-batch-01"
@@ -43,8 +43,8 @@ const (
 `
 )
 
-// Binary is the path of authsvc, built as it is for use, or with the race
-// detector where the test has it. It is built once a test process.
+// Binary returns the path of authsvc, built as for production, or with the race
+// detector if the test has it. It is built once for each test process.
 func Binary(t testing.TB) string {
 	t.Helper()
 	path, err := binary()
@@ -55,8 +55,8 @@ func Binary(t testing.TB) string {
 }
 
 var binary = sync.OnceValues(func() (string, error) {
-	// Beside the binary of the tests, it outlives the test that is the first to want it,
-	// and go test removes both.
+	// Next to the binary of the tests, it outlives the first test that needs it, and go
+	// test removes both.
 	exe, err := os.Executable()
 	if err != nil {
 		return "", err
@@ -69,7 +69,8 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, build(path, raceDetector, "")
 })
 
-// BuildPlain builds authsvc as it is for use, whatever the test has.
+// BuildPlain builds authsvc as for production, even if the test has the race detector,
+// and returns its path.
 func BuildPlain(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "authsvc")
@@ -93,13 +94,13 @@ func build(path string, race bool, overlay string) error {
 	return nil
 }
 
-// Site is what the processes of one service share: an apps file and a keyring.
+// Site holds what the processes of a service share: an apps file and a keyring.
 type Site struct {
 	t          *testing.T
 	Apps, Keys string
 }
 
-// NewSite makes the files of a service.
+// NewSite creates the files of a service.
 func NewSite(t *testing.T) *Site {
 	t.Helper()
 	dir := t.TempDir()
@@ -111,7 +112,7 @@ func NewSite(t *testing.T) *Site {
 	return s
 }
 
-// WriteApps replaces the apps file, as an editor does.
+// WriteApps replaces the apps file as an editor does.
 func (s *Site) WriteApps(text string) {
 	s.t.Helper()
 	if err := os.WriteFile(s.Apps+".new", []byte(text), 0o600); err != nil {
@@ -122,8 +123,8 @@ func (s *Site) WriteApps(text string) {
 	}
 }
 
-// RotateSoon adds a key to a keyring that signs a second after the newest, so that no
-// test waits for it.
+// RotateSoon adds a key to a keyring that signs a second after the newest, so that
+// tests need not wait for it.
 func RotateSoon(t *testing.T, keys string) {
 	t.Helper()
 	err := keyring.Rewrite(keys, func(r *keyring.Keyring) (*keyring.Keyring, error) {
@@ -136,22 +137,22 @@ func RotateSoon(t *testing.T, keys string) {
 	}
 }
 
-// Patient are arguments for what is not about a slow store: on a busy machine a
-// process can wait for its turn for longer than a request waits for the store.
+// Patient holds arguments for tests that are not about a slow store: on a busy machine
+// a process can wait longer for its turn than a request waits for the store.
 var Patient = []string{"--store-timeout", "5s"}
 
 // Server is a running authsvc serve. It ends with the test.
 type Server struct {
 	t *testing.T
 
-	URL, Admin     string // of the two listeners
+	URL, Admin     string // the URLs of the two listeners
 	Cmd            *exec.Cmd
 	Stdout, Stderr *Log
-	Ended          chan struct{} // closed once the process has ended
+	Ended          chan struct{} // closed once the process has exited
 	Client         *http.Client
 }
 
-// Serve starts authsvc on a store, and waits until it is ready.
+// Serve starts authsvc with a store, and waits until it is ready.
 func (s *Site) Serve(store string, args ...string) *Server {
 	s.t.Helper()
 	srv := s.Start(store, args...)
@@ -159,13 +160,13 @@ func (s *Site) Serve(store string, args ...string) *Server {
 	return srv
 }
 
-// Start starts authsvc on a store.
+// Start starts authsvc with a store.
 func (s *Site) Start(store string, args ...string) *Server {
 	s.t.Helper()
 	return s.StartBinary(Binary(s.t), store, args...)
 }
 
-// StartBinary is Start with another build of authsvc.
+// StartBinary is like Start, with another build of authsvc.
 func (s *Site) StartBinary(binary, store string, args ...string) *Server {
 	s.t.Helper()
 	return Start(s.t, binary, append([]string{"--store", store, "--apps", s.Apps, "--keys", s.Keys}, args...)...)
@@ -194,7 +195,7 @@ func Start(t *testing.T, binary string, args ...string) *Server {
 			t.Errorf("data race:\n%s", s.Stderr.Text())
 		}
 		if t.Failed() {
-			t.Logf("%s warned of:\n%s", s.URL, s.Stderr.warnings())
+			t.Logf("%s logged these warnings:\n%s", s.URL, s.Stderr.warnings())
 		}
 	})
 	e := s.Stderr.Event(t, "serving", s.Ended)
@@ -208,8 +209,8 @@ func Start(t *testing.T, binary string, args ...string) *Server {
 	return s
 }
 
-// stop asks the process to end without waiting for balancers: that takes a second
-// signal, and one that comes too soon after the first is not a second.
+// stop makes the process exit without waiting for balancers: that takes a second
+// signal, and one that comes too soon after the first does not count as a second.
 func (s *Server) stop() {
 	_ = s.Cmd.Process.Signal(os.Interrupt)
 	for range 1000 {
@@ -225,7 +226,7 @@ func (s *Server) stop() {
 	}
 }
 
-// WaitEnded waits until the process has ended, and returns its exit status.
+// WaitEnded waits until the process has exited, and returns its exit status.
 func (s *Server) WaitEnded() int {
 	s.t.Helper()
 	select {
@@ -236,7 +237,7 @@ func (s *Server) WaitEnded() int {
 	return s.Cmd.ProcessState.ExitCode()
 }
 
-// Ready tells what /readyz says.
+// Ready reports whether /readyz answers 200.
 func (s *Server) Ready() bool {
 	res, err := s.Client.Get(s.Admin + "/readyz")
 	if err != nil {
@@ -246,13 +247,13 @@ func (s *Server) Ready() bool {
 	return res.StatusCode == http.StatusOK
 }
 
-// WaitReady waits until /readyz says so.
+// WaitReady waits until /readyz answers 200.
 func (s *Server) WaitReady() {
 	s.t.Helper()
 	redistest.Eventually(s.t, "the process to be ready", s.Ready)
 }
 
-// Metrics returns what /metrics says.
+// Metrics returns the body of /metrics.
 func (s *Server) Metrics() string {
 	s.t.Helper()
 	res, err := s.Client.Get(s.Admin + "/metrics")
@@ -266,8 +267,8 @@ func (s *Server) Metrics() string {
 	return string(a.Body)
 }
 
-// Metric returns the value of a series, and whether there is one of that name and
-// labels.
+// Metric returns the value of a series, and reports whether there is one with this name
+// and these labels.
 func (s *Server) Metric(series string) (value float64, ok bool) {
 	s.t.Helper()
 	_, rest, ok := strings.Cut(s.Metrics(), "\n"+series+" ")
@@ -288,7 +289,7 @@ func (s *Server) WaitMetric(line string) {
 	redistest.Eventually(s.t, line, func() bool { return strings.Contains(s.Metrics(), "\n"+line+"\n") })
 }
 
-// PeakMemory is the most memory that the process ever had, in bytes.
+// PeakMemory returns the peak resident memory of the process, in bytes.
 func (s *Server) PeakMemory() int {
 	s.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Cmd.Process.Pid))
@@ -303,7 +304,7 @@ func (s *Server) PeakMemory() int {
 	return kib << 10
 }
 
-// Answer is what came back.
+// Answer is the answer to a request.
 type Answer struct {
 	Status int
 	Header http.Header
@@ -316,7 +317,8 @@ func read(res *http.Response) (Answer, error) {
 	return Answer{res.StatusCode, res.Header, body}, err
 }
 
-// Text is a member of a JSON answer; "" if it has none of that name that is text.
+// Text returns a member of a JSON answer that is a string; "" if there is none of that
+// name.
 func (a Answer) Text(name string) string {
 	var m map[string]any
 	_ = json.Unmarshal(a.Body, &m)
@@ -324,16 +326,16 @@ func (a Answer) Text(name string) string {
 	return s
 }
 
-// Active tells whether an introspection found its token active.
+// Active reports whether an introspection found its token active.
 func (a Answer) Active() bool { return bytes.HasPrefix(a.Body, []byte(`{"active":true`)) }
 
-// Pair is the tokens of a token answer.
+// Pair returns the tokens of a token answer.
 func (a Answer) Pair() Pair { return Pair{a.Text("access_token"), a.Text("refresh_token")} }
 
-// Pair is what a token answer hands out.
+// Pair is the pair of tokens of a token answer.
 type Pair struct{ Access, Refresh string }
 
-// Post sends a form as an app. It is safe to call from any goroutine.
+// Post sends a form as an app. It may be called from any goroutine.
 func (s *Server) Post(path, key string, params ...string) (Answer, error) {
 	form := url.Values{"client_id": {key}, "client_secret": {Secret}}
 	for i := 0; i < len(params); i += 2 {
@@ -346,7 +348,7 @@ func (s *Server) Post(path, key string, params ...string) (Answer, error) {
 	return read(res)
 }
 
-// MustPost is Post, and fails the test if nothing comes back.
+// MustPost is like Post, and fails the test if there is no answer.
 func (s *Server) MustPost(path, key string, params ...string) Answer {
 	s.t.Helper()
 	a, err := s.Post(path, key, params...)
@@ -356,19 +358,19 @@ func (s *Server) MustPost(path, key string, params ...string) Answer {
 	return a
 }
 
-// Issue asks for a token with client_credentials.
+// Issue gets a token with client_credentials.
 func (s *Server) Issue(key string, params ...string) Answer {
 	s.t.Helper()
 	return s.MustPost("/oauth/token", key, append([]string{"grant_type", "client_credentials"}, params...)...)
 }
 
-// Refresh asks for the successor of a refresh token.
+// Refresh exchanges a refresh token for its successor.
 func (s *Server) Refresh(key, refreshToken string, params ...string) Answer {
 	s.t.Helper()
 	return s.MustPost("/oauth/token", key, append([]string{"grant_type", "refresh_token", "refresh_token", refreshToken}, params...)...)
 }
 
-// Introspect asks as the gateway.
+// Introspect introspects a token as the gateway.
 func (s *Server) Introspect(token string) Answer {
 	s.t.Helper()
 	return s.MustPost("/oauth/introspect", Gateway, "token", token)
@@ -380,7 +382,7 @@ func (s *Server) Revoke(key, token string) Answer {
 	return s.MustPost("/oauth/revoke", key, "token", token)
 }
 
-// Verify asks /oauth/verify; query is "" or begins with a question mark.
+// Verify calls /oauth/verify; query is "" or begins with a question mark.
 func (s *Server) Verify(token, query string) Answer {
 	s.t.Helper()
 	r, err := http.NewRequest(http.MethodGet, s.URL+"/oauth/verify"+query, nil)
@@ -399,7 +401,8 @@ func (s *Server) Verify(token, query string) Answer {
 	return a
 }
 
-// Want checks that an answer is a success, or the row of a code.
+// Want fails the test unless an answer has this status and this error code, "" for a
+// success.
 func Want(t *testing.T, what string, a Answer, status int, code string) {
 	t.Helper()
 	if a.Status != status || a.Text("error_code") != code {
@@ -407,7 +410,7 @@ func Want(t *testing.T, what string, a Answer, status int, code string) {
 	}
 }
 
-// Log keeps what a process writes, and wakes who waits for it.
+// Log keeps what a process writes, and wakes those that wait for it.
 type Log struct {
 	mu   sync.Mutex
 	buf  bytes.Buffer
@@ -420,7 +423,7 @@ func newLog() *Log {
 	return l
 }
 
-// Write is io.Writer's.
+// Write implements io.Writer.
 func (l *Log) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -428,14 +431,14 @@ func (l *Log) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
-// Text is all that was written so far.
+// Text returns everything written so far.
 func (l *Log) Text() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
 }
 
-// Event waits for the first log event with a message.
+// Event waits for the first log event with a message, and returns it.
 func (l *Log) Event(t *testing.T, msg string, ended <-chan struct{}) map[string]any {
 	t.Helper()
 	var found map[string]any
@@ -458,7 +461,7 @@ func (l *Log) Event(t *testing.T, msg string, ended <-chan struct{}) map[string]
 	return found
 }
 
-// warnings are the last lines that are not of the level INFO.
+// warnings returns the last lines that do not have the level INFO.
 func (l *Log) warnings() string {
 	const most = 20
 	var kept []string
@@ -470,7 +473,7 @@ func (l *Log) warnings() string {
 	return strings.Join(kept[max(0, len(kept)-most):], "")
 }
 
-// Count is how many log events have a message.
+// Count returns the number of log events with a message.
 func (l *Log) Count(msg string) int { return strings.Count(l.Text(), fmt.Sprintf(`"msg":%q`, msg)) }
 
 // Signal sends the process a signal.

@@ -1,3 +1,4 @@
-// Package authsvctest owns running authsvc processes for tests: it builds the
-// command, starts it on free loopback ports, talks to it and ends it. Tests only.
+// Package authsvctest owns running authsvc processes for tests: it builds the command,
+// starts it on free loopback ports, sends it requests and stops it. Only tests import
+// it.
 package authsvctest

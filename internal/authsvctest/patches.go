@@ -11,36 +11,37 @@ import (
 	"testing"
 )
 
-// Patch names a change of the sources: a test of a protection builds authsvc without
-// it, to show that it fails then, or puts a fault where no other test can. All of them
-// are in one list, below. TestPatchesApply says which no longer fits the sources.
+// Patch names a change of the sources. With it, a test builds authsvc without a
+// protection, to show that the test fails then, or with a fault that can't be produced
+// otherwise. All patches are in one list, below. TestPatchesApply says which of them no
+// longer fit the sources.
 type Patch string
 
-// The patches, by what authsvc does with them.
+// The patches, each described by what authsvc does with it.
 const (
 	RetryIsReplay            Patch = "takes the retry of a refresh for a replay"
-	RetryGetsItsOwnPair      Patch = "answers the retry of a refresh with a pair that is new"
-	PairsDiffer              Patch = "dates every pair differently, so that two for one token never look the same" // times are in seconds
+	RetryGetsItsOwnPair      Patch = "answers the retry of a refresh with a new pair"
+	PairsDiffer              Patch = "dates every pair differently, so that two pairs for one token never look the same" // times are in seconds
 	NewerTokenIsForged       Patch = "refuses a refresh token that is newer than its grant"
 	SwapIsBlind              Patch = "swaps whatever the store holds"
-	SwapIsNotFenced          Patch = "lets a swap that was given up happen whenever Redis comes to it"
+	SwapIsNotFenced          Patch = "lets a swap happen whenever Redis comes to it, even after its caller has given up"
 	SwapNeedsMemory          Patch = "does not swap when Redis is full"
-	FailedWriteIsDone        Patch = "takes a write that failed for done"
-	UnreadableIsAbsent       Patch = "takes a record that can't be read for one that is not there, and is ready while Redis loads"
-	LayoutStays              Patch = "never reads the layout of a Cluster again"
-	RedirectionsFail         Patch = "follows no redirection of a Cluster"
-	RequestsWait             Patch = "lets a request wait for the store as long as that takes"
-	ConnectionsStay          Patch = "lets a connection be as slow as it likes"
-	StopsAtOnce              Patch = "does not wait for the balancer when it ends"
-	ConnectionsOutliveEnd    Patch = "does not ask for connections to be closed when it ends"
-	ClockIsOff               Patch = "has a clock that is off by what the name of its file says"
-	StoreClockIsIgnored      Patch = "does not heed the clock of the store"
-	SpansShowStatements      Patch = "puts what it sends to Redis into its spans"
-	SpansShowRequests        Patch = "puts requests into its spans as they came"
+	FailedWriteIsDone        Patch = "takes a failed write for done"
+	UnreadableIsAbsent       Patch = "takes an unreadable record for a missing one, and is ready while Redis loads"
+	LayoutStays              Patch = "never refreshes the layout of a Cluster"
+	RedirectionsFail         Patch = "does not follow the redirections of a Cluster"
+	RequestsWait             Patch = "lets a request wait for the store without a deadline"
+	ConnectionsStay          Patch = "has no timeouts for slow connections"
+	StopsAtOnce              Patch = "does not wait for the balancer when it stops"
+	ConnectionsOutliveEnd    Patch = "does not ask clients to close their connections when it stops"
+	ClockIsOff               Patch = "has a clock that is wrong by the duration in the name of its file"
+	StoreClockIsIgnored      Patch = "ignores the clock of the store"
+	SpansShowStatements      Patch = "puts its Redis commands into its spans"
+	SpansShowRequests        Patch = "puts requests into its spans unfiltered"
 	RedisIsCheckedAllTheTime Patch = "checks Redis 20 times a second"
 )
 
-// The files that are patched, from the root of the repository.
+// The patched files, relative to the root of the repository.
 const (
 	decide     = "internal/token/decide.go"
 	clock      = "internal/token/clock.go"
@@ -59,7 +60,7 @@ const (
 	monitor    = "internal/process/monitor.go"
 )
 
-// edit is a change of one file: old, which must stand in it exactly once, becomes new.
+// edit is a change of one file: old, which must occur in it exactly once, becomes new.
 type edit struct{ file, old, new string }
 
 var patches = map[Patch][]edit{
@@ -96,8 +97,8 @@ var patches = map[Patch][]edit{
 	StopsAtOnce:           {{drain, "<-over.Done()", "_ = over"}},
 	ConnectionsOutliveEnd: {{exchanges, "if r.cfg.Draining() {", "if false {"}},
 
-	// The clock that all else counts with: what is known of the store's is measured
-	// with it.
+	// This is the clock that everything else uses: the store's clock is measured with
+	// it.
 	ClockIsOff: {
 		{process, `token.NewClock(time.Now)`, `token.NewClock(func() time.Time {
 			off, err := time.ParseDuration(os.Args[0][strings.LastIndexByte(os.Args[0], '/')+1:])
@@ -116,8 +117,8 @@ var patches = map[Patch][]edit{
 	RedisIsCheckedAllTheTime: {{monitor, "checkupEvery   = time.Minute", "checkupEvery   = 50 * time.Millisecond"}},
 }
 
-// BuildPatched builds authsvc, without the race detector, with these patches. The
-// sources themselves stay as they are.
+// BuildPatched builds authsvc, without the race detector, with these patches, and
+// returns its path. The sources themselves do not change.
 func BuildPatched(t testing.TB, names ...Patch) string {
 	t.Helper()
 	list, _, err := overlay(t.TempDir(), names...)
@@ -131,8 +132,9 @@ func BuildPatched(t testing.TB, names ...Patch) string {
 	return path
 }
 
-// overlay writes into a directory what go build -overlay takes for some patches, and
-// returns its path and the files that are patched, from the root of the repository.
+// overlay writes the overlay of go build -overlay for some patches to a directory. It
+// returns the path of its list and the patched files, relative to the root of the
+// repository.
 func overlay(dir string, names ...Patch) (list string, files []string, err error) {
 	mod, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
@@ -149,7 +151,7 @@ func overlay(dir string, names ...Patch) (list string, files []string, err error
 				files = append(files, e.file)
 			}
 			if n := bytes.Count(source, []byte(e.old)); n != 1 {
-				return "", nil, fmt.Errorf("%s holds %q %d times, not once: the patch %q is out of date", e.file, e.old, n, name)
+				return "", nil, fmt.Errorf("%s contains %q %d times, not once: the patch %q is out of date", e.file, e.old, n, name)
 			}
 			patched[e.file] = bytes.Replace(source, []byte(e.old), []byte(e.new), 1)
 		}

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Every patch fits the sources, and what it makes of them compiles. That takes no
-// build of the command: only of the package that is patched.
+// Every patch applies to the sources, and the result compiles. For that, it is enough
+// to build the patched packages.
 func TestPatchesApply(t *testing.T) {
 	t.Parallel()
 	for name := range patches {

@@ -1,13 +1,13 @@
-// Package pagetest owns how the pages of the documentation are tried out: it runs the
-// shell blocks of a page, in order, and compares what they print with what the page
-// shows. For tests only.
+// Package pagetest owns the tests of the documentation's pages: it runs the shell
+// blocks of a page, in order, and compares their output with what the page shows. Only
+// tests import it.
 //
 // The convention of the pages:
 //
-//   - sh is run, by bash, in one directory per page. A block that fails fails the
-//     test. Ports are written ${NAME_PORT:-8080}, and each such variable is set to a
-//     free one.
-//   - output is what the block before it prints. "..." stands for anything
-//     within a line, and on a line of its own for any lines.
+//   - sh is run, by bash, in one directory per page. A block that fails makes the test
+//     fail. Ports are written ${NAME_PORT:-8080}, and each such variable is set to a
+//     free port.
+//   - output is the output of the block before it. "..." stands for anything inside a
+//     line, and on a line of its own for any lines.
 //   - text is not run. The paragraph before it says why: "Not run: ...".
 package pagetest

@@ -17,7 +17,8 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// patience bounds a page. It is long because a page that works does not use it.
+// patience is the timeout of a page. It is long because a page that works does not use
+// it up.
 const patience = 15 * time.Minute
 
 // Block is a fenced block of a page.
@@ -28,7 +29,7 @@ type Block struct {
 	before string // the paragraph before it
 }
 
-// Read returns the blocks of a page, and fails where they do not keep to the
+// Read returns the blocks of a page, and fails the test if they do not follow the
 // convention.
 func Read(t *testing.T, page string) []Block {
 	t.Helper()
@@ -50,7 +51,7 @@ func Read(t *testing.T, page string) []Block {
 		case open != nil:
 			open.text += line + "\n"
 		case line == "" && !strings.HasSuffix(paragraph, "\n"):
-			paragraph += "\n" // the end, unless more follows
+			paragraph += "\n" // its end, unless more follows
 		case line != "":
 			if strings.HasSuffix(paragraph, "\n") {
 				paragraph = ""
@@ -59,7 +60,7 @@ func Read(t *testing.T, page string) []Block {
 		}
 	}
 	if open != nil {
-		t.Fatalf("%s: the block has no end", open.at)
+		t.Fatalf("%s: the block is not closed", open.at)
 	}
 	for i, b := range blocks {
 		switch {
@@ -67,19 +68,19 @@ func Read(t *testing.T, page string) []Block {
 		case b.kind == "output" && i > 0 && blocks[i-1].kind == "sh":
 		case b.kind == "text" && strings.Contains(b.before, "Not run: "):
 		default:
-			t.Errorf("%s: %q is no sh, no output after one, and no text with a \"Not run: ...\" before it", b.at, b.kind)
+			t.Errorf("%s: %q is neither sh, nor output after sh, nor text after \"Not run: ...\"", b.at, b.kind)
 		}
 	}
 	return blocks
 }
 
-// ending ends what the blocks started, and waits for it. authsvc takes a second
-// signal as the end of its wait for balancers.
+// ending kills what the blocks started, and waits for it. A second signal makes authsvc
+// stop waiting for balancers.
 const ending = `trap 'while jobs=$(jobs -pr) && [ -n "$jobs" ]; do kill $jobs 2>/dev/null || true; sleep 0.1; done' EXIT`
 
-// Run runs the blocks in one bash, in the directory work, with these variables, and
-// compares what they print. A block that fails fails the test, and so does a log of
-// theirs (*.log) that tells of a data race.
+// Run runs the blocks in one bash, in the directory work, with these environment
+// variables, and compares their output. The test fails if a block fails, or if one of
+// their logs (*.log) reports a data race.
 func Run(t *testing.T, work string, blocks []Block, env ...string) {
 	t.Helper()
 	outputs := t.TempDir()
@@ -95,7 +96,7 @@ func Run(t *testing.T, work string, blocks []Block, env ...string) {
 	cmd := exec.CommandContext(ctx, "bash", "--noprofile", "--norc", "-c", script)
 	cmd.Dir = work
 	cmd.Env = append(append(ports(t, blocks), "HOME="+work, "LANG=C.UTF-8"), env...)
-	// A group of its own, so that all that it started can be ended with it.
+	// A separate process group, so that everything it started can be killed with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	runErr := cmd.Run()
@@ -104,7 +105,7 @@ func Run(t *testing.T, work string, blocks []Block, env ...string) {
 	for i, b := range blocks {
 		got, err := os.ReadFile(output(i))
 		if err != nil {
-			continue // no sh, or not reached
+			continue // not sh, or not reached
 		}
 		last = i
 		if i+1 == len(blocks) || blocks[i+1].kind != "output" {
@@ -134,7 +135,7 @@ func Run(t *testing.T, work string, blocks []Block, env ...string) {
 	}
 }
 
-// pattern is what an output must be like.
+// pattern returns a pattern for the output that a page shows.
 func pattern(shown string) *regexp.Regexp {
 	var p strings.Builder
 	for line := range strings.Lines(shown) {
@@ -149,7 +150,7 @@ func pattern(shown string) *regexp.Regexp {
 
 var portVariable = regexp.MustCompile(`\$\{([A-Z0-9_]*PORT[0-9]*):-[0-9]+\}`)
 
-// ports sets each variable that the blocks take a port from.
+// ports returns settings of the variables from which the blocks take ports.
 func ports(t *testing.T, blocks []Block) []string {
 	t.Helper()
 	var names, env []string

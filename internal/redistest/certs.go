@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// Certs are the files of a certificate authority of the test's own, and of what
-// it has signed: a server on loopback and a client.
+// Certs holds the paths of a test's own certificate authority, and of the certificates
+// and keys that it has signed: for a server on loopback and for a client.
 type Certs struct {
 	CAFile                        string
 	ServerCertFile, ServerKeyFile string
 	ClientCertFile, ClientKeyFile string
 }
 
-// NewCerts makes them, in a directory of the test.
+// NewCerts creates the files, in a temporary directory of the test.
 func NewCerts(t testing.TB) *Certs {
 	t.Helper()
 	dir := t.TempDir()
@@ -48,7 +48,8 @@ func NewCerts(t testing.TB) *Certs {
 	return c
 }
 
-// InstallServer writes the server's certificate and key over those files, in place.
+// InstallServer overwrites cert and key, in place, with the server's certificate and
+// key.
 func (c *Certs) InstallServer(t testing.TB, cert, key string) {
 	t.Helper()
 	for from, to := range map[string]string{c.ServerCertFile: cert, c.ServerKeyFile: key} {

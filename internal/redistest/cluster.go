@@ -11,35 +11,35 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// slotCount is how many slots a cluster has.
+// slotCount is the number of slots of a cluster.
 const slotCount = 1 << 14
 
-// Cluster is three primaries that share the slots evenly, with a replica each. It
-// ends with the test.
+// Cluster is a cluster of three primaries that share the slots evenly, with one replica
+// each. It ends with the test.
 type Cluster struct {
 	t       testing.TB
 	servers []*Server
 	ids     map[*Server]string
 }
 
-// ClusterOptions are what can be chosen of a Cluster.
+// ClusterOptions are the options of a Cluster.
 type ClusterOptions struct {
-	Args []string // of each server: "--appendonly", "yes"
+	Args []string // arguments of each server, such as "--appendonly", "yes"
 
-	// Proxied puts each server behind a proxy of its own, of which alone clients and
-	// its replica hear. The servers' talk about who is alive does not go through it.
+	// Proxied puts each server behind its own proxy. Clients and its replica know only
+	// the proxy. The cluster bus does not go through it.
 	Proxied bool
 }
 
-// StartCluster starts a Cluster whose servers get these arguments in addition, and
-// waits until it is whole. A server is lost after 1.5 s of silence, and its slots
-// then fail alone.
+// StartCluster starts a Cluster whose servers get these additional arguments, and waits
+// until it is whole. A server counts as lost after 1.5 s of silence; then only its own
+// slots fail.
 func StartCluster(t testing.TB, args ...string) *Cluster {
 	t.Helper()
 	return StartClusterWith(t, ClusterOptions{Args: args})
 }
 
-// StartClusterWith is StartCluster with options.
+// StartClusterWith is like StartCluster, with options.
 func StartClusterWith(t testing.TB, o ClusterOptions) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t, ids: map[*Server]string{}}
@@ -56,7 +56,7 @@ func StartClusterWith(t testing.TB, o ClusterOptions) *Cluster {
 		s.do("CLUSTER", "SET-CONFIG-EPOCH", i+1)
 		s.do("CLUSTER", "ADDSLOTSRANGE", i*slotCount/3, (i+1)*slotCount/3-1)
 	}
-	// Each pair meets, because word of others travels slowly.
+	// Each pair meets, because gossip is slow.
 	for i, s := range c.servers {
 		for _, other := range c.servers[:i] {
 			host, port, _ := net.SplitHostPort(other.known())
@@ -89,21 +89,21 @@ func startNode(t testing.TB, o ClusterOptions) *Server {
 	})
 }
 
-// URL is redis+cluster:// with the first primaries, and the password if there is
-// one.
+// URL returns the redis+cluster:// URL with the first primaries, and the password if
+// there is one.
 func (c *Cluster) URL() string {
 	return manyURL("redis+cluster", c.servers[0].password, "", c.servers[:3])
 }
 
-// Servers are the six, the first primaries first; the replica of each comes three
-// later.
+// Servers returns the six servers, the first primaries first; the replica of each comes
+// three later.
 func (c *Cluster) Servers() []*Server { return slices.Clone(c.servers) }
 
-// ProxyOf is the proxy of a server, nil unless they are Proxied.
+// ProxyOf returns the proxy of a server, nil unless the Cluster is Proxied.
 func (c *Cluster) ProxyOf(s *Server) *Proxy { return s.proxy }
 
-// Primaries are those that have the slots now, in the order of their first slots.
-// It waits for a primary that answers for every slot.
+// Primaries returns the servers that own the slots now, in the order of their first
+// slots. It waits until a primary answers for every slot.
 func (c *Cluster) Primaries() []*Server {
 	c.t.Helper()
 	var primaries []*Server
@@ -122,7 +122,7 @@ func (c *Cluster) Primaries() []*Server {
 	return primaries
 }
 
-// PrimaryOf is the primary that has the slot of a key now. It waits for one that
+// PrimaryOf returns the primary that owns the slot of a key now. It waits until one
 // answers.
 func (c *Cluster) PrimaryOf(key string) *Server {
 	c.t.Helper()
@@ -139,7 +139,7 @@ func (c *Cluster) primaryOf(slot int) *Server {
 	return owner
 }
 
-// ReplicaOf is the server that replicates from another now. It waits for one that
+// ReplicaOf returns the server that replicates from primary now. It waits until one
 // answers.
 func (c *Cluster) ReplicaOf(primary *Server) *Server {
 	c.t.Helper()
@@ -155,7 +155,8 @@ func (c *Cluster) ReplicaOf(primary *Server) *Server {
 	return replica
 }
 
-// WaitPromoted waits until another server than the lost one answers for a key.
+// WaitPromoted waits until another server than the lost one answers for a key, and
+// returns it.
 func (c *Cluster) WaitPromoted(lost *Server, key string) *Server {
 	c.t.Helper()
 	others := slices.DeleteFunc(c.Servers(), func(s *Server) bool { return s == lost })
@@ -167,9 +168,9 @@ func (c *Cluster) WaitPromoted(lost *Server, key string) *Server {
 	return owner
 }
 
-// WaitWhole waits until all is as at the start, whoever is a primary now: every
-// server is well and sees the same, and who has no slots replicates from one that
-// has.
+// WaitWhole waits until the cluster is as at the start, whichever servers are primaries
+// now: all servers are healthy and have the same view, and each server without slots
+// replicates from one with slots.
 func (c *Cluster) WaitWhole() {
 	c.t.Helper()
 	Eventually(c.t, "six servers that are well and agree", func() bool {
@@ -201,8 +202,8 @@ func (c *Cluster) WaitWhole() {
 	})
 }
 
-// view is who has which slots and who replicates from whom, in an order that all
-// share, and whether all six are well.
+// view returns which server owns which slots and which replicates from which, in an
+// order that all share, and reports whether all six are healthy.
 func view(all []node) (view string, well bool) {
 	slices.SortFunc(all, func(a, b node) int { return strings.Compare(a.id, b.id) })
 	well = len(all) == 6
@@ -217,14 +218,14 @@ func view(all []node) (view string, well bool) {
 type node struct {
 	id      string
 	myself  bool
-	flags   string // the others
-	primary string // the id of whom it replicates from, "-" for nobody
-	epoch   int    // of the election by which it, or its primary, has its slots
+	flags   string // the other flags
+	primary string // the id of its primary, "-" if it has none
+	epoch   int    // of the election that gave it, or its primary, its slots
 	linked  bool
-	slots   [][2]int // the first and the last of each range
+	slots   [][2]int // the first and the last slot of each range
 }
 
-// nodes reads the reply to CLUSTER NODES of a server that may not have answered.
+// nodes parses a reply to CLUSTER NODES, which may be an error.
 func nodes(reply *redis.Cmd) []node {
 	text, _ := reply.Text()
 	var all []node
@@ -236,7 +237,7 @@ func nodes(reply *redis.Cmd) []node {
 		n.epoch, _ = strconv.Atoi(f[6])
 		for _, r := range f[8:] {
 			if r[0] == '[' {
-				continue // on its way
+				continue // being migrated
 			}
 			first, last, isRange := strings.Cut(r, "-")
 			if !isRange {
@@ -251,7 +252,7 @@ func nodes(reply *redis.Cmd) []node {
 	return all
 }
 
-// claims are what the servers that answer say of themselves.
+// claims returns what each server that answers says about itself.
 func claims(servers []*Server) map[*Server]node {
 	all := map[*Server]node{}
 	for i, reply := range askAll(servers, "CLUSTER", "NODES") {
@@ -264,8 +265,8 @@ func claims(servers []*Server) map[*Server]node {
 	return all
 }
 
-// owners tells who has each slot; nil: none of these. Of two that claim a slot the
-// one with the later epoch is right, and the other has yet to hear of it.
+// owners returns the owner of each slot, nil if it is none of these servers. If two
+// claim a slot, the one with the later epoch is right, and the other does not know yet.
 func owners(servers []*Server) []*Server {
 	all, epochs := make([]*Server, slotCount), make([]int, slotCount)
 	for s, n := range claims(servers) {
@@ -280,7 +281,7 @@ func owners(servers []*Server) []*Server {
 	return all
 }
 
-// Dump reads every key of the primaries.
+// Dump returns every key of the primaries.
 func (c *Cluster) Dump() []Record {
 	c.t.Helper()
 	var all []Record
@@ -290,7 +291,7 @@ func (c *Cluster) Dump() []Record {
 	return all
 }
 
-// Slot is the slot of a key: of what its first braces hold, if they hold anything.
+// Slot returns the slot of a key: of the text in its first braces, if there is any.
 func Slot(key string) int {
 	if _, rest, ok := strings.Cut(key, "{"); ok {
 		if tag, _, ok := strings.Cut(rest, "}"); ok && tag != "" {
@@ -307,30 +308,30 @@ func Slot(key string) int {
 	return int(crc) % slotCount
 }
 
-// Migration takes a slot from one primary to another in steps, so that a test can
-// act between them.
+// Migration moves a slot from one primary to another in steps, so that a test can act
+// between them.
 type Migration struct {
 	c        *Cluster
 	slot     int
 	from, to *Server
 }
 
-// Migrate is about to take a slot from who has it now to another primary. Nothing
-// is done before Begin.
+// Migrate prepares to move a slot from its current owner to another primary. Nothing
+// happens before Begin.
 func (c *Cluster) Migrate(slot int, to *Server) *Migration {
 	c.t.Helper()
 	return &Migration{c: c, slot: slot, from: c.primaryOf(slot), to: to}
 }
 
-// Begin tells the two. From now on the source sends clients to the target (ASK)
-// for keys that it does not have.
+// Begin informs the two primaries. From now on, the source redirects clients to the
+// target (ASK) for keys that it does not have.
 func (m *Migration) Begin() {
 	m.c.t.Helper()
 	m.to.do("CLUSTER", "SETSLOT", m.slot, "IMPORTING", m.c.ids[m.from])
 	m.from.do("CLUSTER", "SETSLOT", m.slot, "MIGRATING", m.c.ids[m.to])
 }
 
-// Move moves up to n keys, and tells how many it moved.
+// Move moves up to n keys, and returns how many it moved.
 func (m *Migration) Move(n int) int {
 	m.c.t.Helper()
 	keys, err := m.from.do("CLUSTER", "GETKEYSINSLOT", m.slot, n).Slice()
@@ -349,9 +350,9 @@ func (m *Migration) Move(n int) int {
 	return len(keys)
 }
 
-// Finish gives the slot to the target. The target hears of it first, then the
-// source, which must have no key of the slot left, and then the other primaries;
-// replicas learn it from them, a moment later.
+// Finish assigns the slot to the target. It informs the target first, then the source,
+// which must have no key of the slot left, and then the other primaries; replicas learn
+// it from them, a moment later.
 func (m *Migration) Finish() {
 	m.c.t.Helper()
 	told := []*Server{m.to, m.from}

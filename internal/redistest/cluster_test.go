@@ -14,7 +14,7 @@ func TestClusterPromotes(t *testing.T) {
 	c := StartCluster(t)
 	primaries, servers := c.Primaries(), c.Servers()
 	if !slices.Equal(primaries, servers[:3]) {
-		t.Error("the first three are not the primaries")
+		t.Error("the first three servers are not the primaries")
 	}
 	for i, p := range primaries {
 		if c.ReplicaOf(p) != servers[3+i] {
@@ -30,7 +30,7 @@ func TestClusterPromotes(t *testing.T) {
 	lost.Kill()
 	promoted := c.WaitPromoted(lost, "key0")
 	if promoted == lost || c.PrimaryOf("key0") != promoted || !slices.Contains(c.Primaries(), promoted) {
-		t.Error("no other server has the slot")
+		t.Error("no other server owns the slot")
 	}
 	if n := len(c.Dump()); n != 30 {
 		t.Errorf("%d of 30 keys are left", n)
@@ -38,19 +38,19 @@ func TestClusterPromotes(t *testing.T) {
 	lost.Restart()
 	c.WaitWhole()
 	if c.ReplicaOf(promoted) != lost || len(lost.Dump()) != len(promoted.Dump()) {
-		t.Error("the primary of old does not replicate")
+		t.Error("the old primary does not replicate")
 	}
 
 	promoted.Pause()
 	if c.WaitPromoted(promoted, "key0") != lost {
-		t.Error("a primary that stands still is not replaced by its replica")
+		t.Error("a primary that hangs is not replaced by its replica")
 	}
 	promoted.Resume()
 	c.WaitWhole()
 	if slices.Contains(c.Primaries(), promoted) {
-		t.Error("the one that stood still is a primary again")
+		t.Error("the primary that hung is a primary again")
 	}
-	lost.Pause() // and leaves it so to the cleanup
+	lost.Pause() // the cleanup must cope with that
 }
 
 func TestClusterMigrates(t *testing.T) {
@@ -91,7 +91,7 @@ func TestClusterMigrates(t *testing.T) {
 	}
 	readAll("under way")
 	if c.PrimaryOf("{tag}") != from {
-		t.Error("the slot is given away before its keys are")
+		t.Error("the slot is moved before its keys are")
 	}
 	if n := m.Move(10); n != 3 {
 		t.Errorf("moved %d keys, want 3", n)
@@ -106,7 +106,7 @@ func TestClusterMigrates(t *testing.T) {
 		t.Error("the slot has not moved")
 	}
 
-	// The client has heard of the proxies alone.
+	// The client knows only the proxies.
 	sets := to.Calls("set")
 	c.ProxyOf(to).CutReplies(1, func(request []byte) bool { return strings.Contains(string(request), "unheard") })
 	if err := client.Set(t.Context(), "{tag}unheard", "value", 0).Err(); err != nil {

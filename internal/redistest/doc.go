@@ -1,4 +1,4 @@
-// Package redistest owns real redis-servers for a test, and the faults of them and
-// between them and a client: one server, a primary with replicas and Sentinels, a
-// cluster. Only tests import it.
+// Package redistest owns real redis-servers for tests (a single server, a primary with
+// replicas and Sentinels, a cluster), their faults, and the faults of the network
+// between them and a client. Only tests import it.
 package redistest

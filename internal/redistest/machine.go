@@ -9,12 +9,12 @@ import (
 	"testing"
 )
 
-var taken sync.Map // ports that were given out; the values say nothing
+var taken sync.Map // keys: ports given out; values unused
 
-// FreePort returns a port that nobody listens on, and that this process has not given
-// out before. It is below those that the system gives to outgoing connections: while a
-// server is down, one of these could take its port, if only that of a client that looks
-// for the server. Another process can be faster in taking it.
+// FreePort returns a port on which nothing listens, and which this process has not
+// given out before. It is below those that the system assigns to outgoing connections:
+// while a server is down, such a connection could take its port, even that of a client
+// that tries to reach the server. Another process can still take the port first.
 func FreePort(t testing.TB) string {
 	t.Helper()
 	const lowest, highest = 10_000, 32_000
@@ -33,14 +33,14 @@ func FreePort(t testing.TB) string {
 	return ""
 }
 
-// FreeAddr returns host:port of a FreePort on loopback.
+// FreeAddr returns the host:port of a FreePort on loopback.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
 	return net.JoinHostPort("127.0.0.1", FreePort(t))
 }
 
-// Program returns the path of a program, the first of some that is there. It fails the
-// test rather than skip it: a test that is silently left out proves nothing.
+// Program returns the path of a program: the first of paths that exists. It fails the
+// test rather than skipping it: a test that is silently skipped proves nothing.
 func Program(t testing.TB, paths ...string) string {
 	t.Helper()
 	for _, p := range paths {

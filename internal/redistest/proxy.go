@@ -6,15 +6,15 @@ import (
 	"testing"
 )
 
-// Proxy stands between a client and a Redis, forwards both ways, and makes the
-// faults of a network on demand. It ends with the test.
+// Proxy forwards between a client and a Redis, and produces network faults on demand.
+// It ends with the test.
 type Proxy struct {
 	target   string
 	listener net.Listener
 	wg       sync.WaitGroup
 
 	mu     sync.Mutex
-	change *sync.Cond // of what follows
+	change *sync.Cond // signals a change of the fields below
 	links  map[*link]struct{}
 	closed bool
 	refuse bool
@@ -24,7 +24,7 @@ type Proxy struct {
 	cut    int
 }
 
-// link is one connection of a client, and the one to Redis behind it.
+// link is a connection of a client, and the one to Redis behind it.
 type link struct {
 	client, redis net.Conn
 	doomed        bool // the next reply is swallowed; guarded by Proxy.mu
@@ -56,27 +56,27 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	return p
 }
 
-// Addr is host:port of the proxy.
+// Addr returns the host:port of the proxy.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// URL is the redis:// URL of the proxy.
+// URL returns the redis:// URL of the proxy.
 func (p *Proxy) URL() string { return "redis://" + p.Addr() + "/0" }
 
-// CutReplies loses the replies to the next n requests that match (nil: any): the
-// request reaches Redis, which does it; its reply is swallowed once it comes, and
-// the client sees its connection end.
+// CutReplies drops the replies to the next n requests that match (nil: any): the
+// request reaches Redis, which executes it; the reply is swallowed, and the client's
+// connection is closed.
 func (p *Proxy) CutReplies(n int, match func(request []byte) bool) {
 	p.set(func() { p.toCut, p.match = n, match })
 }
 
-// Cut is how many replies were lost so far.
+// Cut returns how many replies were dropped so far.
 func (p *Proxy) Cut() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.cut
 }
 
-// Refuse ends every connection, and each new one as soon as it is made.
+// Refuse closes every connection, and each new one as soon as it is opened.
 func (p *Proxy) Refuse(on bool) {
 	p.set(func() {
 		if p.refuse = on; on {
@@ -85,9 +85,9 @@ func (p *Proxy) Refuse(on bool) {
 	})
 }
 
-// Blackhole keeps connections open and accepts new ones, but forwards nothing.
-// What was sent meanwhile arrives when it ends, even of clients that have given
-// up: as a network would have it.
+// Blackhole keeps connections open and accepts new ones, but forwards nothing. What was
+// sent meanwhile arrives when it ends, even from clients that have given up, as in a
+// real network.
 func (p *Proxy) Blackhole(on bool) { p.set(func() { p.hole = on }) }
 
 func (p *Proxy) set(f func()) {
@@ -134,7 +134,7 @@ func (p *Proxy) forward(l *link) {
 	p.set(func() { delete(p.links, l) })
 }
 
-// pump copies until either end is gone, or may says no.
+// pump copies until either end is closed, or may returns false.
 func (p *Proxy) pump(l *link, from, to net.Conn, may func(*link, []byte) bool) {
 	defer l.close()
 	buf := make([]byte, 64<<10)

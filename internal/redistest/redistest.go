@@ -24,13 +24,13 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// patience bounds every wait of this package. It is long because a wait that succeeds
-// does not use it, a failover that goes wrong is tried again, and on a busy machine
-// everything takes ten times as long.
+// patience is the timeout of every wait in this package. It is long because a wait that
+// succeeds does not use it up, a failover that goes wrong is retried, and on a busy
+// machine everything takes ten times as long.
 const patience = 3 * time.Minute
 
-// Server is a redis-server process of the test's own, on a free loopback port.
-// It ends with the test.
+// Server is a redis-server process of a test, on a free loopback port. It ends with the
+// test.
 type Server struct {
 	t        testing.TB
 	args     []string
@@ -38,18 +38,18 @@ type Server struct {
 	addr     string
 	tlsAddr  string
 	password string
-	proxy    *Proxy // whose address its topology gives out in place of its own
-	busPort  string // of a node of a cluster
-	ready    func() // is called each time that it has started
+	proxy    *Proxy // whose address its topology gives out instead of its own
+	busPort  string // of a cluster node
+	ready    func() // called after each start
 
 	admin *redis.Client
 	cmd   *exec.Cmd
-	ended chan struct{} // closed once cmd was waited for
-	dead  atomic.Bool   // the same, for other goroutines than that of the test
+	ended chan struct{} // closed once cmd.Wait has returned
+	dead  atomic.Bool   // the same, for goroutines other than the test's
 }
 
-// Start starts a redis-server that keeps nothing on disk, with these arguments
-// in addition ("--requirepass", "secret"), and waits until it answers.
+// Start starts a redis-server that keeps nothing on disk, with these additional
+// arguments ("--requirepass", "secret"), and waits until it answers.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	return start(t, passwordIn(args), func(s *Server, port string) []string {
@@ -57,7 +57,7 @@ func Start(t testing.TB, args ...string) *Server {
 	})
 }
 
-// StartTLS is Start with a second port that speaks TLS and asks for a client
+// StartTLS is like Start, with a second port that uses TLS and requires a client
 // certificate.
 func StartTLS(t testing.TB, c *Certs, args ...string) *Server {
 	t.Helper()
@@ -76,19 +76,19 @@ func passwordIn(args []string) string {
 	return ""
 }
 
-// settings are the arguments of every server that holds data. Without compression
-// a dump shows every secret that is in it.
+// settings returns the arguments of every server that holds data. Without compression,
+// a dump shows every secret in it.
 func (s *Server) settings(port string) []string {
 	return append(s.place(port), "--save", "", "--appendonly", "no", "--rdbcompression", "no")
 }
 
-// place are the arguments of every server.
+// place returns the arguments of every server.
 func (s *Server) place(port string) []string {
 	return []string{"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--logfile", "redis.log"}
 }
 
-// inFile writes arguments to a configuration file, for a server that itself writes
-// there what it must know when it starts again.
+// inFile writes arguments to a configuration file and returns its path, for a server
+// that itself writes to the file what it must know at its next start.
 func (s *Server) inFile(args []string) string {
 	s.t.Helper()
 	var lines strings.Builder
@@ -106,7 +106,7 @@ func (s *Server) inFile(args []string) string {
 	return file
 }
 
-// start starts a server on a port that is free, with the arguments for that port.
+// start starts a server on a free port, with the arguments for that port.
 func start(t testing.TB, password string, args func(s *Server, port string) []string) *Server {
 	t.Helper()
 	Program(t, "redis-server")
@@ -117,7 +117,7 @@ func start(t testing.TB, password string, args func(s *Server, port string) []st
 		}
 		s.Kill()
 	})
-	// Between finding a free port and taking it another process can be faster.
+	// Another process can take the port after it was found to be free.
 	for range 5 {
 		port := FreePort(t)
 		s.addr = net.JoinHostPort("127.0.0.1", port)
@@ -136,10 +136,11 @@ func start(t testing.TB, password string, args func(s *Server, port string) []st
 	return nil
 }
 
-// launch starts the process and tells whether it answered; if not, it has ended.
+// launch starts the process and reports whether it answers; if not, it has ended.
 func (s *Server) launch() bool {
 	s.t.Helper()
-	// It is inherited. Otherwise a write beyond the limit of LimitFiles ends the process.
+	// The process inherits this. Otherwise a write beyond the limit of LimitFiles kills
+	// it.
 	signal.Ignore(syscall.SIGXFSZ)
 	s.cmd = exec.Command("redis-server", s.args...)
 	if err := s.cmd.Start(); err != nil {
@@ -161,7 +162,7 @@ func (s *Server) launch() bool {
 		}
 		if ping(s.addr) == nil {
 			select {
-			case <-ended: // whoever answered had taken the port before us
+			case <-ended: // another process, which had the port, has answered
 				return false
 			default:
 				return true
@@ -172,7 +173,7 @@ func (s *Server) launch() bool {
 	return false
 }
 
-// ping succeeds once a Redis answers, if only that it wants a password.
+// ping succeeds once a Redis answers, even if only that it requires a password.
 func ping(addr string) error {
 	c, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {
@@ -193,13 +194,13 @@ func ping(addr string) error {
 	return nil
 }
 
-// Addr is host:port of the plain port.
+// Addr returns the host:port of the plain port.
 func (s *Server) Addr() string { return s.addr }
 
-// URL is the redis:// URL of the plain port, with the password if there is one.
+// URL returns the redis:// URL of the plain port, with the password if there is one.
 func (s *Server) URL() string { return s.url("redis", s.addr) }
 
-// TLSURL is the rediss:// URL of a server started by StartTLS.
+// TLSURL returns the rediss:// URL of a server started by StartTLS.
 func (s *Server) TLSURL() string { return s.url("rediss", s.tlsAddr) }
 
 func (s *Server) url(scheme, addr string) string {
@@ -210,23 +211,24 @@ func (s *Server) url(scheme, addr string) string {
 	return u.String()
 }
 
-// Pause freezes the process (SIGSTOP): connections stay open, and nothing is
-// answered or done. It returns once the process stands still.
+// Pause freezes the process (SIGSTOP): connections stay open, and nothing is answered
+// or done. It returns once the process has stopped.
 func (s *Server) Pause() {
 	s.t.Helper()
 	s.signal(syscall.SIGSTOP)
-	Eventually(s.t, "redis-server to stand still", func() bool {
+	Eventually(s.t, "redis-server to stop", func() bool {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
 		if err != nil {
-			return os.IsNotExist(err) // no /proc here: the signal must do
+			return os.IsNotExist(err) // no /proc here: rely on the signal
 		}
-		// pid (name) state ...; the name may hold anything but ends with the last ')'.
+		// pid (name) state ...; the name may contain anything, but ends with the last
+		// ')'.
 		after := string(stat[strings.LastIndexByte(string(stat), ')')+1:])
 		return strings.HasPrefix(after, " T")
 	})
 }
 
-// Resume lets a paused process go on, with what reached it meanwhile.
+// Resume continues a paused process, with what reached it meanwhile.
 func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
 
 func (s *Server) signal(sig syscall.Signal) {
@@ -236,15 +238,15 @@ func (s *Server) signal(sig syscall.Signal) {
 	}
 }
 
-// LimitFiles lets none of its files grow beyond a size in bytes: what goes beyond it is
-// not written, as on a disk that is full (but for the error, EFBIG). The limit ends with
-// the process, or with Unlimited.
+// LimitFiles keeps its files from growing beyond a size in bytes: writes beyond it
+// fail, as on a full disk (except that the error is EFBIG). The limit ends with the
+// process, or with Unlimited.
 func (s *Server) LimitFiles(size int64) {
 	s.t.Helper()
 	s.limitFiles(strconv.FormatInt(size, 10))
 }
 
-// Unlimited ends the limit of LimitFiles.
+// Unlimited lifts the limit of LimitFiles.
 func (s *Server) Unlimited() {
 	s.t.Helper()
 	s.limitFiles("unlimited")
@@ -258,8 +260,8 @@ func (s *Server) limitFiles(size string) {
 	}
 }
 
-// Kill ends the process at once, paused or not. Its data are gone, but for what its
-// arguments have it keep on disk (--appendonly yes).
+// Kill kills the process at once, paused or not. Its data are lost, except for what its
+// arguments make it keep on disk (--appendonly yes).
 func (s *Server) Kill() {
 	if s.cmd == nil || s.cmd.Process == nil {
 		return
@@ -274,9 +276,9 @@ func (s *Server) Kill() {
 	<-s.ended
 }
 
-// Restart starts the process again on the same port and in the same directory,
-// ending it first if need be. A server of a topology takes up where it ended, and
-// learns from the others what happened meanwhile.
+// Restart starts the process again on the same port and in the same directory, and
+// kills it first if it is still running. A server of a topology continues where it
+// ended, and learns from the others what happened meanwhile.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Kill()
@@ -284,11 +286,11 @@ func (s *Server) Restart() {
 	s.ready()
 }
 
-// Client is a client of the test's own, past every proxy. It is closed with the
-// server.
+// Client returns a client for the test itself, which bypasses every proxy. It is closed
+// with the server.
 func (s *Server) Client() *redis.Client { return s.admin }
 
-// do runs a command that must succeed.
+// do runs a command, which must succeed.
 func (s *Server) do(args ...any) *redis.Cmd {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -300,8 +302,8 @@ func (s *Server) do(args ...any) *redis.Cmd {
 	return cmd
 }
 
-// ask is do for a server that may be dead or paused, and waits a second. A paused
-// one runs the command once it goes on.
+// ask is like do, for a server that may be dead or paused: it waits a second. A paused
+// server runs the command once it continues.
 func (s *Server) ask(args ...any) *redis.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -313,7 +315,7 @@ func (s *Server) ask(args ...any) *redis.Cmd {
 	return s.Client().Do(ctx, args...)
 }
 
-// askAll asks all at once.
+// askAll runs ask on all servers at once.
 func askAll(servers []*Server, args ...any) []*redis.Cmd {
 	cmds := make([]*redis.Cmd, len(servers))
 	var wg sync.WaitGroup
@@ -324,7 +326,7 @@ func askAll(servers []*Server, args ...any) []*redis.Cmd {
 	return cmds
 }
 
-// known is the address by which its topology knows the server.
+// known returns the address by which the topology knows the server.
 func (s *Server) known() string {
 	if s.proxy != nil {
 		return s.proxy.Addr()
@@ -332,8 +334,8 @@ func (s *Server) known() string {
 	return s.addr
 }
 
-// Calls tells how often the server has run a command since it started, by itself
-// or from a script. It counts what was done, whoever heard of it.
+// Calls returns how often the server has run a command since it started, directly or
+// from a script. It counts what was executed, even if the reply was lost.
 func (s *Server) Calls(command string) int {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -354,15 +356,15 @@ func (s *Server) Calls(command string) int {
 	return n
 }
 
-// Record is one key of a dump.
+// Record is a key of a dump.
 type Record struct {
 	DB    int
 	Key   string
-	Value []byte // as DUMP has it, uncompressed: the bytes of every string are in it
+	Value []byte // as returned by DUMP, uncompressed: it contains the bytes of every string
 }
 
-// Dump reads every key of every database, of a node of a cluster also those of a
-// slot that is on its way to it.
+// Dump returns every key of every database; for a cluster node, also those of a slot
+// that is being migrated to it.
 func (s *Server) Dump() []Record {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -407,7 +409,7 @@ func (s *Server) Dump() []Record {
 }
 
 // Eventually waits until a condition holds; what names it. The longer it waits, the
-// less often it looks.
+// less often it checks.
 func Eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for start := time.Now(); time.Since(start) < patience; time.Sleep(min(2*time.Millisecond+time.Since(start)/50, 50*time.Millisecond)) {

@@ -7,7 +7,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// put writes a key on a server, and waits until some replicas have it.
+// put writes a key to a server, and waits until this many replicas have it.
 func put(t *testing.T, s *Server, key string, replicas int) {
 	t.Helper()
 	conn := s.Client().Conn()
@@ -21,7 +21,7 @@ func put(t *testing.T, s *Server, key string, replicas int) {
 	})
 }
 
-// has tells whether a server has a key.
+// has reports whether a server has a key.
 func has(s *Server, key string) bool {
 	for _, r := range s.Dump() {
 		if r.Key == key && bytes.Contains(r.Value, []byte("value")) {
@@ -63,11 +63,11 @@ func TestServer(t *testing.T) {
 		t.Error(err)
 	}
 	s.Pause()
-	s.Restart() // ends it, though it stands still
+	s.Restart() // kills it, although it is paused
 	if dump := s.Dump(); len(dump) != 0 {
 		t.Errorf("after a restart it holds %+v", dump)
 	}
-	s.Pause() // and leaves it so to the cleanup
+	s.Pause() // the cleanup must cope with that
 }
 
 func TestServerKeepsWhatIsOnDisk(t *testing.T) {
@@ -97,7 +97,7 @@ func TestProxy(t *testing.T) {
 	}
 	p.CutReplies(1, func(request []byte) bool { return bytes.Contains(request, []byte("incr")) })
 	if err := c.Ping(t.Context()).Err(); err != nil {
-		t.Errorf("a reply was cut that does not match: %v", err)
+		t.Errorf("a reply to a request that does not match was cut: %v", err)
 	}
 	if err := incr(); err == nil {
 		t.Error("the reply was not cut")

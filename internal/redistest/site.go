@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// Site is a Redis of some topology.
+// Site is a Redis of one topology.
 type Site struct {
 	URL       string
 	Servers   []*Server
-	PrimaryOf func(key string) *Server // who has it now
+	PrimaryOf func(key string) *Server // the primary that has the key now
 }
 
-// Sites starts a Redis of each topology: single, sentinel, cluster.
+// Sites holds a function for each topology that starts a Redis: single, sentinel,
+// cluster.
 var Sites = map[string]func(testing.TB) Site{
 	"single": func(t testing.TB) Site {
 		s := Start(t)
@@ -40,13 +41,13 @@ func OnEach(t *testing.T, test func(t *testing.T, on Site)) {
 	}
 }
 
-// Command matches a request that has a command, as it stands on the wire, for
-// Proxy.CutReplies.
+// Command returns a function for Proxy.CutReplies that matches requests with a command,
+// given as on the wire.
 func Command(name string) func(request []byte) bool {
 	return func(request []byte) bool { return bytes.Contains(request, []byte("\r\n"+name+"\r\n")) }
 }
 
-// Succeeds waits until a call succeeds, which each time has 300 ms.
+// Succeeds waits until a call succeeds. Each attempt has 300 ms.
 func Succeeds(t testing.TB, what string, call func(context.Context) error) {
 	t.Helper()
 	var err error

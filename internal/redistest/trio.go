@@ -11,38 +11,38 @@ import (
 	"time"
 )
 
-// trioName is what the Sentinels of a Trio call what they watch.
+// trioName is the name that the Sentinels of a Trio give what they monitor.
 const trioName = "mymaster"
 
-// Trio is a primary with two replicas, and three Sentinels of which two can name
-// another primary. It ends with the test.
+// Trio is a primary with two replicas, and three Sentinels, of which two can name a new
+// primary. It ends with the test.
 type Trio struct {
 	t                  testing.TB
 	servers, sentinels []*Server
 }
 
-// TrioOptions are what can be chosen of a Trio. Passwords are without blanks and
-// quotes: a Sentinel writes them into its file as they are, and could not read them.
+// TrioOptions are the options of a Trio. Passwords must not contain blanks or quotes: a
+// Sentinel writes them to its file unquoted, and could not read them.
 type TrioOptions struct {
-	Args             []string      // of each server: "--appendonly", "yes"
+	Args             []string      // arguments of each server, such as "--appendonly", "yes"
 	SentinelPassword string        // of each Sentinel; empty: none
-	DownAfter        time.Duration // of silence, then a Sentinel takes a server for dead; 0: a second
+	DownAfter        time.Duration // after this silence a Sentinel takes a server for dead; 0: a second
 
-	// Proxied puts each server behind a proxy of its own, and clients, replicas and
-	// Sentinels hear of the proxies alone. So a primary can be cut off from all of
-	// them; a replica can, but for its link to the primary, which the proxy of the
-	// primary has.
+	// Proxied puts each server behind its own proxy, and clients, replicas and
+	// Sentinels know only the proxies. So a primary can be cut off from all of them; so
+	// can a replica, except for its link to the primary, which goes through the
+	// primary's proxy.
 	Proxied bool
 }
 
-// StartTrio starts a Trio whose servers get these arguments in addition, and
-// waits until it is whole.
+// StartTrio starts a Trio whose servers get these additional arguments, and waits until
+// it is whole.
 func StartTrio(t testing.TB, args ...string) *Trio {
 	t.Helper()
 	return StartTrioWith(t, TrioOptions{Args: args})
 }
 
-// StartTrioWith is StartTrio with options.
+// StartTrioWith is like StartTrio, with options.
 func StartTrioWith(t testing.TB, o TrioOptions) *Trio {
 	t.Helper()
 	tr := &Trio{t: t}
@@ -52,7 +52,7 @@ func StartTrioWith(t testing.TB, o TrioOptions) *Trio {
 	host, port, _ := net.SplitHostPort(tr.servers[0].known())
 	for _, replica := range tr.servers[1:] {
 		replica.do("REPLICAOF", host, port)
-		replica.do("CONFIG", "REWRITE") // a Sentinel that says REPLICAOF says this, too
+		replica.do("CONFIG", "REWRITE") // a Sentinel that sends REPLICAOF sends this, too
 	}
 	for range 3 {
 		tr.sentinels = append(tr.sentinels, startSentinel(t, o, tr.servers[0]))
@@ -62,7 +62,7 @@ func StartTrioWith(t testing.TB, o TrioOptions) *Trio {
 }
 
 // startReplicable starts a server that can become a replica. Its settings are in a
-// file, where it writes down which of the two it is.
+// file, in which it records whether it is one.
 func startReplicable(t testing.TB, o TrioOptions) *Server {
 	t.Helper()
 	password := passwordIn(o.Args)
@@ -95,8 +95,8 @@ func startSentinel(t testing.TB, o TrioOptions, primary *Server) *Server {
 		if o.SentinelPassword != "" {
 			args = append(args, "--requirepass", o.SentinelPassword, "--sentinel", "sentinel-pass", o.SentinelPassword)
 		}
-		// What else lasts from two to thirty seconds: to hear of each other, to turn
-		// a primary of old into a replica, and to trust its clock after a pause.
+		// These otherwise take from two to thirty seconds: to discover each other, to
+		// turn an old primary into a replica, and to trust the clock after a pause.
 		s.ready = func() {
 			s.do("SENTINEL", "DEBUG", "PUBLISH-PERIOD", 500, "INFO-PERIOD", 1000, "TILT-PERIOD", 1000)
 		}
@@ -104,8 +104,8 @@ func startSentinel(t testing.TB, o TrioOptions, primary *Server) *Server {
 	})
 }
 
-// URL is redis+sentinel:// with the three Sentinels, the name that they know and
-// database 0, and the password of the servers if there is one.
+// URL returns the redis+sentinel:// URL with the three Sentinels, the name that they
+// know and database 0, and the password of the servers if there is one.
 func (tr *Trio) URL() string {
 	return manyURL("redis+sentinel", tr.servers[0].password, "/"+trioName+"/0", tr.sentinels)
 }
@@ -122,17 +122,18 @@ func manyURL(scheme, password, path string, servers []*Server) string {
 	return u.String()
 }
 
-// Servers are the three, the first primary first.
+// Servers returns the three servers, the first primary first.
 func (tr *Trio) Servers() []*Server { return slices.Clone(tr.servers) }
 
-// Sentinels are servers as well: they can be paused, killed and restarted.
+// Sentinels returns the three Sentinels. They can be paused, killed and restarted like
+// the servers.
 func (tr *Trio) Sentinels() []*Server { return slices.Clone(tr.sentinels) }
 
-// ProxyOf is the proxy of a server, nil unless they are Proxied.
+// ProxyOf returns the proxy of a server, nil unless the Trio is Proxied.
 func (tr *Trio) ProxyOf(s *Server) *Proxy { return s.proxy }
 
-// Primary is whom a majority of the Sentinels name now, dead or alive. It waits
-// for a majority.
+// Primary returns the server that a majority of the Sentinels name now, dead or alive.
+// It waits for a majority.
 func (tr *Trio) Primary() *Server {
 	tr.t.Helper()
 	var named *Server
@@ -143,7 +144,7 @@ func (tr *Trio) Primary() *Server {
 	return named
 }
 
-// named is nil while no majority names the same.
+// named is like Primary, but returns nil while there is no majority.
 func (tr *Trio) named() *Server {
 	votes := map[string]int{}
 	for _, reply := range askAll(tr.sentinels, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", trioName) {
@@ -159,8 +160,8 @@ func (tr *Trio) named() *Server {
 	return nil
 }
 
-// WaitPrimaryNot waits until a majority of the Sentinels name another primary than
-// that, and it says itself that it is one.
+// WaitPrimaryNot waits until a majority of the Sentinels name another primary than old,
+// and until that server itself says that it is a primary. It returns that server.
 func (tr *Trio) WaitPrimaryNot(old *Server) *Server {
 	tr.t.Helper()
 	var named *Server
@@ -176,20 +177,21 @@ func (s *Server) replication() string {
 	return info
 }
 
-// replicates tells from INFO replication that a server is a primary, or has a link
-// to its own.
+// replicates reports whether a server, by its INFO replication, is a primary or has a
+// link to its primary.
 func replicates(info string) bool {
 	return strings.Contains(info, "role:master") || strings.Contains(info, "master_link_status:up")
 }
 
-// Failover has a Sentinel make another server the primary, and waits for it. The
-// old one, if it is alive, takes itself for a primary some seconds longer.
+// Failover has a Sentinel make another server the primary, waits for it, and returns
+// it. The old primary, if it is alive, takes itself for a primary for some seconds
+// longer.
 func (tr *Trio) Failover() *Server {
 	tr.t.Helper()
 	old := tr.Primary()
 	Eventually(tr.t, "a Sentinel to begin a failover", func() bool {
 		for _, s := range tr.sentinels {
-			// A paused one would begin it later.
+			// A paused Sentinel would begin it later.
 			if s.ask("PING").Err() == nil {
 				return s.ask("SENTINEL", "FAILOVER", trioName).Err() == nil
 			}
@@ -199,8 +201,8 @@ func (tr *Trio) Failover() *Server {
 	return tr.WaitPrimaryNot(old)
 }
 
-// WaitWhole waits until all is as at the start, whoever is the primary: the others
-// replicate from it, and every Sentinel knows and sees them all.
+// WaitWhole waits until everything is as at the start, whichever server is the primary:
+// the others replicate from it, and every Sentinel knows and reaches them all.
 func (tr *Trio) WaitWhole() {
 	tr.t.Helper()
 	Eventually(tr.t, "two replicas, and three Sentinels that agree", func() bool {

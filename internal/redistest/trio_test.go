@@ -30,17 +30,17 @@ func TestTrioFailsOver(t *testing.T) {
 	first.Resume()
 	tr.WaitWhole()
 	if !has(first, "after") {
-		t.Error("the primary of old does not replicate")
+		t.Error("the old primary does not replicate")
 	}
 
-	sentinels[0].Pause() // two name a primary without the third
+	sentinels[0].Pause() // the other two can name a primary
 	third := tr.Failover()
 	if third == second || tr.Primary() != third {
-		t.Error("the failover led nowhere")
+		t.Error("the failover had no effect")
 	}
 	sentinels[0].Resume()
 	tr.WaitWhole()
-	third.Pause() // and leaves it so to the cleanup, as it does a Sentinel
+	third.Pause() // the cleanup must cope with that, and with a paused Sentinel
 	sentinels[1].Pause()
 }
 
@@ -48,7 +48,7 @@ func TestTrioRestarts(t *testing.T) {
 	t.Parallel()
 	tr := StartTrio(t, "--appendonly", "yes", "--appendfsync", "always")
 	put(t, tr.Primary(), "a", 2)
-	tr.Servers()[2].Restart() // a replica as it was started
+	tr.Servers()[2].Restart() // a replica
 	tr.WaitWhole()
 	primary := tr.Failover()
 	tr.WaitWhole()
@@ -89,11 +89,11 @@ func TestTrioPartition(t *testing.T) {
 
 	tr.ProxyOf(old).Blackhole(true)
 	primary := tr.WaitPrimaryNot(old)
-	put(t, old, "minority", 0) // it does not know
+	put(t, old, "minority", 0) // it does not know about the failover
 	put(t, primary, "majority", 1)
 	tr.ProxyOf(old).Blackhole(false)
 	tr.WaitWhole()
 	if tr.Primary() != primary || has(old, "minority") || !has(old, "majority") {
-		t.Error("the primary of old does not follow the new one")
+		t.Error("the old primary does not follow the new one")
 	}
 }
