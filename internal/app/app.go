@@ -86,21 +86,6 @@ func (a Authenticated) Admit(ip netip.Addr) error {
 	return nil
 }
 
-// Warnings returns a warning for each app whose own refresh TTL is shorter than the
-// refresh grace, in which the retry of a refresh gets the same pair: it would get one
-// that has expired. The service's default is not looked at.
-func Warnings(apps []App, grace time.Duration) []string {
-	var warnings []string
-	for i := range apps {
-		if ttl := apps[i].RefreshTTL; ttl != 0 && ttl < grace {
-			warnings = append(warnings, fmt.Sprintf(
-				"app %s: its refresh_ttl of %s is shorter than the refresh grace of %s, so the retry of a refresh can get tokens that have expired",
-				apps[i].Key, ttl, grace))
-		}
-	}
-	return warnings
-}
-
 // ValidScope reports whether s is a scope-token of RFC 6749 section 3.3.
 func ValidScope(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {

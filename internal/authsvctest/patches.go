@@ -114,7 +114,7 @@ var patches = map[Patch][]edit{
 	SpansShowStatements: {{redisSpans, "WithDBStatement(false)", "WithDBStatement(true)"}},
 	SpansShowRequests:   {{spans, "spans.ServeHTTP(w, shown.With", "shown = r; spans.ServeHTTP(w, shown.With"}},
 
-	RedisIsCheckedAllTheTime: {{monitor, "checkupEvery   = time.Minute", "checkupEvery   = 50 * time.Millisecond"}},
+	RedisIsCheckedAllTheTime: {{monitor, "checkEvery   = time.Minute", "checkEvery   = 50 * time.Millisecond"}},
 }
 
 // BuildPatched builds authsvc, without the race detector, with these patches, and

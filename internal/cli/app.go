@@ -9,6 +9,7 @@ import (
 
 	"authsvc/internal/app"
 	"authsvc/internal/app/appsfile"
+	"authsvc/internal/doctor"
 	"authsvc/internal/keyring"
 	"authsvc/internal/token"
 )
@@ -97,7 +98,7 @@ tokens good again. Use it to change an apps file in a volume.`,
 		if err != nil {
 			return err
 		}
-		for _, w := range append(f.Warnings, app.Warnings(f.Apps, token.DefaultGrace)...) {
+		for _, w := range warnings(apps, f) {
 			fmt.Fprintln(c.ErrOrStderr(), "warning:", w)
 		}
 		fmt.Fprintf(c.OutOrStdout(), "replaced %s: %s\n", apps, count(len(f.Apps), "app"))
@@ -113,6 +114,15 @@ func appsFlag(c *cobra.Command, env Env, file *string) {
 }
 
 const keysOfApps = "the keyring `FILE` of the services that read the apps file"
+
+// warnings returns what the doctor finds wrong with a good apps file.
+func warnings(path string, f appsfile.File) []string {
+	var list []string
+	for _, found := range doctor.GoodApps(path, f, token.DefaultGrace) {
+		list = append(list, printable(found.Warning()))
+	}
+	return list
+}
 
 func appHash(env Env) *cobra.Command {
 	var file string
@@ -181,7 +191,7 @@ can't be checked: only a token request shows that.`,
 		report := struct {
 			checked
 			Apps int `json:"apps"`
-		}{newChecked(faults, append(f.Warnings, app.Warnings(f.Apps, token.DefaultGrace)...)), len(f.Apps)}
+		}{newChecked(faults, warnings(apps, f)), len(f.Apps)}
 		if err := out.print(c, report, func(w io.Writer) {
 			report.write(w)
 			if report.OK {

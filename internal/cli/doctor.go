@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"authsvc/internal/checkup"
 	"authsvc/internal/config"
+	"authsvc/internal/doctor"
 	"authsvc/internal/process"
 )
 
@@ -53,7 +53,7 @@ service need not run. The settings themselves are checked by: authsvc config che
 		if err != nil {
 			return err
 		}
-		found, err := examine(cfg, time.Now())
+		found, err := check(cfg, time.Now())
 		if err != nil {
 			return err
 		}
@@ -65,47 +65,46 @@ service need not run. The settings themselves are checked by: authsvc config che
 	return c
 }
 
-// examine looks at everything that the settings name. It fails only where they
-// name a store that serve would not take.
-func examine(cfg config.Config, now time.Time) ([]checkup.Finding, error) {
+// check checks everything that the settings name. It fails only where they name a
+// store that serve would not take.
+func check(cfg config.Config, now time.Time) ([]doctor.Finding, error) {
 	st, err := process.OpenStore(cfg, nil, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer st.Close()
-	found := []checkup.Finding{} // in JSON an empty list is one
-	if r, ok := st.(checkup.RedisStore); ok {
-		found = append(found, examineRedis(cfg, r)...)
+	found := []doctor.Finding{} // in JSON an empty list is one
+	if r, ok := st.(doctor.RedisStore); ok {
+		found = append(found, checkRedis(cfg, r)...)
 	}
 	if !cfg.Dev {
-		found = append(found, checkup.Keyring(cfg.Keys, now)...)
-		found = append(found, checkup.Apps(cfg.Apps, cfg.RefreshGrace)...)
+		found = append(found, doctor.Keyring(cfg.Keys, now)...)
+		found = append(found, doctor.Apps(cfg.Apps, cfg.RefreshGrace)...)
 	}
 	for _, pair := range [][2]string{{cfg.TLSCert, cfg.TLSKey}, {cfg.Store.CertFile, cfg.Store.KeyFile}} {
 		if pair[0] != "" {
-			found = append(found, checkup.TLS(pair[0], pair[1], now)...)
+			found = append(found, doctor.TLS(pair[0], pair[1], now)...)
 		}
 	}
-	found = append(found, checkup.Proxies(cfg.Listen, cfg.TrustedProxies)...)
-	slices.SortStableFunc(found, func(a, b checkup.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+	found = append(found, doctor.Proxies(cfg.Listen, cfg.TrustedProxies)...)
+	slices.SortStableFunc(found, func(a, b doctor.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
 	return found, nil
 }
 
-func examineRedis(cfg config.Config, r checkup.RedisStore) []checkup.Finding {
+func checkRedis(cfg config.Config, r doctor.RedisStore) []doctor.Finding {
 	ctx, cancel := context.WithTimeout(context.Background(), doctorPatience)
 	defer cancel()
-	found, err := checkup.CheckRedis(ctx, r, process.CheckupOptions(cfg))
+	found, err := doctor.CheckRedis(ctx, r, process.RedisOptions(cfg))
 	if err != nil {
-		found = append(found, checkup.Unavailable(cfg.Store.String(), err))
+		found = append(found, doctor.Unavailable(cfg.Store.String(), err))
 	}
 	return found
 }
 
 // writeFindings writes a paragraph for each.
-func writeFindings(w io.Writer, found []checkup.Finding) {
+func writeFindings(w io.Writer, found []doctor.Finding) {
 	for _, f := range found {
-		fmt.Fprintf(w, "%s  %s  %s\n%s\n  Why: %s\n  Fix: %s\n\n",
-			f.Severity, f.Check, printable(f.Subject), printable(f.What), f.Why, printable(f.Fix))
+		fmt.Fprintf(w, "%s\n\n", printableLines(f.String()))
 	}
 	if verdict(found) == nil {
 		fmt.Fprintln(w, tally(found))
@@ -113,20 +112,20 @@ func writeFindings(w io.Writer, found []checkup.Finding) {
 }
 
 // verdict is nil where nothing is worse than a note.
-func verdict(found []checkup.Finding) error {
-	switch checkup.Worst(found) {
-	case checkup.Error:
+func verdict(found []doctor.Finding) error {
+	switch doctor.Worst(found) {
+	case doctor.Error:
 		return errors.New(tally(found))
-	case checkup.Warning:
+	case doctor.Warning:
 		return statusError{errors.New(tally(found)), 2}
 	}
 	return nil
 }
 
 // tally is "1 error, 2 warnings, 1 note".
-func tally(found []checkup.Finding) string {
+func tally(found []doctor.Finding) string {
 	var parts []string
-	for _, s := range []checkup.Severity{checkup.Error, checkup.Warning, checkup.Note} {
+	for _, s := range []doctor.Severity{doctor.Error, doctor.Warning, doctor.Note} {
 		n := 0
 		for _, f := range found {
 			if f.Severity == s {

@@ -22,9 +22,9 @@ import (
 // finding is one of authsvc doctor -o json.
 type finding struct{ Check, Subject, Severity, What, Why, Fix string }
 
-// doctor runs authsvc doctor -o json on a store, and returns its exit status and
+// diagnose runs authsvc doctor -o json on a store, and returns its exit status and
 // what it found: "error redis_eviction".
-func doctor(t *testing.T, site *authsvctest.Site, store string, args ...string) (status int, brief []string, found []finding) {
+func diagnose(t *testing.T, site *authsvctest.Site, store string, args ...string) (status int, brief []string, found []finding) {
 	t.Helper()
 	args = append([]string{"doctor", "--store", store, "--apps", site.Apps, "--keys", site.Keys, "-o", "json"}, args...)
 	status, stdout, stderr := authsvc("", args...)
@@ -73,7 +73,7 @@ func TestDoctorSeesRedis(t *testing.T) {
 		{"memory", "memory://", 0, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			status, brief, found := doctor(t, site, tt.store, authsvctest.Patient...)
+			status, brief, found := diagnose(t, site, tt.store, authsvctest.Patient...)
 			if diff := cmp.Diff(tt.want, brief); diff != "" || status != tt.status {
 				t.Errorf("exit status %d, want %d: %s%+v", status, tt.status, diff, found)
 			}
@@ -83,7 +83,7 @@ func TestDoctorSeesRedis(t *testing.T) {
 		t.Errorf("%d keys are left in Redis", n)
 	}
 	healthy.Pause()
-	if status, brief, _ := doctor(t, site, healthy.URL()); status != 1 || !cmp.Equal(brief, []string{"error redis_reach"}) {
+	if status, brief, _ := diagnose(t, site, healthy.URL()); status != 1 || !cmp.Equal(brief, []string{"error redis_reach"}) {
 		t.Errorf("a frozen Redis: %d %q", status, brief)
 	}
 }
@@ -93,11 +93,11 @@ func TestDoctorSpeaksTLS(t *testing.T) {
 	certs := redistest.NewCerts(t)
 	server := redistest.StartTLS(t, certs, append([]string{"--maxmemory-policy", "allkeys-lru"}, healthyRedis...)...)
 	tls := []string{"--store-ca", certs.CAFile, "--store-cert", certs.ClientCertFile, "--store-key", certs.ClientKeyFile}
-	_, brief, found := doctor(t, authsvctest.NewSite(t), server.TLSURL(), append(tls, authsvctest.Patient...)...)
+	_, brief, found := diagnose(t, authsvctest.NewSite(t), server.TLSURL(), append(tls, authsvctest.Patient...)...)
 	if diff := cmp.Diff([]string{"error redis_eviction", "note redis_replicas"}, brief); diff != "" || !strings.Contains(found[0].Fix, " --tls CONFIG SET ") {
 		t.Errorf("%s%+v", diff, found)
 	}
-	_, brief, found = doctor(t, authsvctest.NewSite(t), server.TLSURL(), authsvctest.Patient...)
+	_, brief, found = diagnose(t, authsvctest.NewSite(t), server.TLSURL(), authsvctest.Patient...)
 	if diff := cmp.Diff([]string{"error redis_reach"}, brief); diff != "" || !strings.Contains(found[0].Fix, "--store-ca") {
 		t.Errorf("%s%+v", diff, found)
 	}
@@ -144,7 +144,7 @@ func TestDoctorsFixesCanBePasted(t *testing.T) {
 
 	seen := map[string]bool{}
 	for round := 0; ; round++ {
-		status, brief, found := doctor(t, site, "redis://app:pw@"+server.Addr()+"/0", authsvctest.Patient...)
+		status, brief, found := diagnose(t, site, "redis://app:pw@"+server.Addr()+"/0", authsvctest.Patient...)
 		if len(found) == 0 {
 			break
 		}

@@ -17,7 +17,7 @@ import (
 
 	"authsvc/internal/answer"
 	"authsvc/internal/app"
-	"authsvc/internal/checkup"
+	"authsvc/internal/doctor"
 	"authsvc/internal/httpapi"
 	"authsvc/internal/keyring"
 	"authsvc/internal/telemetry"
@@ -145,7 +145,7 @@ func (e *exercise) run() {
 			e.api.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(method, p, http.NoBody))
 		}
 	}
-	for _, check := range checkup.RedisChecks() {
+	for _, check := range doctor.RedisChecks() {
 		e.metrics.RedisCheck(check, 0)
 	}
 }

@@ -5,13 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"sync/atomic"
 	"time"
 
 	"authsvc/internal/app"
 	"authsvc/internal/app/appsfile"
+	"authsvc/internal/doctor"
 	"authsvc/internal/keyring"
 	"authsvc/internal/reload"
 )
@@ -75,15 +74,11 @@ func (p *Process) readKeyring() error {
 		}
 		return p.files.keys.Replace(ring, now)
 	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w\n  make one with: authsvc keys init --keys %s", err, path)
-	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%w\n  Fix: %s", err, doctor.KeyringError(path, err).Fix)
 	}
-	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
-		p.log.Warn("the keyring can be read by others than its owner: whoever has it and a copy of the store can forge tokens",
-			"file", path, "fix", "chmod 600 "+path)
+	for _, f := range doctor.KeyringMode(path) {
+		f.Log(p.log)
 	}
 	return nil
 }
@@ -103,8 +98,8 @@ func (p *Process) readApps() error {
 		if err != nil {
 			return err
 		}
-		for _, w := range append(f.Warnings, app.Warnings(f.Apps, p.cfg.RefreshGrace)...) {
-			p.log.Warn(w)
+		for _, found := range doctor.GoodApps(p.cfg.Apps, f, p.cfg.RefreshGrace) {
+			found.Log(p.log)
 		}
 		return nil
 	})

@@ -3,48 +3,46 @@ package process
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
-	"authsvc/internal/checkup"
+	"authsvc/internal/doctor"
 )
 
-// How often Redis is examined, and how long that may take.
+// How often Redis is checked, and how long that may take.
 const (
-	checkupEvery   = time.Minute
-	checkupTimeout = 5 * time.Second
-	// firstCheckup bounds how long a Redis that is away keeps a process from
+	checkEvery   = time.Minute
+	checkTimeout = 5 * time.Second
+	// firstTimeout bounds how long a Redis that is unavailable keeps a process from
 	// listening, and firstAgain is how soon it is tried again.
-	firstCheckup = time.Second
+	firstTimeout = time.Second
 	firstAgain   = 250 * time.Millisecond
 	toldEvery    = 10 * time.Second
 )
 
-// redisMonitor examines Redis: before it is used, and each minute after that.
+// redisMonitor checks Redis: before it is used, and each minute after that.
 type redisMonitor struct {
 	*Process
-	redis checkup.RedisStore
-	opts  checkup.RedisOptions
-	found []checkup.Finding // at the last examination
+	redis doctor.RedisStore
+	opts  doctor.RedisOptions
+	found []doctor.Finding // by the last check
 }
 
 // newRedisMonitor returns nil for a store that is no Redis.
 func newRedisMonitor(p *Process) *redisMonitor {
-	r, ok := p.store.(checkup.RedisStore)
+	r, ok := p.store.(doctor.RedisStore)
 	if !ok {
 		return nil
 	}
-	return &redisMonitor{Process: p, redis: r, opts: CheckupOptions(p.cfg)}
+	return &redisMonitor{Process: p, redis: r, opts: RedisOptions(p.cfg)}
 }
 
-// first examines Redis before it is used. It fails with a refusedRedis where Redis
-// would get tokens wrong, and with another error while it is out of reach.
+// first checks Redis before it is used. It fails with a refusedRedis where Redis
+// would get tokens wrong, and with another error while it is unavailable.
 func (m *redisMonitor) first(ctx context.Context) error {
-	err := m.examine(ctx)
+	err := m.check(ctx)
 	var fatal refusedRedis
 	for _, f := range m.found {
-		if f.Severity == checkup.Error && f.Check != checkup.RedisReach { // one primary of a Cluster does without another
+		if f.Severity == doctor.Error && f.Check != doctor.RedisUnavailable { // one primary of a Cluster does without another
 			fatal = append(fatal, f)
 		}
 	}
@@ -54,13 +52,13 @@ func (m *redisMonitor) first(ctx context.Context) error {
 	return err
 }
 
-// untilFirst is first, again and again until Redis is in reach. Now and then it
-// says why it is not, if that has changed.
+// untilFirst calls first until Redis is available. Now and then it logs why it is not,
+// if that has changed.
 func (m *redisMonitor) untilFirst(ctx context.Context) error {
 	var told string
 	var at time.Time
 	for {
-		err := m.withTimeout(ctx, checkupTimeout, m.first)
+		err := m.withTimeout(ctx, checkTimeout, m.first)
 		var refused refusedRedis
 		if err == nil || errors.As(err, &refused) || ctx.Err() != nil {
 			return err
@@ -77,16 +75,16 @@ func (m *redisMonitor) untilFirst(ctx context.Context) error {
 	}
 }
 
-// run examines Redis each minute until ctx ends.
+// run checks Redis each minute until ctx ends.
 func (m *redisMonitor) run(ctx context.Context) {
-	tick := time.NewTicker(checkupEvery)
+	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			_ = m.withTimeout(ctx, checkupTimeout, m.examine) // one that is away is told of elsewhere
+			_ = m.withTimeout(ctx, checkTimeout, m.check) // that it is unavailable is logged elsewhere
 		}
 	}
 }
@@ -97,26 +95,26 @@ func (m *redisMonitor) withTimeout(ctx context.Context, d time.Duration, f func(
 	return f(ctx)
 }
 
-// examine examines Redis, and logs what has changed since the last time. It fails
-// while Redis serves nobody, which is told of elsewhere.
-func (m *redisMonitor) examine(ctx context.Context) error {
-	found, err := checkup.CheckRedis(ctx, m.redis, m.opts)
+// check checks Redis, and logs what has changed since the last time. It fails while
+// Redis serves nobody, which is logged elsewhere.
+func (m *redisMonitor) check(ctx context.Context) error {
+	found, err := doctor.CheckRedis(ctx, m.redis, m.opts)
 	if err != nil {
 		if _, err := m.redis.Now(ctx); err != nil {
 			return err
 		}
-		found = append(found, checkup.Unavailable(m.cfg.Store.String(), err))
+		found = append(found, doctor.Unavailable(m.cfg.Store.String(), err))
 	}
-	appeared, gone := checkup.Changes(m.found, found)
+	appeared, gone := doctor.Changes(m.found, found)
 	if err != nil { // what was found at those that did not answer stands
 		found, gone = append(found, gone...), nil
 	}
 	for _, f := range appeared {
-		m.log.Log(ctx, f.Severity.Level(), "Redis: "+f.What, "check", f.Check, "severity", f.Severity.String(), "redis", f.Subject, "why", f.Why, "fix", f.Fix)
+		f.Log(m.log)
 	}
 	for _, f := range gone {
-		if f.Check != checkup.RedisExpiry { // a sample that has none says nothing of the others
-			m.log.Info("Redis: mended", "check", f.Check, "redis", f.Subject)
+		if f.Check != doctor.RedisExpiry { // a sample that has none says nothing of the others
+			m.log.Info("Redis: mended", "check", f.Check, "subject", f.Subject)
 		}
 	}
 	m.found = found
@@ -124,7 +122,7 @@ func (m *redisMonitor) examine(ctx context.Context) error {
 	for _, f := range found {
 		worst[f.Check] = max(worst[f.Check], int(f.Severity)+1)
 	}
-	for _, name := range checkup.RedisChecks() {
+	for _, name := range doctor.RedisChecks() {
 		m.metrics.RedisCheck(name, worst[name])
 	}
 	return nil
@@ -132,16 +130,12 @@ func (m *redisMonitor) examine(ctx context.Context) error {
 
 // refusedRedis is why a process does not start: what is wrong with Redis would
 // get tokens wrong, or lose them without a word.
-type refusedRedis []checkup.Finding
+type refusedRedis []doctor.Finding
 
 func (r refusedRedis) Error() string {
-	var b strings.Builder
-	b.WriteString("Redis can't be used as it is:")
+	text := "Redis can't be used as it is:"
 	for _, f := range r {
-		fmt.Fprintf(&b, "\n  %s (%s): %s\n    Why: %s\n    Fix: %s", f.Check, f.Subject, f.What, f.Why, f.Fix)
-		if f.Check == checkup.RedisEviction {
-			b.WriteString("\n    Or insist, with --allow-eviction.")
-		}
+		text += "\n\n" + f.String()
 	}
-	return b.String()
+	return text
 }

@@ -11,8 +11,8 @@ import (
 
 	oteltrace "go.opentelemetry.io/otel/trace"
 
-	"authsvc/internal/checkup"
 	"authsvc/internal/config"
+	"authsvc/internal/doctor"
 	"authsvc/internal/redisconn"
 	"authsvc/internal/store"
 )
@@ -40,8 +40,8 @@ func clientName() string {
 }
 
 // useStore lets the store be used: its clock is measured, without which no request
-// is served. A Redis is examined first, and then each minute. It fails for one that
-// would get tokens wrong; failed is told of one that is in reach only later.
+// is served. A Redis is checked first, and then each minute. It fails for one that
+// would get tokens wrong; failed is told of one that is available only later.
 func (p *Process) useStore(ctx context.Context, tasks *sync.WaitGroup, failed chan<- error) error {
 	run := func() { p.clock.Run(ctx, p.measured, p.cfg.StoreTimeout, p.storeChanged) }
 	monitor := newRedisMonitor(p)
@@ -49,7 +49,7 @@ func (p *Process) useStore(ctx context.Context, tasks *sync.WaitGroup, failed ch
 		tasks.Go(run)
 		return nil
 	}
-	err := monitor.withTimeout(ctx, firstCheckup, monitor.first)
+	err := monitor.withTimeout(ctx, firstTimeout, monitor.first)
 	var refused refusedRedis
 	if errors.As(err, &refused) {
 		return refused
@@ -74,7 +74,7 @@ func (p *Process) redisReach(node string, err error, since time.Time) {
 	took := slog.Float64("away_seconds", time.Since(since).Seconds())
 	switch {
 	case away:
-		p.log.Error("a Redis is away: what needs it is answered with APIG.0613 until it is back", "redis", node, "cause", err.Error())
+		p.log.Error("a Redis is away: what needs it is answered with APIG.0613 until it is back", "redis", node, "cause", err.Error(), "fix", doctor.Unavailable(node, err).Fix)
 	case err != nil:
 		p.log.Info("a Redis was away; another has taken its place", "redis", node, took)
 	default:
@@ -86,7 +86,8 @@ func (p *Process) redisReach(node string, err error, since time.Time) {
 func (p *Process) storeChanged(err error) {
 	if err != nil {
 		p.notify(statusAway)
-		p.log.Error("the token store is out of reach: requests that need it are answered with APIG.0613", "cause", err.Error())
+		p.log.Error("the token store is out of reach: requests that need it are answered with APIG.0613",
+			"cause", err.Error(), "fix", doctor.Unavailable(p.cfg.Store.String(), err).Fix)
 		return
 	}
 	p.notify(statusReady)
@@ -94,7 +95,7 @@ func (p *Process) storeChanged(err error) {
 	p.log.Info("the token store answers", "clock_offset", offset.Seconds())
 }
 
-// CheckupOptions returns how the settings say that Redis is used.
-func CheckupOptions(cfg config.Config) checkup.RedisOptions {
-	return checkup.RedisOptions{AllowEviction: cfg.AllowEviction, TLS: cfg.Store.TLS, Cluster: cfg.Store.Topology == redisconn.Cluster}
+// RedisOptions returns how the settings say that Redis is used.
+func RedisOptions(cfg config.Config) doctor.RedisOptions {
+	return doctor.RedisOptions{AllowEviction: cfg.AllowEviction, TLS: cfg.Store.TLS, Cluster: cfg.Store.Topology == redisconn.Cluster}
 }

@@ -1,8 +1,10 @@
 package process
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -154,6 +156,45 @@ func TestServeRefusesARedisThatComesLate(t *testing.T) {
 	}
 }
 
+// What the doctor finds, serve logs in the same words.
+func TestServeLogsTheDoctorsFindings(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "everysec")
+	site := authsvctest.NewSite(t)
+	for _, path := range []string{site.Keys, site.Apps} {
+		if err := os.Chmod(path, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, _ := exec.Command(authsvctest.Binary(t), append([]string{
+		"doctor", "-o", "json", "--store", server.URL(), "--apps", site.Apps, "--keys", site.Keys,
+	}, authsvctest.Patient...)...).Output()
+	var found []map[string]string
+	if err := json.Unmarshal(out, &found); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	s := site.Serve(server.URL(), authsvctest.Patient...)
+	checks := map[string]bool{}
+	for _, f := range found {
+		msg := f["what"]
+		if strings.HasPrefix(f["check"], "redis_") {
+			msg = "Redis: " + msg
+		}
+		e := s.Stderr.Event(t, msg, s.Ended)
+		for _, key := range []string{"check", "severity", "subject", "why", "fix"} {
+			if e[key] != f[key] {
+				t.Errorf("%s: logged %v, found %q", key, e[key], f[key])
+			}
+		}
+		checks[f["check"]] = true
+	}
+	for _, check := range []string{"keyring_permissions", "apps_permissions", "redis_persistence", "redis_memory"} {
+		if !checks[check] {
+			t.Errorf("the doctor did not find %s: %s", check, out)
+		}
+	}
+}
+
 // Redis is examined again and again: what is new is logged once, with its fix, and
 // what is mended too; nobody is stopped. The metric follows.
 func TestServeWatchesRedis(t *testing.T) {
@@ -178,7 +219,7 @@ func TestServeWatchesRedis(t *testing.T) {
 	set("maxmemory-policy", "noeviction")
 	gauge(`authsvc_redis_check{check="redis_eviction"} 0`)
 	e := s.Stderr.Event(t, "Redis: maxmemory-policy is volatile-lru.", s.Ended)
-	if e["level"] != "ERROR" || e["check"] != "redis_eviction" || e["redis"] != server.Addr() || !strings.Contains(e["fix"].(string), "noeviction") {
+	if e["level"] != "ERROR" || e["check"] != "redis_eviction" || e["subject"] != server.Addr() || !strings.Contains(e["fix"].(string), "noeviction") {
 		t.Errorf("logged as %v", e)
 	}
 	if e := s.Stderr.Event(t, "Redis: mended", s.Ended); e["check"] != "redis_eviction" {

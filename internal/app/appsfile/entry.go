@@ -189,7 +189,7 @@ func (e *entry) secretFile(path string) (app.SecretHash, error) {
 		return app.SecretHash{}, fmt.Errorf("the file it names can't be read: %w", err)
 	}
 	if first && mode&0o044 != 0 {
-		e.warnReadable(path, mode)
+		e.file.Exposed = append(e.file.Exposed, Exposed{path, mode})
 	}
 	secret := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	h, err := e.hash(secret)

@@ -22,8 +22,15 @@ const (
 // File is what an apps file says.
 type File struct {
 	Apps []app.App
-	// Warnings are for the log. No warning holds a secret.
-	Warnings []string
+	// Exposed are the files that hold a secret in the clear and that others than their
+	// owner may read.
+	Exposed []Exposed
+}
+
+// Exposed is a file with a secret, and its mode, by which others may read it.
+type Exposed struct {
+	Path string
+	Mode fs.FileMode
 }
 
 // Error holds everything that is wrong with an apps file. It never quotes a value
@@ -126,18 +133,13 @@ func parse(path string, data []byte, mode fs.FileMode, pepper app.Pepper, read f
 		return File{}, e
 	}
 	if p.holdsSecret && mode&0o044 != 0 {
-		p.warnReadable(path, mode)
+		p.file.Exposed = append(p.file.Exposed, Exposed{path, mode})
 	}
 	return p.file, nil
 }
 
 func (p *fileParser) fault(line int, format string, args ...any) {
 	p.faults = append(p.faults, strictyaml.Fault{Line: line, Text: fmt.Sprintf(format, args...)})
-}
-
-func (p *fileParser) warnReadable(path string, mode fs.FileMode) {
-	p.file.Warnings = append(p.file.Warnings, fmt.Sprintf(
-		"%s holds a secret, and others than its owner may read it (mode %04o); run: chmod 600 %s", path, mode, path))
 }
 
 const howToAddAnApp = `no app is listed. Add one:

@@ -259,8 +259,8 @@ func TestParseFaults(t *testing.T) {
 			if e.Error() != "apps.yaml: "+tt.want {
 				t.Errorf("Error() = %q", e.Error())
 			}
-			if len(f.Apps) > 0 || len(f.Warnings) > 0 {
-				t.Errorf("a faulty file gave %d apps and %d warnings", len(f.Apps), len(f.Warnings))
+			if len(f.Apps) > 0 || len(f.Exposed) > 0 {
+				t.Errorf("a faulty file gave %d apps and %d exposed files", len(f.Apps), len(f.Exposed))
 			}
 		})
 	}
@@ -360,10 +360,10 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		text = strings.ReplaceAll(text, "S", secret)
 		path := write(t, filepath.Join(dir, "apps.yaml"), text, 0o644)
 		f, err := Read(path, testPepper, nil)
-		if err == nil && len(f.Warnings) == 0 {
-			t.Errorf("neither a fault nor a warning in\n%s", text)
+		if err == nil && len(f.Exposed) == 0 {
+			t.Errorf("no fault, and no secret seen, in\n%s", text)
 		}
-		said := fmt.Sprintf("%v %+v %#v %v", err, err, err, f.Warnings)
+		said := fmt.Sprintf("%v %+v %#v %v", err, err, err, f.Exposed)
 		if strings.Contains(said, secret) || strings.Contains(said, secret[1:9]) {
 			t.Errorf("the secret shows in %s\nof\n%s", said, text)
 		}
@@ -406,8 +406,8 @@ func TestReadSecretFiles(t *testing.T) {
 	if diff := cmp.Diff([]string{path, in("unix"), in("dos"), in("bare"), in("longest"), in("unix")}, watched); diff != "" {
 		t.Error(diff)
 	}
-	if len(f.Warnings) != 0 {
-		t.Errorf("a readable apps file without a secret in it warns: %q", f.Warnings)
+	if len(f.Exposed) != 0 {
+		t.Errorf("a readable apps file without a secret in it is exposed: %v", f.Exposed)
 	}
 }
 
@@ -454,10 +454,10 @@ func TestReadUnreadable(t *testing.T) {
 	}
 }
 
-func TestReadWarnsOfReadableSecrets(t *testing.T) {
+func TestReadFindsExposedSecrets(t *testing.T) {
 	for _, tt := range []struct {
-		mode fs.FileMode
-		warn bool
+		mode    fs.FileMode
+		exposed bool
 	}{{0o600, false}, {0o400, false}, {0o620, false}, {0o640, true}, {0o604, true}, {0o644, true}} {
 		dir := t.TempDir()
 		secret := write(t, filepath.Join(dir, "secret"), "s3cret-0", tt.mode)
@@ -467,12 +467,11 @@ func TestReadWarnsOfReadableSecrets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var want []string
-		if tt.warn {
-			const text = "%s holds a secret, and others than its owner may read it (mode %04o); run: chmod 600 %s"
-			want = []string{fmt.Sprintf(text, secret, tt.mode, secret), fmt.Sprintf(text, path, tt.mode, path)}
+		var want []Exposed
+		if tt.exposed {
+			want = []Exposed{{secret, tt.mode}, {path, tt.mode}}
 		}
-		if diff := cmp.Diff(want, f.Warnings); diff != "" {
+		if diff := cmp.Diff(want, f.Exposed); diff != "" {
 			t.Errorf("mode %04o: %s", tt.mode, diff)
 		}
 	}

@@ -1,4 +1,4 @@
-package checkup
+package doctor
 
 import (
 	"errors"
@@ -60,22 +60,22 @@ var redisTests = []struct {
 	{
 		name: "eviction", is: func(f *redisconn.NodeFacts) { f.Eviction = "volatile-ttl" }, want: []string{"error redis_eviction " + at},
 		what: "volatile-ttl",
-		fix:  "redis-cli -h 10.0.0.1 -p 6379 CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction",
+		fix:  "redis-cli -h 10.0.0.1 -p 6379 CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction; or insist, with --allow-eviction",
 	},
 	{
 		name: "eviction behind a socket", is: func(f *redisconn.NodeFacts) { f.Eviction, f.Addr = "allkeys-lru", "/run/redis.sock" },
 		want: []string{"error redis_eviction /run/redis.sock"},
-		fix:  "redis-cli -s /run/redis.sock CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction",
+		fix:  "redis-cli -s /run/redis.sock CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction; or insist, with --allow-eviction",
 	},
 	{
 		name: "eviction somewhere", is: func(f *redisconn.NodeFacts) { f.Eviction, f.Addr = "allkeys-lru", "the primary of main" },
 		want: []string{"error redis_eviction the primary of main"},
-		fix:  "redis-cli -h 'the primary of main' CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction",
+		fix:  "redis-cli -h 'the primary of main' CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction; or insist, with --allow-eviction",
 	},
 	{
 		name: "eviction over TLS", is: func(f *redisconn.NodeFacts) { f.Eviction, f.Addr, f.DB = "allkeys-lru", "[::1]:6380", 3 },
 		opts: RedisOptions{TLS: true}, want: []string{"error redis_eviction [::1]:6380"},
-		fix: "redis-cli -h ::1 -p 6380 --tls -n 3 CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction",
+		fix: "redis-cli -h ::1 -p 6380 --tls -n 3 CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction; or insist, with --allow-eviction",
 	},
 	{
 		name: "eviction that is insisted on", is: func(f *redisconn.NodeFacts) { f.Eviction = "allkeys-lru" },

@@ -1,4 +1,4 @@
-package checkup
+package doctor
 
 import (
 	"bytes"
@@ -85,6 +85,29 @@ func TestFindingInJSON(t *testing.T) {
 	const want = `{"check":"c","subject":"s","severity":"warning","what":"What.","why":"Why.","fix":"Fix."}`
 	if err != nil || string(got) != want {
 		t.Errorf("%s, %v; want %s", got, err, want)
+	}
+}
+
+// A person reads one form of a finding everywhere, in which no part of it can pretend to
+// be another, and a log has all of it.
+func TestFindingAsText(t *testing.T) {
+	t.Parallel()
+	f := Finding{RedisRole, "a\nb", Error, "It is\nwrong.", "It matters.", "mend\nit"}
+	const want = "error  redis_role  a?b\nIt is?wrong.\n  Why: It matters.\n  Fix: mend?it"
+	if got := f.String(); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := (Finding{What: "It is wrong.", Fix: "mend it"}).Warning(); got != "It is wrong. Fix: mend it" {
+		t.Errorf("%q", got)
+	}
+	for check, prefix := range map[string]string{RedisRole: "Redis: ", RedisExpiry: "Redis: ", KeyringPermissions: ""} {
+		var log bytes.Buffer
+		f := Finding{check, "s", Warning, "What.", "Why.", "Fix."}
+		f.Log(slog.New(slog.NewJSONHandler(&log, nil)))
+		want := fmt.Sprintf(`"level":"WARN","msg":"%sWhat.","check":"%s","severity":"warning","subject":"s","why":"Why.","fix":"Fix."}`, prefix, check)
+		if !strings.HasSuffix(strings.TrimSpace(log.String()), want) {
+			t.Errorf("%s; want %s at the end", log.String(), want)
+		}
 	}
 }
 

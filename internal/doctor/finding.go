@@ -1,9 +1,9 @@
-package checkup
+package doctor
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -20,13 +20,13 @@ const (
 
 var severities = []string{"note", "warning", "error"}
 
-// String is the severity in one word, as in JSON.
+// String returns the severity in one word, as in JSON.
 func (s Severity) String() string { return severities[s] }
 
-// MarshalText is String, for JSON.
+// MarshalText implements encoding.TextMarshaler, by String.
 func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Level is the level at which a log has it.
+// Level returns the level at which it is logged.
 func (s Severity) Level() slog.Level {
 	return []slog.Level{slog.LevelInfo, slog.LevelWarn, slog.LevelError}[s]
 }
@@ -41,9 +41,29 @@ type Finding struct {
 	Fix      string   `json:"fix"` // to paste into a shell, where a command mends it
 }
 
+// String returns a paragraph: the check and the subject, what is wrong, why that
+// matters, and the fix. It ends without a newline, and no part of it begins a new line.
+func (f Finding) String() string {
+	one := func(s string) string { return strings.ReplaceAll(s, "\n", "?") }
+	return fmt.Sprintf("%s  %s  %s\n%s\n  Why: %s\n  Fix: %s", f.Severity, f.Check, one(f.Subject), one(f.What), f.Why, one(f.Fix))
+}
+
+// Warning returns what is wrong and the fix in one line.
+func (f Finding) Warning() string { return f.What + " Fix: " + f.Fix }
+
+// Log writes the finding to a log, at its level.
+func (f Finding) Log(log *slog.Logger) {
+	what := f.What
+	if strings.HasPrefix(f.Check, "redis_") {
+		what = "Redis: " + what // which says "it" of the subject
+	}
+	log.Log(context.Background(), f.Severity.Level(), what,
+		"check", f.Check, "severity", f.Severity.String(), "subject", f.Subject, "why", f.Why, "fix", f.Fix)
+}
+
 // The checks. A name is never changed: scripts and metrics know it.
 const (
-	RedisReach       = "redis_reach"
+	RedisUnavailable = "redis_reach"
 	RedisPermissions = "redis_permissions"
 	RedisReadable    = "redis_readable"
 	RedisRole        = "redis_role"
@@ -69,22 +89,22 @@ const (
 	TrustedProxies     = "trusted_proxies"
 )
 
-// Checks are the names of all checks, always in this order.
+// Checks returns the names of all checks, always in this order.
 func Checks() []string {
 	return slices.Concat([]string{RedisRole}, RedisChecks(), []string{
 		KeyringFile, KeyringPermissions, KeyringAge, AppsFile, AppsPermissions, AppsTTL, TLSCertificate, TrustedProxies,
 	})
 }
 
-// RedisChecks are the names of those that are made of a Redis that is in use.
+// RedisChecks returns the names of those that are made of a Redis that is in use.
 func RedisChecks() []string {
 	return []string{
-		RedisReach, RedisPermissions, RedisReadable, RedisVersion, RedisTopology, RedisEviction, RedisMemory, RedisPersistence, RedisDisk,
+		RedisUnavailable, RedisPermissions, RedisReadable, RedisVersion, RedisTopology, RedisEviction, RedisMemory, RedisPersistence, RedisDisk,
 		RedisLoading, RedisReplicas, RedisMinReplicas, RedisClock, RedisExpiry,
 	}
 }
 
-// Worst is the highest severity of findings; that of none is Note.
+// Worst returns the highest severity of findings; that of none is Note.
 func Worst(found []Finding) (worst Severity) {
 	for _, f := range found {
 		worst = max(worst, f.Severity)
@@ -92,8 +112,8 @@ func Worst(found []Finding) (worst Severity) {
 	return worst
 }
 
-// Changes tells what a log need hear of: the findings that are new since before,
-// and those that are gone. Two are the same where check, subject and severity are:
+// Changes returns what is worth a line in the log: the findings that are new since
+// before, and those that are gone. Two are the same where check, subject and severity are:
 // the numbers in a text may be others each time.
 func Changes(before, after []Finding) (appeared, gone []Finding) {
 	missing := func(from, in []Finding) (list []Finding) {
@@ -107,25 +127,4 @@ func Changes(before, after []Finding) (appeared, gone []Finding) {
 		return list
 	}
 	return missing(after, before), missing(before, after)
-}
-
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:=,@%+-]+$`)
-
-// shell is a command to paste into a POSIX shell.
-func shell(words ...string) string {
-	quoted := slices.Clone(words)
-	for i, w := range quoted {
-		if !plainWord.MatchString(w) {
-			quoted[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
-		}
-	}
-	return strings.Join(quoted, " ")
-}
-
-// count is "1 key" or "2 keys".
-func count(n int, thing string) string {
-	if n != 1 {
-		thing += "s"
-	}
-	return fmt.Sprintf("%d %s", n, thing)
 }

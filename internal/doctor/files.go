@@ -1,4 +1,4 @@
-package checkup
+package doctor
 
 import (
 	"crypto/tls"
@@ -24,31 +24,42 @@ const (
 	soonToExpire = 30 * day // of a certificate that lives for three times that
 )
 
-// Keyring are the findings about a keyring file.
+// Keyring returns the findings about a keyring file.
 func Keyring(path string, now time.Time) []Finding {
 	ring, err := keyring.Read(path)
 	if err != nil {
-		f := Finding{
-			Check: KeyringFile, Subject: path, Severity: Error,
-			What: "The keyring is of no use: " + err.Error() + ".",
-			Why:  "The service does not start. One that runs goes on with the keys that it has read.",
-			Fix:  "Put the copy back that you keep in a safe place. A new keyring ends every token, and every secret_hash.",
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			f.Fix = shell("authsvc", "keys", "init", "--keys", path) + "  # unless there is a copy of an older one: put that back"
-		}
-		return []Finding{f}
+		return []Finding{KeyringError(path, err)}
 	}
-	var found []Finding
-	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
-		found = append(found, Finding{
-			Check: KeyringPermissions, Subject: path, Severity: Warning,
-			What: fmt.Sprintf("Others than its owner have access to the keyring (mode %04o).", info.Mode().Perm()),
-			Why:  "Whoever has it and a copy of the store can forge tokens.",
-			Fix:  shell("chmod", "600", path),
-		})
+	return append(KeyringMode(path), keyAge(ring, path, now)...)
+}
+
+// KeyringError returns the finding that a keyring can't be read.
+func KeyringError(path string, err error) Finding {
+	f := Finding{
+		Check: KeyringFile, Subject: path, Severity: Error,
+		What: "The keyring can't be used: " + err.Error() + ".",
+		Why:  "The service does not start. One that runs goes on with the keys that it has read.",
+		Fix:  "Put the copy back that you keep in a safe place. A new keyring ends every token, and every secret_hash.",
 	}
-	return append(found, keyAge(ring, path, now)...)
+	if errors.Is(err, fs.ErrNotExist) {
+		f.Fix = shell("authsvc", "keys", "init", "--keys", path) + "  # unless there is a copy of an older one: put that back"
+	}
+	return f
+}
+
+// KeyringMode returns the finding that others than its owner have access to a keyring,
+// if they have.
+func KeyringMode(path string) []Finding {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm()&0o077 == 0 {
+		return nil
+	}
+	return []Finding{{
+		Check: KeyringPermissions, Subject: path, Severity: Warning,
+		What: fmt.Sprintf("Others than its owner have access to the keyring (mode %04o).", info.Mode().Perm()),
+		Why:  "Whoever has it and a copy of the store can forge tokens.",
+		Fix:  shell("chmod", "600", path),
+	}}
 }
 
 func keyAge(ring *keyring.Keyring, path string, now time.Time) []Finding {
@@ -73,11 +84,11 @@ func keyAge(ring *keyring.Keyring, path string, now time.Time) []Finding {
 	}}
 }
 
-// Apps are the findings about an apps file, and the secret files that it names.
-// Grace is that of a refresh.
+// Apps returns the findings about an apps file and the secret files that it names.
+// grace is how long a repeated refresh gets the same tokens.
 func Apps(path string, grace time.Duration) []Finding {
 	f, err := appsfile.Read(path, app.Pepper{}, nil) // no secret is compared with anything
-	faults := []string{}
+	var faults []string
 	if wrong := (*appsfile.Error)(nil); errors.As(err, &wrong) {
 		faults = wrong.Faults
 	} else if err != nil {
@@ -89,20 +100,31 @@ func Apps(path string, grace time.Duration) []Finding {
 		found = append(found, Finding{
 			Check: AppsFile, Subject: path, Severity: Error, What: strings.TrimSuffix(what, ":") + ".",
 			Why: "The service does not start. One that runs goes on with the apps that it has read.",
-			Fix: "Mend the file, and then: " + shell("authsvc", "app", "check", "--apps", path),
+			Fix: "Correct the file, and then: " + shell("authsvc", "app", "check", "--apps", path),
 		})
 	}
-	for _, w := range f.Warnings {
-		what, fix, _ := strings.Cut(w, "; run: ")
+	return append(found, GoodApps(path, f, grace)...)
+}
+
+// GoodApps returns the findings about an apps file that was read without a fault.
+func GoodApps(path string, f appsfile.File, grace time.Duration) []Finding {
+	var found []Finding
+	for _, e := range f.Exposed {
 		found = append(found, Finding{
-			Check: AppsPermissions, Subject: path, Severity: Warning, What: what + ".",
-			Why: "Whoever has an app's secret gets tokens in its name.",
-			Fix: fix,
+			Check: AppsPermissions, Subject: path, Severity: Warning,
+			What: fmt.Sprintf("%s holds a secret, and others than its owner may read it (mode %04o).", e.Path, e.Mode),
+			Why:  "Whoever has an app's secret gets tokens in its name.",
+			Fix:  shell("chmod", "600", e.Path),
 		})
 	}
-	for _, w := range app.Warnings(f.Apps, grace) {
+	for _, a := range f.Apps {
+		if a.RefreshTTL == 0 || a.RefreshTTL >= grace { // 0: the service's, which its settings are checked for
+			continue
+		}
 		found = append(found, Finding{
-			Check: AppsTTL, Subject: path, Severity: Warning, What: w + ".",
+			Check: AppsTTL, Subject: path, Severity: Warning,
+			What: fmt.Sprintf("app %s: its refresh_ttl of %s is shorter than the refresh grace of %s, so the retry of a refresh can get tokens that have expired.",
+				a.Key, a.RefreshTTL, grace),
 			Why: "The app takes the answer for a success, and its next call is refused.",
 			Fix: "Raise refresh_ttl of the app in " + path + ", or lower --refresh-grace.",
 		})
@@ -110,16 +132,16 @@ func Apps(path string, grace time.Duration) []Finding {
 	return found
 }
 
-// TLS are the findings about a certificate and its key, in PEM.
+// TLS returns the findings about a certificate and its key, in PEM.
 func TLS(certFile, keyFile string, now time.Time) []Finding {
 	f := Finding{
 		Check: TLSCertificate, Subject: certFile, Severity: Error,
-		Why: "Whoever is shown it ends the connection.",
+		Why: "Clients will reject the connection.",
 		Fix: "Have it renewed, and put the new one in its place. Then: " + shell("openssl", "x509", "-in", certFile, "-noout", "-dates"),
 	}
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
-		f.What = "The certificate and its key are of no use: " + err.Error() + "."
+		f.What = "The certificate and its key can't be used: " + err.Error() + "."
 		f.Why = "The service does not start."
 		f.Fix = shell("openssl", "x509", "-in", certFile, "-noout", "-subject") + "; " +
 			shell("openssl", "pkey", "-in", keyFile, "-noout") + "  # both must succeed, and belong together"
@@ -136,7 +158,7 @@ func TLS(certFile, keyFile string, now time.Time) []Finding {
 	case left <= min(soonToExpire, c.NotAfter.Sub(c.NotBefore)/3):
 		f.Severity = Warning
 		f.What = fmt.Sprintf("The certificate expires at %s, in %s.", c.NotAfter.Format(time.RFC3339), count(int(left/day), "day"))
-		f.Why = "From then on, whoever is shown it ends the connection."
+		f.Why = "From then on, clients will reject the connection."
 	default:
 		return nil
 	}
@@ -157,7 +179,7 @@ const (
 	wide6 = 16
 )
 
-// Proxies are the findings about the networks whose X-Forwarded-For is believed, of
+// Proxies returns the findings about the networks whose X-Forwarded-For is believed, of
 // a service that listens at an address.
 func Proxies(listen string, networks []netip.Prefix) []Finding {
 	if len(networks) == 0 && !loopback(listen) {
@@ -197,7 +219,7 @@ func wide(p netip.Prefix) int {
 	return wide6
 }
 
-// loopback tells whether only this machine can connect.
+// loopback reports whether only this machine can connect.
 func loopback(listen string) bool {
 	host, _, _ := net.SplitHostPort(listen)
 	ip, err := netip.ParseAddr(host)
