@@ -33,8 +33,10 @@ func Create(path string, data []byte, mode fs.FileMode) error {
 // A link stays one.
 //
 // The new file is written beside the old one, as path.new, which nobody else can
-// make meanwhile: it is the lock against a second edit at the same time, and the
-// rename that ends the edit gives the lock up.
+// create meanwhile: it is the lock against a second edit at the same time, and the
+// rename that ends the edit gives the lock up. An edit that is killed leaves it. A lock
+// of the kernel would end with the process, but it is on an inode, which the rename
+// replaces.
 func Rewrite(path string, edit func(was []byte) ([]byte, error)) (err error) {
 	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return fmt.Errorf("reading the file: %w", err)
@@ -74,8 +76,7 @@ func Rewrite(path string, edit func(was []byte) ([]byte, error)) (err error) {
 		}
 		return fmt.Errorf("changing the file: %w", err)
 	}
-	// The file is in place. That its directory could not be flushed as well is no
-	// reason to say that it is not.
+	// The file is in place, even if its directory could not be flushed as well.
 	if dir, err := os.Open(filepath.Dir(path)); err == nil {
 		_ = dir.Sync()
 		_ = dir.Close()
@@ -83,7 +84,7 @@ func Rewrite(path string, edit func(was []byte) ([]byte, error)) (err error) {
 	return nil
 }
 
-// fill writes to f, which will take the place of the file at path.
+// fill writes data to f, which will take the place of the file at path.
 func fill(f *os.File, data []byte, path string) error {
 	was, err := os.Stat(path)
 	if err != nil {
