@@ -13,20 +13,20 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// The clocks of two processes are five minutes off, one either way. All processes
-// agree on what is expired, whichever issued it.
+// The clocks of two processes are wrong by five minutes, one ahead and one behind. All
+// processes agree on what has expired, whichever process issued it.
 func TestWrongClocks(t *testing.T) {
 	sideBySide(t)
-	// The name that a process is started by says how far its clock is off.
+	// The name by which a process is started says by how much its clock is wrong.
 	wrongClocks(t, authsvctest.BuildPatched(t, authsvctest.ClockIsOff)).none(t)
-	control(t, "the store's clock is not heeded", func(t *testing.T) {
+	control(t, "the store's clock is ignored", func(t *testing.T) {
 		f := wrongClocks(t, authsvctest.BuildPatched(t, authsvctest.ClockIsOff, authsvctest.StoreClockIsIgnored))
 		f.some(t, "the processes do not agree")
 		f.some(t, "refresh")
 	})
 }
 
-// wrongClock is a process whose clock is off.
+// wrongClock is a process whose clock is wrong by off.
 type wrongClock struct {
 	*authsvctest.Server
 	off time.Duration
@@ -47,11 +47,11 @@ func wrongClocks(t *testing.T, binary string) *findings {
 		all[i].WaitReady()
 		found := all[i].Stderr.Event(t, "the token store answers", all[i].Ended)["clock_offset"].(float64)
 		if math.Abs(found+c.off.Seconds()) > 1 {
-			f.add("a clock that is %v off finds the store's %v s ahead", c.off, found)
+			f.add("with a clock that is wrong by %v, the store's is %v s ahead", c.off, found)
 		}
 	}
 
-	// Each takes what the others hand out.
+	// Each accepts what the others issue.
 	for i, c := range all {
 		a := c.Issue(authsvctest.Worker)
 		for j := range all {
@@ -79,11 +79,11 @@ func wrongClocks(t *testing.T, binary string) *findings {
 			f.add("the processes do not agree on a token of %v, %d rounds after the first called it expired: %v", w.issuer, w.lapses, w.said)
 			continue
 		}
-		// Its refresh token has the same lifetime.
+		// The refresh token has the same lifetime.
 		for _, c := range all {
 			f.want(fmt.Sprintf("refresh at %v of what is expired", c.off), c.Refresh(authsvctest.Worker, w.pair.Refresh), 401, "APIG.1001")
 		}
-		// The store and the test have one clock.
+		// The store and the test have the same clock.
 		apart, early, late := w.lastActive.Sub(w.firstLapsed), w.expires.Sub(w.firstLapsed), w.lastActive.Sub(w.expires)
 		figure(t, "clocks: a token issued at %v: last active %v after first expired; expired %v early, active %v late (negative: not)",
 			w.issuer, apart.Round(time.Millisecond), early.Round(time.Millisecond), late.Round(time.Millisecond))
@@ -94,24 +94,24 @@ func wrongClocks(t *testing.T, binary string) *findings {
 	return f
 }
 
-// agreement is how many rounds of questions there may be from the first "expired"
-// of a process to that of all.
+// agreement is the maximum number of rounds from the first process that says "expired"
+// until all do.
 const agreement = 20
 
-// witnessed is a token, and what the processes said of it.
+// witnessed is a token, and what the processes said about it.
 type witnessed struct {
-	issuer  time.Duration // how far off its clock is
+	issuer  time.Duration // by how much its clock is wrong
 	pair    authsvctest.Pair
-	expires time.Time                // by its own words
-	said    map[time.Duration]string // by whom, last
-	lapses  int                      // rounds since a process called it expired
+	expires time.Time                // as its introspection says
+	said    map[time.Duration]string // last, by process
+	lapses  int                      // rounds since the first process called it expired
 	asked   int                      // rounds in all
-	// Of all processes: before the last "active" was asked for, and after the first
-	// "expired".
+	// Among all processes: the time before the last request that got "active", and
+	// after the first that got "expired".
 	lastActive, firstLapsed time.Time
 }
 
-// judged tells that all call the token expired, or that they had their time to.
+// judged reports whether all call the token expired, or have had enough rounds to.
 func (w *witnessed) judged() bool {
 	expired := 0
 	for _, s := range w.said {
@@ -122,7 +122,7 @@ func (w *witnessed) judged() bool {
 	return expired > 0 && expired == len(w.said) || w.lapses > agreement
 }
 
-// ask is one round of questions.
+// ask introspects the token at each process, once.
 func (w *witnessed) ask(t *testing.T, f *findings, all []wrongClock) {
 	t.Helper()
 	if w.asked++; w.asked > 20*agreement {

@@ -9,16 +9,16 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// cuts is replies of Redis that are lost after it has written.
+// cuts is a scenario in which replies of Redis are lost after it has written.
 type cuts struct {
 	binary string
 	alone  bool // see load
 	times  int
 }
 
-// run loses every second reply to a write of one process, so that what the process
-// repeats by itself is often lost too, and its callers are told nothing. Another
-// process, which they turn to and which others ask at the same time, loses none.
+// run drops every second reply to a write of one process, so that the reply to the
+// process's own retry is often lost, too, and its callers get no verdict. Another
+// process, to which they turn and which others use at the same time, loses none.
 func (c cuts) run(t *testing.T) []attempt {
 	t.Helper()
 	r := redistest.Start(t)
@@ -33,16 +33,16 @@ func (c cuts) run(t *testing.T) []attempt {
 	return s.history()
 }
 
-// isWrite tells whether a request holds a write of a grant: its creation, a
+// isWrite reports whether a request contains a write of a grant: its creation, a
 // rotation or a revocation.
 func isWrite(request []byte) bool {
 	request = bytes.ToUpper(request)
 	return bytes.Contains(request, []byte("\r\nNX\r\n")) || bytes.Contains(request, []byte("EVAL")) || bytes.Contains(request, []byte("\r\nDEL\r\n"))
 }
 
-// The reply to a write is lost after it was done: every caller gets on, and the
-// retry of a refresh brings the very pair that the lost reply would have brought,
-// whichever process it asks.
+// The reply to a write is lost after it was done: every caller recovers, and the retry
+// of a refresh returns exactly the pair of the lost reply, whichever process it
+// reaches.
 func TestReplyCutAfterTheWrite(t *testing.T) {
 	c := cuts{binary: authsvctest.Binary(t), times: size(100, 2000)}
 	judge(c.run(t), rules{late: defaultLate}).acquit(t)

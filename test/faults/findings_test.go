@@ -9,7 +9,7 @@ import (
 	"authsvc/internal/authsvctest"
 )
 
-// sideBySide lets the short form of a test run beside others. The full form
+// sideBySide lets the short form of a test run in parallel with others. The full form
 // measures, so it has the machine to itself.
 func sideBySide(t *testing.T) {
 	t.Helper()
@@ -18,8 +18,8 @@ func sideBySide(t *testing.T) {
 	}
 }
 
-// findings is what a scenario saw that must not be. A scenario returns it rather
-// than failing the test, because its negative control must find something. It is
+// findings collects what a scenario saw and must not happen. A scenario returns it
+// rather than failing the test, because its negative control must find something. It is
 // safe for concurrent use.
 type findings struct {
 	mu  sync.Mutex
@@ -32,15 +32,15 @@ func (f *findings) add(format string, args ...any) {
 	f.all = append(f.all, fmt.Sprintf(format, args...))
 }
 
-// join adds what others hold.
+// join adds the findings of others.
 func (f *findings) join(others *findings) {
 	for _, text := range others.all {
 		f.add("%s", text)
 	}
 }
 
-// want finds fault with an answer that is neither a success nor the row of a code,
-// and tells whether there was none.
+// want adds a finding unless an answer has this status and this error code, and reports
+// whether it has.
 func (f *findings) want(what string, a authsvctest.Answer, status int, code string) bool {
 	if a.Status == status && a.Text("error_code") == code {
 		return true
@@ -49,22 +49,22 @@ func (f *findings) want(what string, a authsvctest.Answer, status int, code stri
 	return false
 }
 
-// active finds fault with an introspection that does not find its token active.
+// active adds a finding unless an introspection found its token active.
 func (f *findings) active(what string, a authsvctest.Answer) {
 	if a.Status != 200 || !a.Active() {
 		f.add("%s: not active: %d %s", what, a.Status, a.Body)
 	}
 }
 
-// inactive finds fault with an introspection that does not find its token inactive
-// for the reason of a code.
+// inactive adds a finding unless an introspection found its token inactive, with this
+// code as the reason.
 func (f *findings) inactive(what string, a authsvctest.Answer, code string) {
 	if a.Status != 200 || a.Active() || a.Text("error_code") != code {
 		f.add("%s: not inactive with %s: %d %s", what, code, a.Status, a.Body)
 	}
 }
 
-// none fails the test where something was found.
+// none fails the test if anything was found.
 func (f *findings) none(t *testing.T) {
 	t.Helper()
 	f.mu.Lock()
@@ -78,7 +78,7 @@ func (f *findings) none(t *testing.T) {
 	}
 }
 
-// some fails a negative control where nothing was found that begins with a text.
+// some fails a negative control unless a finding begins with a text.
 func (f *findings) some(t *testing.T, begins string) {
 	t.Helper()
 	f.mu.Lock()
@@ -92,7 +92,7 @@ func (f *findings) some(t *testing.T, begins string) {
 		}
 	}
 	if n == 0 {
-		t.Errorf("without the protection nothing is found that begins with %q; all that is found: %q", begins, f.all)
+		t.Errorf("without the protection, no finding begins with %q; all findings: %q", begins, f.all)
 		return
 	}
 	figure(t, "%d found of %q, such as: %s", n, begins, first)

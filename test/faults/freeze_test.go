@@ -14,19 +14,19 @@ import (
 // deadline is the default --store-timeout.
 const deadline = 300 * time.Millisecond
 
-// freeze is redis-server standing still under load (SIGSTOP): connections stay
-// open, and what was sent meanwhile is done once it goes on.
+// freeze is a scenario in which redis-server is paused under load (SIGSTOP):
+// connections stay open, and what was sent meanwhile is done once it continues.
 type freeze struct {
 	binary string
 	grace  string        // of the refresh
 	wait   time.Duration // of a request for the store
 	alone  bool          // see load
 	frozen time.Duration // at least
-	// swap lets it stand still before a swap that is on its way to it.
+	// swap pauses it while a swap is on its way to it.
 	swap bool
 }
 
-// thaw is what was measured.
+// thaw holds what was measured.
 type thaw struct {
 	longest     time.Duration // see there
 	first, last time.Duration // see back
@@ -82,8 +82,8 @@ func (f freeze) run(t *testing.T) ([]attempt, thaw) {
 	return history, m
 }
 
-// holdSwap lets a proxy stand still once a swap has come to it, with the swap and all
-// else, until it may go on.
+// holdSwap makes a proxy stop once it has received a swap, and hold the swap and
+// everything else until goOn is called. here is closed once it holds the swap.
 func holdSwap(p *redistest.Proxy) (here <-chan struct{}, goOn func()) {
 	came, may := make(chan struct{}), make(chan struct{})
 	hold := sync.OnceFunc(func() {
@@ -94,13 +94,13 @@ func holdSwap(p *redistest.Proxy) (here <-chan struct{}, goOn func()) {
 		if bytes.Contains(bytes.ToUpper(request), []byte("EVALSHA")) {
 			hold()
 		}
-		return false // every reply comes
+		return false // no reply is cut
 	})
 	return came, sync.OnceFunc(func() { close(may) })
 }
 
-// Redis stands still: every request is answered in time, no retry is taken for a
-// replay, and the service is back at once.
+// Redis hangs: every request is answered in time, no retry is taken for a replay, and
+// the service recovers at once.
 func TestRedisFrozen(t *testing.T) {
 	f := freeze{binary: authsvctest.Binary(t), grace: "10m", wait: deadline, frozen: time.Duration(size(0, 10)) * time.Second}
 	history, m := f.run(t)
@@ -114,7 +114,7 @@ func TestRedisFrozen(t *testing.T) {
 		t.Errorf("%d grants were taken for replayed", m.replays)
 	}
 	if *full && (m.longest > 2*deadline || m.first > time.Second || m.last > time.Second) {
-		t.Errorf("want every answer within %v, and the service back, without failures, within a second", 2*deadline)
+		t.Errorf("want every answer within %v, and the service to recover, without failures, within a second", 2*deadline)
 	}
 	control(t, "a request has no deadline", func(t *testing.T) {
 		f.binary, f.frozen = authsvctest.BuildPatched(t, authsvctest.RequestsWait), 3*time.Second
@@ -124,12 +124,12 @@ func TestRedisFrozen(t *testing.T) {
 	})
 }
 
-// Redis stands still for longer than the grace: what callers gave up must not be
-// done when it goes on, or they would come back too late, as thieves.
+// Redis hangs for longer than the grace: writes that callers gave up on must not be
+// done when it continues; otherwise the callers would come back too late, as thieves.
 func TestRedisFrozenBeyondTheGrace(t *testing.T) {
 	sideBySide(t)
 	f := freeze{binary: authsvctest.Binary(t), grace: "4s", wait: deadline, alone: true, frozen: 6 * time.Second, swap: true}
-	if !*full { // on a busy machine requests are given up before, and must not take longer than the grace
+	if !*full { // on a busy machine callers give up earlier, and requests must not take longer than the grace
 		f.grace, f.wait, f.frozen = "10s", 2*time.Second, 14*time.Second
 	}
 	run := func(t *testing.T) verdict {
@@ -137,7 +137,7 @@ func TestRedisFrozenBeyondTheGrace(t *testing.T) {
 		return judge(history, rules{late: f.wait + f.wait/2 + 50*time.Millisecond})
 	}
 	run(t).acquit(t)
-	control(t, "what was given up is done late", func(t *testing.T) {
+	control(t, "writes that were given up are done late", func(t *testing.T) {
 		f.binary = authsvctest.BuildPatched(t, authsvctest.SwapIsNotFenced)
 		convict(t, lost, func() verdict { return run(t) })
 	})

@@ -21,30 +21,30 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// The disk of Redis's append-only file is full. Writes are refused as long as it
-// is, no token that was acknowledged is lost, nothing is told wrongly, and authsvc
-// goes on by itself once there is room.
+// The disk of Redis's append-only file is full. Writes are refused while it is, no
+// acknowledged token is lost, no answer is wrong, and authsvc recovers automatically
+// once there is space.
 func TestFullDisk(t *testing.T) {
 	sideBySide(t)
 	t.Run("everysec", func(t *testing.T) {
 		sideBySide(t)
 		fullDisk(t, authsvctest.Binary(t), "everysec", false).none(t)
 	})
-	control(t, "everysec, and a write that fails is told as done", func(t *testing.T) {
+	control(t, "everysec, and a failed write is reported as done", func(t *testing.T) {
 		fullDisk(t, authsvctest.BuildPatched(t, authsvctest.FailedWriteIsDone), "everysec", false).some(t, "introspect what was acknowledged")
 	})
-	// With always, Redis ends rather than answer for what it could not write.
+	// With always, Redis exits rather than acknowledge what it could not write.
 	t.Run("always", func(t *testing.T) {
 		sideBySide(t)
 		fullDisk(t, authsvctest.Binary(t), "always", true).none(t)
 	})
-	control(t, "everysec, and Redis ends on the full disk", func(t *testing.T) {
+	control(t, "everysec, and Redis exits because of the full disk", func(t *testing.T) {
 		fullDisk(t, authsvctest.Binary(t), "everysec", true).some(t, "introspect what was acknowledged: not active: 200")
 	})
 }
 
-// fullDisk fills the disk, and makes room again. ends tells that Redis ends
-// meanwhile: by itself, or killed where it would not.
+// fullDisk fills the disk, and frees the space again. ends says that Redis exits
+// meanwhile: on its own, or killed if it would not.
 func fullDisk(t *testing.T, binary, fsync string, ends bool) *findings {
 	f := &findings{}
 	d := newDisk(t)
@@ -53,14 +53,14 @@ func fullDisk(t *testing.T, binary, fsync string, ends bool) *findings {
 	site := authsvctest.NewSite(t)
 	s := site.StartBinary(binary, r.URL(), authsvctest.Patient...)
 	s.WaitReady()
-	var good []authsvctest.Pair // all that was acknowledged
+	var good []authsvctest.Pair // all acknowledged pairs
 	for range 4 {
 		good = append(good, s.Issue(authsvctest.Worker).Pair())
 	}
 
 	d.fill(r)
-	// The last page of the file has room for a few records. With everysec, Redis
-	// learns only from the write after an answer that there is no more.
+	// The last page of the file has room for a few records. With everysec, Redis learns
+	// that the disk is full only from the write after an answer.
 	var refused authsvctest.Answer
 	for range 100 {
 		if refused = s.Issue(authsvctest.Worker); refused.Status != 200 {
@@ -73,7 +73,7 @@ func fullDisk(t *testing.T, binary, fsync string, ends bool) *findings {
 		if fsync != "always" {
 			r.Kill()
 		}
-		redistest.Eventually(t, "Redis to have ended", func() bool {
+		redistest.Eventually(t, "Redis to exit", func() bool {
 			c, err := net.Dial("tcp", r.Addr())
 			if err == nil {
 				c.Close()
@@ -87,7 +87,7 @@ func fullDisk(t *testing.T, binary, fsync string, ends bool) *findings {
 		f.want("revoke an access token on a full disk", s.Revoke(authsvctest.Worker, good[1].Access), 503, "APIG.0613")
 		f.want("revoke a refresh token on a full disk", s.Revoke(authsvctest.Worker, good[2].Refresh), 503, "APIG.0613")
 		f.want("verify junk on a full disk", s.Verify("nonsense", ""), 400, "APIG.2203")
-		if ends { // nothing can be read, either
+		if ends { // reads fail, too
 			f.want("introspect without Redis", s.Introspect(good[0].Access), 503, "APIG.0613")
 			f.want("verify without Redis", s.Verify(good[0].Access, ""), 503, "APIG.0613")
 			continue
@@ -97,20 +97,20 @@ func fullDisk(t *testing.T, binary, fsync string, ends bool) *findings {
 		}
 		f.want("verify on a full disk", s.Verify(good[0].Access, ""), 200, "")
 	}
-	// Where Redis can still be read, authsvc still has something to do.
+	// If Redis can still be read, authsvc is still useful.
 	if s.Ready() == ends {
 		f.add("on a full disk, with %s, ready is %v", fsync, ends)
 	}
 	if !ends {
 		late := site.StartBinary(binary, r.URL(), authsvctest.Patient...)
 		late.WaitReady()
-		f.active("introspect what was acknowledged, at a process that is new", late.Introspect(good[0].Access))
+		f.active("introspect what was acknowledged, at a new process", late.Introspect(good[0].Access))
 	}
 
 	d.free(r, ends)
 	start := time.Now()
 	if ends {
-		r.Restart() // authsvc goes on as it is
+		r.Restart() // authsvc keeps running
 	}
 	redistest.Eventually(t, "a token to be issued again", func() bool {
 		a := s.Issue(authsvctest.Worker)
@@ -121,7 +121,7 @@ func fullDisk(t *testing.T, binary, fsync string, ends bool) *findings {
 		f.want("issue once there is room", a, 503, "APIG.0613")
 		return false
 	})
-	figure(t, "full disk, %s: issues again %v after there is room", fsync, time.Since(start).Round(time.Millisecond))
+	figure(t, "full disk, %s: issues again %v after there is space", fsync, time.Since(start).Round(time.Millisecond))
 	for _, p := range good {
 		f.active("introspect what was acknowledged", s.Introspect(p.Access))
 	}
@@ -130,7 +130,7 @@ func fullDisk(t *testing.T, binary, fsync string, ends bool) *findings {
 	f.want("revoke what could not be revoked", s.Revoke(authsvctest.Worker, good[1].Access), 200, "")
 	f.want("revoke what could not be revoked", s.Revoke(authsvctest.Worker, good[2].Refresh), 200, "")
 
-	// Now that there is room, all of it gets to the disk. (With everysec, an answer
+	// Now that there is space, everything gets to the disk. (With everysec, an answer
 	// may be ahead of the file.)
 	redistest.Eventually(t, "the append-only file to be written", func() bool {
 		info := r.Client().Info(context.Background(), "persistence").Val()
@@ -153,18 +153,18 @@ func fullDisk(t *testing.T, binary, fsync string, ends bool) *findings {
 	return f
 }
 
-// disk is where Redis writes, until it is full.
+// disk is the disk that Redis writes to until it is full.
 type disk struct {
 	t   *testing.T
 	dir string
-	// mounted says that it is a file system of its own. Otherwise the files of Redis are
-	// limited to the size that they have, which takes no permission.
+	// mounted says that it is a separate file system. Otherwise the files of Redis are
+	// limited to their current size, which needs no permission.
 	mounted bool
 }
 
-// newDisk mounts a tmpfs where only the process that does it has it, and reaches it
-// through that process. So it takes no root where namespaces are free, and is gone
-// whatever becomes of the test.
+// newDisk mounts a tmpfs that only the mounting process sees, and accesses it through
+// that process. So it needs no root if user namespaces are permitted, and is gone
+// whatever happens to the test.
 func newDisk(t *testing.T) disk {
 	t.Helper()
 	dir := t.TempDir()
@@ -173,7 +173,7 @@ func newDisk(t *testing.T) disk {
 		args = append([]string{"--user", "--map-root-user"}, args...)
 	}
 	cmd := exec.Command("unshare", args...)
-	var refused bytes.Buffer // read once the process has ended
+	var refused bytes.Buffer // read once the process has exited
 	cmd.Stderr = &refused
 	stdin, err := cmd.StdinPipe() // cat ends with it
 	if err != nil {
@@ -202,7 +202,7 @@ func newDisk(t *testing.T) disk {
 
 func (d disk) ballast() string { return filepath.Join(d.dir, "ballast") }
 
-// fill takes all that is free.
+// fill uses up all free space.
 func (d disk) fill(r *redistest.Server) {
 	d.t.Helper()
 	if !d.mounted {
@@ -222,7 +222,7 @@ func (d disk) fill(r *redistest.Server) {
 	}
 }
 
-// free gives it back. The limit of a Redis that has ended has ended with it.
+// free frees the space again. The limit of a Redis that has exited ended with it.
 func (d disk) free(r *redistest.Server, ended bool) {
 	d.t.Helper()
 	switch {
@@ -235,7 +235,7 @@ func (d disk) free(r *redistest.Server, ended bool) {
 	}
 }
 
-// largest is the size of the largest file.
+// largest returns the size of the largest file.
 func (d disk) largest() (size int64) {
 	d.t.Helper()
 	err := filepath.WalkDir(d.dir, func(_ string, e fs.DirEntry, err error) error {

@@ -9,12 +9,12 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// A Redis at its memory limit takes no new grant, and each caller is told so. What
-// there is can still be read, rotated and revoked.
+// A Redis at its memory limit accepts no new grants, and each caller is told so.
+// Existing grants can still be read, rotated and revoked.
 func TestFullMemory(t *testing.T) {
 	sideBySide(t)
 	fullMemory(t, authsvctest.Binary(t)).none(t)
-	control(t, "the swap is a script like any other", func(t *testing.T) {
+	control(t, "the swap is a script without allow-oom", func(t *testing.T) {
 		f := fullMemory(t, authsvctest.BuildPatched(t, authsvctest.SwapNeedsMemory))
 		f.some(t, "refresh on a full Redis: 503")
 		f.some(t, "revoke an access token on a full Redis: 503")
@@ -38,7 +38,7 @@ func fullMemory(t *testing.T, binary string) *findings {
 		pairs[i] = s.Issue(authsvctest.Worker).Pair()
 	}
 
-	limit("1") // one byte: whatever Redis holds is more
+	limit("1") // one byte: Redis always holds more
 	start := time.Now()
 	for i, p := range pairs {
 		a := s.Issue(authsvctest.Worker)
@@ -63,13 +63,14 @@ func fullMemory(t *testing.T, binary string) *findings {
 		}
 		f.inactive("introspect what was revoked", s.Introspect(pairs[i].Access), "APIG.2203")
 	}
-	// Not ready, all processes at once would leave the callers who can be served.
+	// If it were not ready, all processes at once would fail the callers that they can
+	// still serve.
 	if !s.Ready() {
 		f.add("not ready on a full Redis")
 	}
 	late := site.StartBinary(binary, r.URL(), authsvctest.Patient...)
 	late.WaitReady()
-	f.inactive("introspect what was revoked, at a process that is new", late.Introspect(pairs[0].Access), "APIG.2203")
+	f.inactive("introspect what was revoked, at a new process", late.Introspect(pairs[0].Access), "APIG.2203")
 	figure(t, "full memory: %d rounds (issue refused; introspect, refresh twice, revoke, introspect twice done) in %v",
 		len(pairs), time.Since(start).Round(time.Millisecond))
 

@@ -13,11 +13,11 @@ import (
 	"authsvc/internal/token"
 )
 
-// deed is what a caller asks for.
+// deed is the kind of a request.
 type deed string
 
-// The deeds. A check is an introspection of an access token; a revocation is of
-// the token that is presented, access or refresh.
+// The kinds of requests. A check is an introspection of an access token; a revocation
+// revokes the presented token, access or refresh.
 const (
 	issue   deed = "issue"
 	refresh deed = "refresh"
@@ -25,47 +25,47 @@ const (
 	check   deed = "check"
 )
 
-// outcome is what a caller knows once its request is over.
+// outcome is what a caller knows after its request.
 type outcome string
 
-// The outcomes. What is neither of the first two is no verdict: it may have been
-// done, or not, and a caller asks again.
+// The outcomes. Only the first two are verdicts: after the third, the request may have
+// been done or not, and the caller retries.
 const (
 	done    outcome = "done"    // of a check: the token is active
-	refused outcome = "refused" // for good; of a check: the token is not active
-	unknown outcome = "unknown" // APIG.0613, or nothing that can be read came back
+	refused outcome = "refused" // definitely; of a check: the token is not active
+	unknown outcome = "unknown" // APIG.0613, or no readable answer
 )
 
-// The codes that callers are told in these tests, where all goes well.
+// The codes that callers get in these tests if all goes well.
 const (
 	unavailable    = "APIG.0613"
 	refreshInvalid = "APIG.2202"
 	accessInvalid  = "APIG.2203"
 )
 
-// attempt is one request, and what its caller was told.
+// attempt is one request and its answer.
 type attempt struct {
 	deed    deed
-	server  int    // the one that was asked
-	token   string // that was presented; "" of an issue
+	server  int    // the number of the server
+	token   string // the presented token; "" for an issue
 	outcome outcome
-	code    string           // the error code that came back, if one did
-	pair    authsvctest.Pair // of an issue or a refresh that is done
+	code    string           // the error code of the answer, if any
+	pair    authsvctest.Pair // of an issue or a refresh that was done
 
-	call, back time.Duration // when it was sent, and was over, since the history began
+	call, back time.Duration // when it was sent and answered, since the history began
 }
 
-// claims is what a token of a history says of itself.
+// claims returns the claims of a token of a history.
 func claims(text string) token.Claims {
 	c, err := token.Decode(text)
 	if err != nil {
-		panic(err) // ask takes in nothing else
+		panic(err) // ask accepts only tokens
 	}
 	return c
 }
 
-// service is the processes of one service, as their callers know them. It keeps
-// the history of what it was asked. Its methods are safe for concurrent use.
+// service holds the processes of a service, as seen by their callers. It records the
+// history of requests. Its methods are safe for concurrent use.
 type service struct {
 	t       *testing.T
 	servers []*authsvctest.Server
@@ -78,10 +78,10 @@ type service struct {
 }
 
 // answerTimeout is how long a caller waits for an answer. It is longer than any
-// deadline of the service, so that it is the service that is measured.
+// deadline of the service, so that the service is measured, not the caller.
 const answerTimeout = 30 * time.Second
 
-// newService begins a history.
+// newService returns a service with an empty history.
 func newService(t *testing.T, servers ...*authsvctest.Server) *service {
 	for _, s := range servers {
 		s.Client.Timeout = answerTimeout
@@ -89,14 +89,14 @@ func newService(t *testing.T, servers ...*authsvctest.Server) *service {
 	return &service{t: t, servers: servers, start: time.Now()}
 }
 
-// history is all that was over so far.
+// history returns the attempts that are over so far.
 func (s *service) history() []attempt {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.attempts)
 }
 
-// ask makes one request, of a server by its number, counted round and round.
+// ask sends one request to a server by its number, modulo the number of servers.
 func (s *service) ask(d deed, server int, presented string) attempt {
 	a := attempt{deed: d, server: server % len(s.servers), token: presented, call: time.Since(s.start)}
 	path, app, params := "/oauth/token", authsvctest.Worker, []string{"token", presented}
@@ -125,7 +125,7 @@ func (s *service) ask(d deed, server int, presented string) attempt {
 	return a
 }
 
-// understand is what a caller makes of an answer.
+// understand sets the outcome of an attempt from its answer.
 func (a *attempt) understand(res authsvctest.Answer, err error) {
 	a.outcome = unknown
 	if err != nil {
@@ -150,7 +150,7 @@ func (a *attempt) understand(res authsvctest.Answer, err error) {
 	}
 }
 
-// longest is the longest that an answer took.
+// longest returns how long the slowest answer took.
 func longest(history []attempt) (d time.Duration) {
 	for _, a := range history {
 		d = max(d, a.back-a.call)
@@ -158,9 +158,8 @@ func longest(history []attempt) (d time.Duration) {
 	return d
 }
 
-// back tells how long after the end of a fault the first success came, and how
-// long after it the last failure, before another time. Both are 0 where there was
-// none.
+// back returns how long after the end of a fault the first success came, and how long
+// after it the last failure, both before another time. They are 0 if there was none.
 func back(history []attempt, end, before time.Duration) (first, last time.Duration) {
 	for _, a := range history {
 		switch after := a.back - end; {
@@ -174,8 +173,8 @@ func back(history []attempt, end, before time.Duration) (first, last time.Durati
 	return first, last
 }
 
-// insist asks one server after the other until one gives a verdict, as a real
-// client does, or ctx ends. It returns the last attempt.
+// insist sends a request to one server after the other until one gives a verdict, as a
+// real client does, or until ctx ends. It returns the last attempt.
 func (s *service) insist(ctx context.Context, d deed, first int, presented string) attempt {
 	for server := first; ; server++ {
 		a := s.ask(d, server, presented)
@@ -190,14 +189,14 @@ func (s *service) insist(ctx context.Context, d deed, first int, presented strin
 	}
 }
 
-// wish is something to insist on.
+// wish is a request to insist on.
 type wish struct {
 	deed  deed
 	token string
 }
 
-// together insists on several wishes at once, each from another server on, and
-// returns what became of them, in their order.
+// together insists on several wishes at once, each beginning with another server, and
+// returns their attempts, in the order of the wishes.
 func (s *service) together(ctx context.Context, first int, wishes ...wish) []attempt {
 	became := make([]attempt, len(wishes))
 	begin := make(chan struct{})
@@ -213,8 +212,8 @@ func (s *service) together(ctx context.Context, first int, wishes ...wish) []att
 	return became
 }
 
-// serve starts a process of a build on each of some stores, as one service, and
-// begins its history.
+// serve starts one process of a build for each store, as one service, and begins its
+// history.
 func serve(t *testing.T, binary string, stores []string, args ...string) *service {
 	t.Helper()
 	site := authsvctest.NewSite(t)

@@ -17,48 +17,48 @@ import (
 
 type grantID = token.GrantID
 
-// fault is a promise that a history shows broken.
+// fault is a promise that a history shows to be broken.
 type fault string
 
 // The faults.
 const (
-	doubleSpent fault = "refresh tokens spent twice: different pairs were answered for one"
+	doubleSpent fault = "refresh tokens spent twice: one got different pairs"
 	lost        fault = "acknowledged tokens lost: refused, though nothing had ended them"
-	revived     fault = "tokens good after their revocation was acknowledged"
+	revived     fault = "tokens valid after their revocation was acknowledged"
 	unexplained fault = "grants whose history no order of the requests explains"
 	undecided   fault = "grants whose history could not be checked in time"
 	strange     fault = "answers that are neither a verdict nor " + unavailable
 )
 
-// rules are those of the store that a history is from.
+// rules are the rules of the store that a history comes from.
 type rules struct {
-	// late is how long after its answer a write of unknown outcome may still be
-	// done: what is left of the deadline, and the fault of a clock. (A deletion
-	// has no such end: it is safe to be late.)
+	// late is how long after its answer a write of unknown outcome may still be done:
+	// what is left of the deadline, plus the error of a clock. (A deletion has no such
+	// limit: it is safe if it comes late.)
 	late time.Duration
-	// lossy is a store that may lose what it has acknowledged, in a failover.
-	// Then a refresh may be done twice and a revocation undone; what remains is
-	// that nobody is logged out, but for those whose grants can have been made after
-	// from and before to: whole grants may be lost, if no replica had them.
+	// lossy says that the store may lose acknowledged writes in a failover. Then a
+	// refresh may be done twice and a revocation undone; what remains is that nobody is
+	// logged out, except those whose grants can have been created after from and before
+	// to: whole grants may be lost if no replica had them.
 	lossy    bool
 	from, to time.Duration
 }
 
-// defaultLate goes with the default deadline of 300 ms. The clock of the store is
-// known to half a round trip, of at most that time.
+// defaultLate is late for the default deadline of 300 ms. The clock of the store is
+// known to within half a round trip, which takes at most as long.
 const defaultLate = 300*time.Millisecond + 150*time.Millisecond + 50*time.Millisecond
 
-// verdict is what a judge found in a history.
+// verdict is what judge found in a history.
 type verdict struct {
 	attempts, grants int
-	faults           map[fault][]string // each as often as it was made, in words
+	faults           map[fault][]string // a description of each occurrence
 }
 
 func (v verdict) find(f fault, format string, args ...any) {
 	v.faults[f] = append(v.faults[f], fmt.Sprintf(format, args...))
 }
 
-// acquit fails the test for every fault.
+// acquit fails the test if there is any fault.
 func (v verdict) acquit(t *testing.T) {
 	t.Helper()
 	for f, found := range v.faults {
@@ -67,8 +67,8 @@ func (v verdict) acquit(t *testing.T) {
 	figure(t, "judged %d attempts at %d grants: %d kinds of fault", v.attempts, v.grants, len(v.faults))
 }
 
-// convict runs a negative control, which fails the test unless the judge finds the
-// fault. What is hit without a protection is up to chance, so there are three.
+// convict runs a negative control, and fails the test unless the judge finds the fault.
+// Whether a missing protection shows is up to chance, so there are three tries.
 func convict(t *testing.T, f fault, run func() verdict) {
 	t.Helper()
 	for range 3 {
@@ -83,7 +83,7 @@ func convict(t *testing.T, f fault, run func() verdict) {
 	t.Errorf("without the protection the judge found no %s", f)
 }
 
-// judge tells what is wrong with a history.
+// judge returns what is wrong with a history.
 func judge(history []attempt, r rules) verdict {
 	grants := map[grantID][]attempt{}
 	for _, a := range history {
@@ -106,8 +106,8 @@ func judge(history []attempt, r rules) verdict {
 	}
 	for id, g := range grants {
 		if r.lossy {
-			// One that was asked for before from and answered after it can have been
-			// made after it.
+			// A grant that was requested before from and answered after it can have
+			// been created after it.
 			if a := made[id]; a.back <= r.from || a.call >= r.to {
 				v.findLost(g)
 			}
@@ -117,7 +117,7 @@ func judge(history []attempt, r rules) verdict {
 		guilty = v.findDoubleSpent(g) || guilty
 		guilty = v.findRevived(g) || guilty
 		if guilty {
-			continue // an order need not be sought
+			continue // no need to look for an order
 		}
 		switch explain(g, r.late) {
 		case porcupine.Ok:
@@ -160,9 +160,8 @@ func (v verdict) findDoubleSpent(grant []attempt) (found bool) {
 	return found
 }
 
-// findLost looks for tokens that were refused though no caller can have brought
-// that about. Every token of a history was acknowledged: how else would a caller
-// present it?
+// findLost looks for tokens that were refused although no caller can have caused that.
+// Every token of a history was acknowledged: how else would a caller present it?
 func (v verdict) findLost(grant []attempt) (found bool) {
 	seen := map[string]bool{}
 	for _, a := range grant {
@@ -184,8 +183,8 @@ func (v verdict) findLost(grant []attempt) (found bool) {
 	return found
 }
 
-// findRevived looks for tokens that were good after somebody had been told that
-// they are revoked.
+// findRevived looks for tokens that were valid after their revocation had been
+// acknowledged.
 func (v verdict) findRevived(grant []attempt) (found bool) {
 	seen := map[string]bool{}
 	for _, r := range grant {
@@ -204,9 +203,9 @@ func (v verdict) findRevived(grant []attempt) (found bool) {
 	return found
 }
 
-// explain looks for an order of the requests for one grant that explains all
-// that callers were told, each request being done at one moment between its call
-// and its answer (linearizability; Herlihy and Wing 1990).
+// explain looks for an order of the requests for one grant that explains all answers,
+// each request being done at one moment between its call and its answer
+// (linearizability; Herlihy and Wing 1990).
 func explain(grant []attempt, late time.Duration) porcupine.CheckResult {
 	var ops []porcupine.Operation
 	for _, a := range merged(grant, late) {
@@ -217,12 +216,12 @@ func explain(grant []attempt, late time.Duration) porcupine.CheckResult {
 
 const explainPatience = 10 * time.Second
 
-// merged gives requests of unknown outcome the time in which they can have been
-// done, and makes one of those that ask for the same at overlapping times: at most
-// one of them changes anything, so no order is lost, and there are far fewer.
+// merged extends requests of unknown outcome by the time in which they can have been
+// done, and merges identical ones that overlap in time: at most one of them changes
+// anything, so no order is lost, and there are far fewer orders.
 func merged(grant []attempt, late time.Duration) []attempt {
 	var all []attempt
-	open := map[wish]int{} // where in all the latest of its kind is
+	open := map[wish]int{} // the index in all of the latest of its kind
 	for _, a := range slices.SortedFunc(slices.Values(grant), func(a, b attempt) int { return cmp.Compare(a.call, b.call) }) {
 		if a.outcome == unknown {
 			switch {
@@ -247,11 +246,11 @@ func merged(grant []attempt, late time.Duration) []attempt {
 
 // state is what a grant should be.
 type state struct {
-	serial, lowest uint32 // of the current pair; of the lowest access token that is good
+	serial, lowest uint32 // of the current pair; of the oldest valid access token
 	dead           bool
 }
 
-// model is a grant: the refresh table of the design, within the grace.
+// model models a grant: the refresh table of the design, during the grace.
 var model = porcupine.NondeterministicModel{
 	Init: func() []any { return []any{state{serial: 1, lowest: 1}} },
 	Step: func(was, input, _ any) []any {
@@ -263,8 +262,8 @@ var model = porcupine.NondeterministicModel{
 	},
 }
 
-// after is what the grant can be once a request was done that was answered so;
-// nothing, if it cannot have been answered so.
+// after returns the possible states of the grant after a request with this answer; none
+// if the answer is impossible.
 func (s state) after(a attempt) []state {
 	c, dead := claims(a.token), state{dead: true}
 	n := c.Serial
@@ -278,7 +277,7 @@ func (s state) after(a attempt) []state {
 	case a.deed == revoke && a.outcome == refused:
 		return nil
 	case a.deed == revoke && (s.dead || c.Kind == token.Refresh):
-		return []state{dead} // unknown, too: it has until the end of time to happen
+		return []state{dead} // if unknown, too: it may happen at any later time
 	case a.deed == revoke:
 		next := s
 		next.lowest = max(s.lowest, n+1)
@@ -302,7 +301,7 @@ func (s state) after(a attempt) []state {
 			return []state{next}
 		}
 		return nil
-	case n+1 == s.serial: // a repetition
+	case n+1 == s.serial: // a retry
 		if a.outcome == refused || a.outcome == done && claims(a.pair.Refresh).Serial != s.serial {
 			return nil
 		}
@@ -321,7 +320,7 @@ func (s state) after(a attempt) []state {
 	return nil // a token from the future
 }
 
-// String shows an attempt without its token.
+// String implements fmt.Stringer. It leaves out the token.
 func (a attempt) String() string {
 	what := ""
 	if a.token != "" {
@@ -334,7 +333,7 @@ func (a attempt) String() string {
 	return fmt.Sprintf("%10.4f to %10.4f s, server %d: %s%s: %s %s", a.call.Seconds(), a.back.Seconds(), a.server, a.deed, what, a.outcome, a.code)
 }
 
-// listing is the history of one grant, or its beginning and end.
+// listing returns the history of one grant, or its beginning and end if it is long.
 func listing(grant []attempt) string {
 	const most = 60
 	var b strings.Builder

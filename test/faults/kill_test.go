@@ -10,15 +10,16 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// always makes Redis keep what it acknowledges: it is on disk before the answer.
+// always makes Redis keep what it acknowledges: it writes to disk before it answers.
 var always = []string{"--appendonly", "yes", "--appendfsync", "always"}
 
-// kills is redis-server being killed under load, and started again at once.
+// kills is a scenario in which redis-server is killed under load, and restarted at
+// once.
 type kills struct {
 	binary string
 	redis  []string // its arguments
 	alone  bool     // see load
-	// The load goes on for so many refreshes, and so many kills.
+	// The load continues for at least this many refreshes and kills.
 	refreshes, times int
 }
 
@@ -31,7 +32,7 @@ func (k kills) run(t *testing.T) []attempt {
 	over := s.begin(load{callers: 32, alone: k.alone, enough: func() bool {
 		return s.refreshed.Load() >= int64(k.refreshes) && killed.Load() >= int64(k.times)
 	}})
-	due := func() bool { // for the next kill; in the short form by what was done, not by time
+	due := func() bool { // whether the next kill is due; in the short form by refreshes, not by time
 		n := killed.Load() + 1
 		if *full {
 			return time.Since(began) >= time.Duration(n)*2*time.Second
@@ -47,7 +48,7 @@ func (k kills) run(t *testing.T) []attempt {
 		killed.Add(1)
 	}
 	took := time.Since(began)
-	if t.Failed() { // the load came to nothing
+	if t.Failed() { // the load failed
 		t.FailNow()
 	}
 	s.settle()
@@ -64,8 +65,8 @@ func (k kills) run(t *testing.T) []attempt {
 	return history
 }
 
-// Redis that writes to disk before it answers may die at any moment, and often:
-// no caller is answered twice, and none loses what it was answered.
+// A Redis that writes to disk before it answers may die at any moment, and often: no
+// token is spent twice, and no caller loses what was acknowledged to it.
 func TestRedisKilled(t *testing.T) {
 	k := kills{binary: authsvctest.Binary(t), redis: always, refreshes: size(1000, 20_000), times: size(4, 15)}
 	judge(k.run(t), rules{late: defaultLate}).acquit(t)

@@ -10,26 +10,26 @@ import (
 )
 
 const (
-	// life is how often a caller refreshes a grant before it takes a new one.
+	// life is how often a caller refreshes a grant before it gets a new one.
 	life = 20
-	// crewSize is how many callers share a grant, where they do: all of them
-	// refresh the same token, and none goes on before all have their answer. (One
-	// that came back with an older token would be a thief, as far as anyone knows.)
+	// crewSize is the number of callers that share a grant, if they do: all of them
+	// refresh the same token, and none continues before all have their answer. (One
+	// that came back with an older token would look like a thief.)
 	crewSize = 4
 )
 
-// load is callers who get, refresh, check and revoke tokens.
+// load is a number of callers that get, refresh, check and revoke tokens.
 type load struct {
 	callers int
-	// alone gives each caller grants of its own, and lets none ask again for what
-	// it was answered. Otherwise every second caller shares its grants with others.
+	// alone gives each caller its own grants, and makes none repeat a request that was
+	// answered. Otherwise every second caller shares its grants with others.
 	alone bool
-	// enough ends the load. Not to come to it in loadPatience fails the test.
+	// enough ends the load. The test fails if that takes longer than loadPatience.
 	enough func() bool
 }
 
-// begin starts a load, and returns what is closed when it is over. The end of the
-// test ends it too.
+// begin starts a load, and returns a channel that is closed when it is over. The load
+// also ends with the test.
 func (s *service) begin(l load) (over <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(s.t.Context(), loadPatience)
 	ended := make(chan struct{})
@@ -55,7 +55,7 @@ func (s *service) begin(l load) (over <-chan struct{}) {
 		defer close(ended)
 		crews.Wait()
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			s.t.Errorf("after %v the load had not done its work: %d refreshes, %d attempts without a verdict", loadPatience, s.refreshed.Load(), s.unsure.Load())
+			s.t.Errorf("after %v the load was not done: %d refreshes, %d attempts without a verdict", loadPatience, s.refreshed.Load(), s.unsure.Load())
 		}
 	}()
 	s.t.Cleanup(func() {
@@ -65,7 +65,8 @@ func (s *service) begin(l load) (over <-chan struct{}) {
 	return ended
 }
 
-// grant is the life of the nth grant of a crew, whose first caller has this number.
+// grant takes the nth grant of a crew, whose first caller has this number, through its
+// life.
 func (s *service) grant(ctx context.Context, l load, first, size, n int) {
 	a := s.insist(ctx, issue, first, "")
 	for round := 1; round <= life && a.outcome == done && ctx.Err() == nil && !l.enough(); round++ {
@@ -88,12 +89,12 @@ func (s *service) grant(ctx context.Context, l load, first, size, n int) {
 			s.insist(ctx, check, first, a.pair.Access)
 		}
 		if round%3 == 0 && !l.alone {
-			s.insist(ctx, refresh, first+round+1, held.Refresh) // once more, of another process
+			s.insist(ctx, refresh, first+round+1, held.Refresh) // once more, at another process
 		}
 	}
 }
 
-// until waits for a condition, and tells whether it came before the end of a load.
+// until waits for a condition, and reports whether it held before the end of a load.
 func until(over <-chan struct{}, holds func() bool) bool {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -107,9 +108,9 @@ func until(over <-chan struct{}, holds func() bool) bool {
 	return true
 }
 
-// settle presents, after the faults, every access token that anyone was ever
-// answered, and the newest refresh token of each grant, of those that are revoked
-// too: the judge knows which must be good.
+// settle presents, after the faults, every access token that any caller ever got, and
+// the newest refresh token of each grant, even of revoked ones: the judge knows which
+// must be valid.
 func (s *service) settle() {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), settlePatience)
@@ -148,7 +149,7 @@ func (s *service) settle() {
 	}
 }
 
-// They are long: what they bound is not measured.
+// These are long: what they limit is not measured.
 const (
 	loadPatience   = 5 * time.Minute
 	settlePatience = 3 * time.Minute

@@ -12,13 +12,12 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// A Redis that reads a large append-only file after a restart knows none of its
-// keys yet. Until it does, no token is told to be unknown, and the process is not
-// ready.
+// A Redis that loads a large append-only file after a restart does not know its keys
+// yet. Until it does, no token is reported as unknown, and the process is not ready.
 func TestLoading(t *testing.T) {
 	sideBySide(t)
 	loading(t, authsvctest.Binary(t), *full).none(t)
-	control(t, "a record that cannot be read is one that is not there, and readiness asks TIME", func(t *testing.T) {
+	control(t, "an unreadable record is taken for a missing one, and readiness uses TIME", func(t *testing.T) {
 		f := loading(t, authsvctest.BuildPatched(t, authsvctest.UnreadableIsAbsent), false)
 		f.some(t, "while loading, introspect")
 		f.some(t, "while loading, refresh")
@@ -26,13 +25,13 @@ func TestLoading(t *testing.T) {
 	})
 }
 
-// loading restarts Redis on a large file, or on a small one that it reads slowly.
+// loading restarts Redis with a large file, or with a small one that it loads slowly.
 func loading(t *testing.T, binary string, large bool) *findings {
 	f := &findings{}
 	ctx := context.Background()
 	args := []string{"--appendonly", "yes", "--appendfsync", "always", "--enable-debug-command", "local"}
 	fillers := 100_000
-	if !large { // 1 ms a key, and a look at the clients each KiB
+	if !large { // 1 ms a key; clients are served after each KiB
 		fillers = 100
 		args = append(args, "--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")
 	}
@@ -46,7 +45,7 @@ func loading(t *testing.T, binary string, large bool) *findings {
 	}
 	s := authsvctest.NewSite(t).StartBinary(binary, r.URL(), authsvctest.Patient...)
 	s.WaitReady()
-	// Half of the grants are in the base file, the others in what was appended.
+	// Half of the grants are in the base file, the others in the appended part.
 	pairs := []authsvctest.Pair{s.Issue(authsvctest.Worker).Pair(), s.Issue(authsvctest.Worker).Pair()}
 	for i := range 20 {
 		must(r.Client().Do(ctx, "DEBUG", "POPULATE", fillers, fmt.Sprintf("filler:%d", i), 100).Err())
@@ -62,7 +61,7 @@ func loading(t *testing.T, binary string, large bool) *findings {
 	started := make(chan struct{})
 	go func() {
 		defer close(started)
-		r.Restart() // returns once all is read
+		r.Restart() // returns once everything is loaded
 	}()
 	defer func() { <-started }()
 	isLoading := func() bool { return info("loading:1") }
@@ -85,7 +84,7 @@ func loading(t *testing.T, binary string, large bool) *findings {
 			round.add("while loading, ready")
 		}
 		if !isLoading() {
-			pairs = slices.Delete(pairs, i, i+1) // some of it was perhaps served
+			pairs = slices.Delete(pairs, i, i+1) // some of its requests may have been served
 			if issued.Status == 200 {
 				keys++
 			}
@@ -95,14 +94,14 @@ func loading(t *testing.T, binary string, large bool) *findings {
 		rounds++
 	}
 	if rounds == 0 {
-		t.Fatal("Redis had loaded before all was asked once")
+		t.Fatal("Redis had loaded before one round was done")
 	}
 	<-started
-	figure(t, "loading: %d keys in %v or more, meanwhile %d rounds of six questions", keys, time.Since(start).Round(time.Millisecond), rounds)
+	figure(t, "loading: %d keys in %v or more, meanwhile %d rounds of six requests", keys, time.Since(start).Round(time.Millisecond), rounds)
 
 	s.WaitReady()
 	if n := r.Client().DBSize(ctx).Val(); n != keys {
-		f.add("%d keys of %d are there after loading", n, keys)
+		f.add("%d of %d keys exist after loading", n, keys)
 	}
 	for _, p := range pairs {
 		f.active("introspect after loading", s.Introspect(p.Access))

@@ -8,7 +8,7 @@ import (
 // full is set by make test-faults.
 var full = flag.Bool("full", false, "run the fault tests at full size, with their negative controls and times")
 
-// size is one number of a test: the short form's, or the full one's.
+// size returns a number of a test: short in the short form, whole in the full one.
 func size(short, whole int) int {
 	if *full {
 		return whole
@@ -16,8 +16,8 @@ func size(short, whole int) int {
 	return short
 }
 
-// control runs a negative control, which is part of the full form: it takes a
-// build of its own.
+// control runs a negative control, which is part of the full form only: it needs its
+// own build.
 func control(t *testing.T, name string, f func(t *testing.T)) {
 	t.Helper()
 	if *full {

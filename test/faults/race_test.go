@@ -9,8 +9,8 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// races is callers of three processes who want the same at the same time. Redis
-// is well, so the processes have time enough to decide each race.
+// races is a scenario in which callers of three processes want the same at the same
+// time. Redis is healthy, so the processes have enough time to decide each race.
 type races struct {
 	*service
 	late time.Duration
@@ -25,7 +25,7 @@ func newRaces(t *testing.T, binary string) races {
 	}
 }
 
-// refreshes lets 20 callers of each process refresh the same token, for so many
+// refreshes lets 20 callers of each process refresh the same token, for a number of
 // tokens.
 func (r races) refreshes(tokens int) verdict {
 	const racers = 20
@@ -44,8 +44,8 @@ func (r races) refreshes(tokens int) verdict {
 	return judge(r.history(), rules{late: r.late})
 }
 
-// revocations lets a refresh and a revocation meet, of the refresh token and of
-// the access token, for so many pairs each. Then all that is left is presented.
+// revocations lets a refresh race with a revocation, of the refresh token and of the
+// access token, for a number of pairs each. Then it presents all remaining tokens.
 func (r races) revocations(pairs int) verdict {
 	var workers sync.WaitGroup
 	for w := range 8 {
@@ -81,7 +81,7 @@ func TestRacers(t *testing.T) {
 	r.refreshes(tokens).acquit(t)
 	figure(t, "%d tokens, 60 racers each on 3 processes: %d refreshes answered in %.1f s", tokens, r.refreshed.Load(), time.Since(began).Seconds())
 	if r.refreshed.Load() < int64(60*tokens) {
-		t.Errorf("%d refreshes were done, want %d at least", r.refreshed.Load(), 60*tokens)
+		t.Errorf("%d refreshes were done, want at least %d", r.refreshed.Load(), 60*tokens)
 	}
 	control(t, "none, but two pairs never look the same", func(t *testing.T) {
 		newRaces(t, authsvctest.BuildPatched(t, authsvctest.PairsDiffer)).refreshes(100).acquit(t)
@@ -96,7 +96,7 @@ func TestRacers(t *testing.T) {
 	})
 }
 
-// A refresh and a revocation meet: whichever is first, nothing is good once the
+// A refresh races with a revocation: whichever is first, no token is valid once the
 // revocation was acknowledged.
 func TestRefreshAgainstRevocation(t *testing.T) {
 	pairs := size(50, 1000)

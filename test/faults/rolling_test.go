@@ -20,8 +20,8 @@ import (
 func TestRollingRestart(t *testing.T) {
 	sideBySide(t)
 	rollingRestart(t, authsvctest.Binary(t)).none(t)
-	// A connection is cut under a request only where the two meet, so the controls
-	// have several tries.
+	// A request fails only if its connection is closed at the wrong moment, so the
+	// controls have several tries.
 	without := func(protection string, p authsvctest.Patch) {
 		control(t, protection, func(t *testing.T) {
 			binary, f := authsvctest.BuildPatched(t, p), &findings{}
@@ -32,7 +32,7 @@ func TestRollingRestart(t *testing.T) {
 		})
 	}
 	without("the process does not wait for the balancer", authsvctest.StopsAtOnce)
-	without("answers do not ask for their connection to be closed", authsvctest.ConnectionsOutliveEnd)
+	without("answers do not ask clients to close their connections", authsvctest.ConnectionsOutliveEnd)
 }
 
 func rollingRestart(t *testing.T, binary string) *findings {
@@ -40,7 +40,7 @@ func rollingRestart(t *testing.T, binary string) *findings {
 	site := authsvctest.NewSite(t)
 	b := newBalancer(t)
 	drain := "3s"
-	if !*full { // the wait for the balancer ends by what it did, not by time
+	if !*full { // the wait for the balancer ends once it has reacted, not by time
 		drain = "10m"
 	}
 	start := func() *backend {
@@ -56,7 +56,7 @@ func rollingRestart(t *testing.T, binary string) *findings {
 		s.Signal(syscall.SIGTERM)
 		if !*full {
 			s.Stderr.Event(t, "stopping", s.Ended)
-			redistest.Eventually(t, "the callers to have left a process", func() bool {
+			redistest.Eventually(t, "the callers to leave a process", func() bool {
 				return !s.ready.Load() && s.held.Load() == 0
 			})
 			s.Signal(syscall.SIGTERM)
@@ -64,7 +64,7 @@ func rollingRestart(t *testing.T, binary string) *findings {
 		select {
 		case <-s.Ended:
 		case <-time.After(time.Minute):
-			c.add("the process does not end:\n%s", s.Stderr.Text())
+			c.add("the process does not exit:\n%s", s.Stderr.Text())
 			return &c.findings
 		}
 		if code := s.Cmd.ProcessState.ExitCode(); code != 0 {
@@ -80,9 +80,9 @@ func rollingRestart(t *testing.T, binary string) *findings {
 	return &c.findings
 }
 
-// balancer hands each new connection to the next process that was ready when it
-// was last asked, and can be connected to. It looks at no byte of a connection, and
-// repeats nothing. It ends with the test.
+// balancer passes each new connection to the next process that was ready at its last
+// check, and that accepts connections. It does not inspect connections, and retries
+// nothing. It ends with the test.
 type balancer struct {
 	listener net.Listener
 	ended    chan struct{}
@@ -90,7 +90,7 @@ type balancer struct {
 	passed   atomic.Int64 // connections
 
 	mu       sync.Mutex
-	backends []*backend // the next one first
+	backends []*backend // the next first
 }
 
 type backend struct {
@@ -125,7 +125,7 @@ func newBalancer(t *testing.T) *balancer {
 
 func (b *balancer) url() string { return "http://" + b.listener.Addr().String() }
 
-// add takes a process that is ready, and forgets it once it has ended.
+// add adds a process that is ready, and stops using it once it has exited.
 func (b *balancer) add(s *authsvctest.Server) *backend {
 	be := &backend{Server: s}
 	be.ready.Store(true)
@@ -150,7 +150,7 @@ func (b *balancer) add(s *authsvctest.Server) *backend {
 	return be
 }
 
-// pass connects a client, until both sides are done.
+// pass connects a client to a process until both sides are done.
 func (b *balancer) pass(client *net.TCPConn) {
 	defer client.Close()
 	be, process := b.connect()
@@ -170,14 +170,14 @@ func (b *balancer) pass(client *net.TCPConn) {
 	answers.Wait()
 }
 
-// connect counts the connection as held.
+// connect returns a connection to the next process, which it counts as held.
 func (b *balancer) connect() (*backend, *net.TCPConn) {
 	b.mu.Lock()
 	b.backends = append(b.backends[1:], b.backends[0])
 	inTurn := slices.Clone(b.backends)
 	b.mu.Unlock()
 	for _, be := range inTurn {
-		be.held.Add(1) // before it can be told that it is not ready
+		be.held.Add(1) // before ready is checked, so that nobody sees a process that is not ready and has no connections
 		if be.ready.Load() {
 			if c, err := net.Dial("tcp", strings.TrimPrefix(be.URL, "http://")); err == nil {
 				return be, c.(*net.TCPConn)

@@ -11,13 +11,13 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// replicated waits until the replicas of a primary have all that it has now. key is
-// one that may be set there.
+// replicated waits until the replicas of a primary have all that it has now. key is one
+// that may be set there.
 func replicated(t *testing.T, primary *redistest.Server, key string, replicas int) {
 	t.Helper()
 	c := primary.Client().Conn()
 	defer c.Close()
-	// WAIT waits for what was there when its own connection last did something.
+	// WAIT covers what was written before the last command of its own connection.
 	if err := c.Set(t.Context(), key, "", time.Second).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -26,10 +26,9 @@ func replicated(t *testing.T, primary *redistest.Server, key string, replicas in
 	}
 }
 
-// disturb puts two processes of a build under load, does something to their Redis
-// in the midst of it, and lets the load go on until callers are answered again, and
-// for as long as that took. It returns the history, and when in it the disturbance
-// began and ended.
+// disturb puts processes of a build under load, calls what to disturb their Redis, and
+// lets the load continue until callers have again got enough answers. It returns the
+// service with its history, and when in it the disturbance began and ended.
 func disturb(t *testing.T, binary string, stores []string, what func(), args ...string) (s *service, began, ended time.Duration) {
 	t.Helper()
 	s = serve(t, binary, stores, append(args, "--refresh-grace", "10m")...)
@@ -39,7 +38,7 @@ func disturb(t *testing.T, binary string, stores []string, what func(), args ...
 		t.Helper()
 		goal := s.refreshed.Load() + int64(n)
 		if !until(over, func() bool { return s.refreshed.Load() >= goal }) {
-			t.Fatal("the load ended by itself")
+			t.Fatal("the load ended too early")
 		}
 	}
 	refreshes(size(200, 1000))
@@ -53,7 +52,7 @@ func disturb(t *testing.T, binary string, stores []string, what func(), args ...
 	return s, began, ended
 }
 
-// report says what callers noticed of a disturbance.
+// report logs what callers noticed of a disturbance.
 func report(t *testing.T, what string, s *service, began, ended time.Duration) {
 	t.Helper()
 	history := s.history()
@@ -72,7 +71,7 @@ func report(t *testing.T, what string, s *service, began, ended time.Duration) {
 	}
 }
 
-// failovers are what happens to the primary of a trio.
+// failovers holds the ways to lose the primary of a trio.
 var failovers = map[string]func(t *testing.T, trio *redistest.Trio){
 	"killed": func(t *testing.T, trio *redistest.Trio) {
 		old := trio.Primary()
@@ -81,7 +80,7 @@ var failovers = map[string]func(t *testing.T, trio *redistest.Trio){
 		trio.WaitPrimaryNot(old)
 		old.Restart()
 	},
-	// It stands still until another is the primary, and then goes on as if nothing
+	// It hangs until another server is the primary, and then continues as if nothing
 	// had happened, until a Sentinel tells it.
 	"a zombie": func(t *testing.T, trio *redistest.Trio) {
 		old := trio.Primary()
@@ -112,9 +111,9 @@ func TestSentinelFailover(t *testing.T) {
 			return judge(s.history(), rules{late: defaultLate, lossy: true, from: began, to: ended})
 		})
 	})
-	// What the service is spared by following the Sentinels: what a process writes to
-	// the zombie is thrown away.
-	control(t, "a process does not ask the Sentinels", func(t *testing.T) {
+	// This shows why the service follows the Sentinels: what a process writes to the
+	// zombie is lost.
+	control(t, "a process does not follow the Sentinels", func(t *testing.T) {
 		binary := authsvctest.Binary(t)
 		convict(t, lost, func() verdict {
 			trio := redistest.StartTrio(t)
@@ -125,12 +124,12 @@ func TestSentinelFailover(t *testing.T) {
 	})
 }
 
-// isolated is rotations that a primary acknowledged when it was cut off already,
-// and that its successor does not have.
+// isolated holds rotations that a primary acknowledged after it was cut off, and that
+// its successor does not have.
 type isolated struct {
 	trio      *redistest.Trio
 	site      *authsvctest.Site
-	follows   *authsvctest.Server // asks the Sentinels
+	follows   *authsvctest.Server // follows the Sentinels
 	newest    []authsvctest.Pair  // acknowledged, and lost
 	refreshed int
 }
@@ -141,7 +140,7 @@ func isolate(t *testing.T, binary string, grants int) isolated {
 	site := authsvctest.NewSite(t)
 	old := trio.Primary()
 	i := isolated{trio: trio, site: site, follows: site.StartBinary(binary, trio.URL())}
-	stays := site.StartBinary(binary, old.URL()) // past the proxy
+	stays := site.StartBinary(binary, old.URL()) // bypasses the proxy
 	i.follows.WaitReady()
 	stays.WaitReady()
 	for range grants {
@@ -163,13 +162,13 @@ func isolate(t *testing.T, binary string, grants int) isolated {
 	return i
 }
 
-// A failover loses rotations that were acknowledged. The tokens vouch for
-// themselves: nobody is logged out, and the access tokens stay good.
+// A failover loses acknowledged rotations. The tokens vouch for themselves: nobody is
+// logged out, and the access tokens stay valid.
 func TestFailoverThatLosesRotations(t *testing.T) {
 	i := isolate(t, authsvctest.Binary(t), size(5, 100))
 	i.follows.WaitReady()
 	for _, p := range i.newest {
-		redistest.Eventually(t, "an access token of a lost rotation to be told good", func() bool {
+		redistest.Eventually(t, "an access token of a lost rotation to be accepted", func() bool {
 			a := i.follows.Introspect(p.Access)
 			if a.Status == 200 && !a.Active() {
 				t.Fatalf("an access token of a lost rotation is not active: %s", a.Body)
@@ -199,9 +198,9 @@ func TestFailoverThatLosesRotations(t *testing.T) {
 	})
 }
 
-// What asynchronous replication cannot promise: writes that a primary acknowledges
-// after it was cut off are lost, and min-replicas-to-write bounds for how long it
-// goes on acknowledging.
+// Asynchronous replication has this limit: writes that a primary acknowledges after it
+// was cut off are lost, and min-replicas-to-write limits for how long it goes on
+// acknowledging.
 func TestIsolatedPrimaryLosesWhatItAcknowledges(t *testing.T) {
 	if !*full {
 		return // it measures what is not promised, so there is nothing to assert
@@ -240,13 +239,13 @@ func TestIsolatedPrimaryLosesWhatItAcknowledges(t *testing.T) {
 				gone++
 			}
 		}
-		figure(t, "%s, a primary that was cut off acknowledged %d of %d grants in the 10 s after, the last %.1f s after; after the failover %d of the first %d were gone",
+		figure(t, "%s, a primary that was cut off acknowledged %d of %d grants in the next 10 s, the last after %.1f s; after the failover %d of the first %d were gone",
 			name, acknowledged, len(all), (last - cut).Seconds(), gone, min(acknowledged, 1000))
 	}
 }
 
-// One of three primaries is lost: the others go on, its replica takes over, and the
-// service finds it.
+// One of three primaries is lost: the others keep working, its replica takes over, and
+// the service finds it.
 func TestClusterLosesAPrimary(t *testing.T) {
 	for name, lose := range map[string]func(*redistest.Server){
 		"killed": (*redistest.Server).Kill, "frozen": (*redistest.Server).Pause,
@@ -260,7 +259,7 @@ func TestClusterLosesAPrimary(t *testing.T) {
 			}
 		})
 	}
-	control(t, "the layout is not read again", func(t *testing.T) {
+	control(t, "the layout is not refreshed", func(t *testing.T) {
 		binary := authsvctest.BuildPatched(t, authsvctest.LayoutStays)
 		s, _, ended := losePrimary(t, binary, (*redistest.Server).Kill)
 		if _, last := back(s.history(), ended, time.Since(s.start)); last < 3*time.Second {
@@ -280,7 +279,7 @@ func losePrimary(t *testing.T, binary string, lose func(*redistest.Server)) (s *
 	})
 }
 
-// keyOn is a key that a server has, or had.
+// keyOn returns a key that belonged to a server at the start of its cluster.
 func keyOn(c *redistest.Cluster, s *redistest.Server) string {
 	for i := 0; ; i++ {
 		key := string(rune('a'+i%26)) + string(rune('a'+i/26%26)) + string(rune('a'+i/676))
@@ -301,7 +300,7 @@ func TestClusterMovesASlot(t *testing.T) {
 		c := redistest.StartCluster(t)
 		s, began, ended := disturb(t, binary, []string{c.URL(), c.URL()}, func() {
 			for n := range size(2, 10) {
-				// The slot of a grant that is in use, so that its calls meet the move.
+				// The slot of a grant in use, so that its calls coincide with the move.
 				records := c.Dump()
 				slot := redistest.Slot(records[(n*7919)%len(records)].Key)
 				to := c.Primaries()[n%3]
@@ -332,8 +331,8 @@ func TestClusterMovesASlot(t *testing.T) {
 	})
 }
 
-// A refresh and a revocation that reach Redis when it stands still, and are given
-// up, never happen, whatever the topology.
+// A refresh and a revocation that reach a hanging Redis, and that their callers give up
+// on, never happen, whatever the topology.
 func TestGivenUpIsFenced(t *testing.T) {
 	for name, start := range frozens {
 		run := func(t *testing.T, binary string) (late string) {
@@ -346,7 +345,7 @@ func TestGivenUpIsFenced(t *testing.T) {
 			before := f.keys()
 			p := calm.Issue(authsvctest.Worker).Pair()
 			primary, proxy := f.of(newKey(before, f.keys()))
-			// A refresh of another grant would not do: each primary must have the script.
+			// It must be a refresh of this grant: its primary must have the script.
 			p = calm.Refresh(authsvctest.Worker, p.Refresh).Pair()
 
 			giveUp := func(what string, send func() authsvctest.Answer) {
@@ -359,7 +358,7 @@ func TestGivenUpIsFenced(t *testing.T) {
 					select {
 					case <-here:
 						sent = true
-					case a := <-done: // it waited for its turn for too long to come so far
+					case a := <-done: // on a busy machine it timed out before it got that far
 						authsvctest.Want(t, what, a, 503, unavailable)
 						here, goOn = holdSwap(proxy)
 					}
@@ -369,7 +368,7 @@ func TestGivenUpIsFenced(t *testing.T) {
 				goOn()
 				authsvctest.Want(t, what, <-done, 503, unavailable)
 				primary.Resume()
-				redistest.Eventually(t, "Redis to come to what it was sent", func() bool { return primary.Calls("evalsha") > evals })
+				redistest.Eventually(t, "Redis to process what it was sent", func() bool { return primary.Calls("evalsha") > evals })
 				s.WaitReady()
 			}
 			giveUp("revoke", func() authsvctest.Answer { return s.Revoke(authsvctest.Worker, p.Access) })
@@ -384,9 +383,9 @@ func TestGivenUpIsFenced(t *testing.T) {
 			told("a refresh", func() authsvctest.Answer { return calm.Refresh(authsvctest.Worker, p.Refresh) })
 			repeated, ok := calm.Metric(`authsvc_grant_events_total{event="refresh_repeated"}`)
 			if !ok {
-				t.Fatal("the metrics count no repeated refreshes")
+				t.Fatal("the metrics do not count repeated refreshes")
 			}
-			if repeated > 0 { // what was told last was a repetition
+			if repeated > 0 { // the last refresh was a repeated one
 				late += "refresh "
 			}
 			return late
@@ -406,12 +405,12 @@ func TestGivenUpIsFenced(t *testing.T) {
 	}
 }
 
-// frozen is a Redis of some topology that stands still for less time than it takes
-// to be taken for lost.
+// frozen is a Redis of one topology that hangs for less time than it takes to be
+// declared lost.
 type frozen struct {
 	url  string
 	keys func() []redistest.Record
-	of   func(key string) (*redistest.Server, *redistest.Proxy) // who has it, and its proxy
+	of   func(key string) (*redistest.Server, *redistest.Proxy) // the server that has the key, and its proxy
 }
 
 var frozens = map[string]func(t *testing.T) frozen{
@@ -434,7 +433,8 @@ var frozens = map[string]func(t *testing.T) frozen{
 	},
 }
 
-// newKey is the key that the second of two dumps has more than the first.
+// newKey returns the key of a grant that is in the second of two dumps, but not in the
+// first.
 func newKey(before, after []redistest.Record) string {
 	had := map[string]bool{}
 	for _, r := range before {

@@ -13,8 +13,8 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// traffic is callers that each take one token after another through its life, and
-// find fault with every request that fails.
+// traffic is a number of callers that each take one token after another through its
+// life. Every request that fails is a finding.
 type traffic struct {
 	findings
 	t     *testing.T
@@ -25,14 +25,14 @@ type traffic struct {
 	took []time.Duration // each request; guarded by findings.mu until ended
 }
 
-// startTraffic starts callers of a base URL, which pause between two requests.
-// Every other one makes a connection for each request; the rest keep theirs.
+// startTraffic starts callers of a base URL, which pause between requests. Every second
+// one opens a connection for each request; the others reuse theirs.
 func startTraffic(t *testing.T, url string, callers int, pause time.Duration) *traffic {
 	t.Helper()
 	c := &traffic{t: t}
 	for i := range callers {
-		// It keeps no connection that it does not use: one that ends when it is taken up
-		// again fails the request.
+		// It keeps no idle connection: if one is closed just when it is reused, the
+		// request fails.
 		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: i%2 == 1, MaxIdleConnsPerHost: 1}}
 		c.wg.Go(func() {
 			defer client.CloseIdleConnections()
@@ -45,8 +45,8 @@ func startTraffic(t *testing.T, url string, callers int, pause time.Duration) *t
 	return c
 }
 
-// life takes a token through its life. All requests are POST: net/http would
-// repeat a GET whose connection broke, and hide that.
+// life takes a token through its life. All requests are POST: net/http would retry a
+// GET whose connection broke, and so hide that.
 func (c *traffic) life(s *authsvctest.Server, pause time.Duration) {
 	var p authsvctest.Pair
 	for _, step := range []struct {
@@ -101,21 +101,21 @@ func verify(s *authsvctest.Server, token string) (authsvctest.Answer, error) {
 	return authsvctest.Answer{Status: res.StatusCode, Header: res.Header}, nil
 }
 
-// more waits for that many requests from now on.
+// more waits for n more requests.
 func (c *traffic) more(n int) {
 	c.t.Helper()
 	until := c.count.Load() + int64(n)
 	redistest.Eventually(c.t, "more requests", func() bool { return c.count.Load() >= until })
 }
 
-// end ends the callers.
+// end stops the callers.
 func (c *traffic) end() {
 	c.ended.Store(true)
 	c.wg.Wait()
 }
 
-// slowest is the time that a part of all requests took at the most. The traffic
-// has ended.
+// slowest returns the longest time that this part of all requests took (0.99: the p99).
+// The traffic must have ended.
 func (c *traffic) slowest(part float64) time.Duration {
 	slices.Sort(c.took)
 	return c.took[min(len(c.took)-1, int(part*float64(len(c.took))))].Round(10 * time.Microsecond)

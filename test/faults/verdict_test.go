@@ -13,7 +13,7 @@ import (
 	"authsvc/internal/authsvctest"
 )
 
-// made is a token of a history made by hand; no service would take it.
+// made returns a token for a hand-made history; no service would accept it.
 func made(kind byte, serial uint32, expiry byte) string {
 	raw := make([]byte, 48)
 	raw[0], raw[5] = 1, expiry
@@ -24,12 +24,12 @@ func made(kind byte, serial uint32, expiry byte) string {
 func at(serial uint32) string { return made('a', serial, 0) }
 func rt(serial uint32) string { return made('r', serial, 0) }
 
-// pairOf is the successor pair of a serial; another variant is another pair.
+// pairOf returns the pair with a serial; another variant is another pair.
 func pairOf(serial uint32, variant byte) authsvctest.Pair {
 	return authsvctest.Pair{Access: made('a', serial, variant), Refresh: made('r', serial, variant)}
 }
 
-// The attempts of a history made by hand, from one millisecond to another.
+// The attempts of a hand-made history, from one millisecond to another.
 
 func request(d deed, token string, out outcome, code string, call, back int) attempt {
 	return attempt{
@@ -66,8 +66,8 @@ func revokeUnknown(token string, call, back int) attempt {
 	return request(revoke, token, unknown, "", call, back)
 }
 
-// A service that is at fault is found out: by the order, which is asked of itself
-// here, and by what a reader can tell without.
+// The judge finds the faults of a service: by the order, which is also tested
+// separately here, and by what can be seen without it.
 func TestJudge(t *testing.T) {
 	const late = 50 * time.Millisecond // in all of these histories
 	another := func(a attempt, variant byte) attempt {
@@ -80,8 +80,8 @@ func TestJudge(t *testing.T) {
 	for name, c := range map[string]struct {
 		history []attempt
 		order   porcupine.CheckResult
-		faults  []fault // beside the order
-		lossy   []fault // of a store that may lose what it acknowledged
+		faults  []fault // besides the order
+		lossy   []fault // with a store that may lose what it acknowledged
 	}{
 		"all is well": {
 			[]attempt{
@@ -202,7 +202,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// many is attempts at one thing that overlap.
+// many returns overlapping attempts at the same request.
 func many(make func(n uint32, call, back int) attempt, n uint32, count int) []attempt {
 	var all []attempt
 	for i := range count {
@@ -211,8 +211,8 @@ func many(make func(n uint32, call, back int) attempt, n uint32, count int) []at
 	return all
 }
 
-// A grant's faults do not hide behind another's good conduct, and the requests of
-// one do not explain the other's.
+// Faults with one grant are found even if another has none, and the requests for one do
+// not explain the answers for the other.
 func TestJudgeByGrant(t *testing.T) {
 	other := []byte(rt(1))
 	other[20] = 'B' // in the grant's id
@@ -224,8 +224,8 @@ func TestJudgeByGrant(t *testing.T) {
 	}
 }
 
-// A store that may lose what it has acknowledged may lose a grant that was made
-// while it failed over, and none that was made before or after.
+// A store that may lose acknowledged writes may lose a grant that was created while it
+// failed over, and none that was created before or after.
 func TestJudgeOfALossyStore(t *testing.T) {
 	issued := request(issue, "", done, "", 50, 60)
 	issued.pair = pairOf(1, 0)
