@@ -59,10 +59,10 @@ type Config struct {
 
 // MinGrace and MaxGrace bound the refresh grace. Without any, each lost reply
 // would cost a login, and with less than a second every one over a slow network;
-// half of it is the longest that a refresh is asked to wait for the store, and
+// half of it is the longest that a refresh is told to wait for the store, and
 // Retry-After counts in seconds.
 // On the other side, a stolen refresh token that was used already raises no
-// alarm within the grace, and no client retries for longer than ten minutes.
+// alarm during the grace, and no client retries for longer than ten minutes.
 const (
 	MinGrace = 2 * time.Second
 	MaxGrace = 10 * time.Minute

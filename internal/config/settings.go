@@ -103,7 +103,7 @@ func (st *setting) split(text string) []string {
 	return values
 }
 
-// empty tells whether the value is one that stands for none.
+// empty reports whether the value is one that stands for none.
 func (st *setting) empty() bool { return strings.Join(st.values, "") == "" }
 
 func (st *setting) env() string { return envPrefix + strings.ToUpper(st.key()) }
@@ -262,13 +262,13 @@ func (s *Settings) byName(name string) *setting {
 	return s.all[i]
 }
 
-// given tells whether a setting has a value that is not the default, good or bad.
+// given reports whether a setting has a value that is not the default, good or bad.
 func (s *Settings) given(name string) bool {
 	st := s.byName(name)
 	return st.origin != Default && (st.bad || !st.empty())
 }
 
-// good tells whether settings have values that can be relied on.
+// good reports whether settings have values that can be relied on.
 func (s *Settings) good(names ...string) bool {
 	return !slices.ContainsFunc(names, func(name string) bool { return s.byName(name).bad })
 }

@@ -87,3 +87,31 @@ func BenchmarkInspect(b *testing.B) {
 		w.store.calls = w.store.calls[:0]
 	}
 }
+
+func BenchmarkIssue(b *testing.B) {
+	w := newWorld(b)
+	who := w.as(keyA)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := w.m.Issue(b.Context(), who, "", ""); err != nil {
+			b.Fatal(err)
+		}
+		w.store.calls, w.events = w.store.calls[:0], w.events[:0]
+		clear(w.store.records)
+		clear(w.store.first)
+	}
+}
+
+func BenchmarkRefresh(b *testing.B) {
+	w := newWorld(b)
+	who, rt := w.as(keyA), w.issue(keyA).refresh
+	b.ReportAllocs()
+	for b.Loop() {
+		tok, err := w.m.Refresh(b.Context(), who, rt, "", "")
+		if err != nil {
+			b.Fatal(err)
+		}
+		rt = tok.Refresh
+		w.store.calls, w.events = w.store.calls[:0], w.events[:0]
+	}
+}

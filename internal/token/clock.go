@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Clock tells the store's time, so that replicas whose own clocks are wrong
-// agree on what has expired. It is safe for concurrent use.
+// Clock knows the store's time, so that replicas whose own clocks are wrong agree
+// on what has expired. It is safe for concurrent use.
 //
 // It measures the store's time now and then and counts on from there with the
 // process clock, whose monotonic reading also survives a step of the wall clock.
@@ -30,8 +30,8 @@ const (
 // and knows nothing yet.
 func NewClock(process func() time.Time) *Clock { return &Clock{process: process} }
 
-// Measure asks the store for its time; half the round trip is taken off. When it
-// fails the last measurement stays.
+// Measure reads the store's time; half the round trip is taken off. When it fails
+// the last measurement stays.
 func (c *Clock) Measure(ctx context.Context, s Store) error {
 	before := c.process()
 	now, err := s.Now(ctx)
@@ -43,7 +43,7 @@ func (c *Clock) Measure(ctx context.Context, s Store) error {
 	return nil
 }
 
-// Now is the store's time, or ErrUnavailable while it was never measured.
+// Now returns the store's time, or ErrUnavailable while it was never measured.
 func (c *Clock) Now() (time.Time, error) {
 	s := c.sample.Load()
 	if s == nil {
@@ -52,7 +52,7 @@ func (c *Clock) Now() (time.Time, error) {
 	return s.store.Add(c.process().Sub(s.process)), nil
 }
 
-// Offset is how far the store's clock is ahead of the process clock, and whether
+// Offset returns how far the store's clock is ahead of the process clock, and whether
 // that is known.
 func (c *Clock) Offset() (time.Duration, bool) {
 	now, err := c.Now()
@@ -64,8 +64,8 @@ func (c *Clock) Offset() (time.Duration, bool) {
 
 // Run measures at once, then every 10 s, and more often while the store does not
 // answer. Each measurement takes at most timeout. changed, which may be nil, is
-// told how the first ended, and each that ended otherwise than the one before. It
-// returns when ctx ends.
+// called with the result of the first, and of each whose success differs from the one
+// before. It returns when ctx ends.
 func (c *Clock) Run(ctx context.Context, s Store, timeout time.Duration, changed func(error)) {
 	for first, failed := true, false; ; first = false {
 		m, cancel := context.WithTimeout(ctx, timeout)

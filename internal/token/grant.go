@@ -13,7 +13,7 @@ import (
 const MaxGrantLife = 30 * 24 * time.Hour
 
 // storeSlack is how much longer than its last token a record is kept. The store
-// only collects garbage; whether a token is good is told from the grant.
+// only collects garbage; whether a token is good follows from the grant.
 const storeSlack = 10 * time.Minute
 
 // Grant is what an app was granted, and where the rotation of its tokens stands.
@@ -44,7 +44,7 @@ type Grant struct {
 // firstSerial is the serial of a new grant's pair.
 const firstSerial = 1
 
-// pairIssuedAt is when the current pair was issued.
+// pairIssuedAt returns when the current pair was issued.
 func (g *Grant) pairIssuedAt() int64 {
 	if g.Rotated == 0 {
 		return g.IssuedAt
@@ -63,7 +63,7 @@ func (g *Grant) setPair(serial uint32, key *keyring.Key, now time.Time, ttl life
 	g.KeepUntil = max(g.KeepUntil, g.AccessExpires, g.RefreshExpires)
 }
 
-// claims is what the current pair's token of a kind says.
+// claims returns what the current pair's token of a kind says.
 func (g *Grant) claims(kind Kind, id GrantID) Claims {
 	expires := g.AccessExpires
 	if kind == Refresh {
@@ -75,7 +75,7 @@ func (g *Grant) claims(kind Kind, id GrantID) Claims {
 	}
 }
 
-// expireAt is when the store may forget the grant.
+// expireAt returns when the store may forget the grant.
 func (g *Grant) expireAt() time.Time { return time.Unix(g.KeepUntil, 0).Add(storeSlack) }
 
 // The record of a grant is a version byte and its fields in order: strings

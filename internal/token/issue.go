@@ -13,9 +13,9 @@ import (
 	"authsvc/internal/app"
 )
 
-// Issue makes a new grant for an app and returns its first pair of tokens. scope
-// and throughData may be empty, which asks for all of the app's scopes, and for
-// none. It fails with APIG.2205 (scope) or 0613.
+// Issue makes a new grant for an app and returns its first pair of tokens. An empty
+// scope stands for all of the app's, and throughData may be empty, too. It fails with
+// APIG.2205 (scope) or 0613.
 func (m *Manager) Issue(ctx context.Context, who app.Authenticated, scope, throughData string) (*models.Token, error) {
 	a := who.App()
 	granted, err := narrow(a.Scopes, scope, "the app")

@@ -8,23 +8,23 @@ import (
 	apierr "authsvc/internal/errors"
 )
 
-// DefaultScope asks for all that may be had; no scope may have this name.
+// DefaultScope stands for all that may be had; no scope may have this name.
 const DefaultScope = "default"
 
 // MaxScopeLen is the most bytes that a scope parameter may have.
 const MaxScopeLen = app.MaxScopeLen
 
-// narrow returns the scope that is asked for out of what may be had, in the
-// order in which that is written: all of it for none or "default", else the
-// names asked for. One that may not be had, or a scope without names, is APIG.2205.
-func narrow(may []string, asked, whose string) (string, error) {
-	if asked == "" || asked == DefaultScope {
+// narrow returns the requested scope out of what may be had, in the order in which
+// that is written: all of it for none or "default", else the names requested. One that
+// may not be had, or a scope without names, is APIG.2205.
+func narrow(may []string, requested, whose string) (string, error) {
+	if requested == "" || requested == DefaultScope {
 		return strings.Join(may, " "), nil
 	}
-	if len(asked) > MaxScopeLen {
+	if len(requested) > MaxScopeLen {
 		return "", scopeError("The scope parameter is longer than 4096 bytes. Name each scope once, or leave it out.")
 	}
-	names := scopeNames(asked)
+	names := scopeNames(requested)
 	if len(names) == 0 {
 		return "", scopeError("The scope parameter names no scope. Leave it out to get all that " + whose + " has.")
 	}
@@ -42,10 +42,10 @@ func narrow(may []string, asked, whose string) (string, error) {
 	return strings.Join(granted, " "), nil
 }
 
-// sameScope tells whether what is asked for, with the meaning that narrow gives
-// it, is exactly the scope that was granted.
-func sameScope(granted, asked string) bool {
-	s, err := narrow(scopeNames(granted), asked, "")
+// sameScope reports whether the requested scope, as narrow understands it, is exactly
+// the scope that was granted.
+func sameScope(granted, requested string) bool {
+	s, err := narrow(scopeNames(granted), requested, "")
 	return err == nil && s == granted
 }
 

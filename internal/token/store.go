@@ -12,7 +12,7 @@ import (
 // Every method honours its context: when that ends, the method returns soon,
 // with ErrUnavailable, whatever became of the command. Any error that is not
 // one of the sentinels named at a method is, or wraps, ErrUnavailable: the
-// store could not be asked and nothing is known. Implementations are safe for
+// store gave no answer and nothing is known. Implementations are safe for
 // concurrent use.
 type Store interface {
 	// Create keeps a record under an id that holds none, until expireAt.
@@ -44,7 +44,7 @@ type Store interface {
 	// safe to repeat.
 	Delete(ctx context.Context, id GrantID) error
 
-	// Now is the time by the store's clock, to a millisecond or better.
+	// Now returns the time by the store's clock, to a millisecond or better.
 	Now(ctx context.Context) (time.Time, error)
 }
 
@@ -57,8 +57,8 @@ const (
 	ErrExists      StoreError = "the grant id is taken"
 	ErrConflict    StoreError = "the grant has changed"
 	ErrLate        StoreError = "the swap came after its time, and did nothing"
-	ErrUnavailable StoreError = "the token store is out of reach"
+	ErrUnavailable StoreError = "the token store is unavailable"
 )
 
-// Error is the verdict in words.
+// Error returns the verdict in words.
 func (e StoreError) Error() string { return string(e) }
