@@ -39,7 +39,7 @@ gotest = $(BIN)/gotestsum --format $(1) --format-icons text --format-hide-empty-
 
 # The timeout is for each package: ten times what the slowest takes on a quiet machine.
 test: deps ## run all tests, with the race detector, against real servers; RUN=REGEXP and PKG=PACKAGES for some of them
-	CGO_ENABLED=1 $(call gotest,pkgname-and-test-fails,$(GO) test -race $(TAGS) -count=1 -run {run} {package},-race $(TAGS) -timeout 20m -parallel 4 $(PKG))
+	CGO_ENABLED=1 $(call gotest,pkgname-and-test-fails,$(GO) test -race $(TAGS) -count=1 -run {run} {package},-race $(TAGS) -timeout 25m -parallel 4 $(PKG))
 
 test-faults: deps ## run the fault tests at full size, with times and negative controls; RUN=TestFullDisk for one of them
 	$(call gotest,standard-verbose,make test-faults RUN={run},$(TAGS) -timeout 90m ./test/faults -full)
