@@ -1,5 +1,5 @@
-// Package clients owns the proof that real OAuth clients get on with authsvc, and
-// that what docs/clients.md tells their users is so: each test runs a client as its
-// users do, against a real authsvc on a real Redis. It does not own what authsvc
-// answers (internal/httpapi). Tests only.
+// Package clients owns the proof that real OAuth clients work with authsvc, and that
+// what docs/clients.md tells their users is true: each test runs a client as its users
+// do, against a real authsvc on a real Redis. It does not own what authsvc answers
+// (internal/httpapi). Tests only.
 package clients

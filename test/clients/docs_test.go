@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// program is how to run a piece of docs/clients.md: a command, and its arguments.
+// program returns how to run a piece of docs/clients.md: a command and its arguments.
 type program func(t *testing.T) []string
 
 func shell(name string) program {
@@ -26,7 +26,7 @@ func pythonScript(name string) program {
 func goProgram(name string) program {
 	return func(t *testing.T) []string {
 		binary := filepath.Join(t.TempDir(), "program")
-		// It is built here, and so with the versions in go.mod.
+		// It is built here, so with the versions in go.mod.
 		if out, err := exec.Command("go", "build", "-o", binary, file(t, name, "main.go")).CombinedOutput(); err != nil {
 			t.Fatalf("building %s: %v\n%s", name, err, out)
 		}
@@ -34,20 +34,20 @@ func goProgram(name string) program {
 	}
 }
 
-// wrongSecret is what the user of any client reads after a wrong secret.
+// wrongSecret is what a user of any client reads after a wrong secret.
 const wrongSecret = "No app has this client_id and client_secret. Check both"
 
-// The pieces that get, refresh and revoke do so as they stand in docs/clients.md,
-// whatever the secret holds; and a wrong secret ends in an error that can be read.
+// The pieces that get, refresh and revoke work exactly as they are in docs/clients.md,
+// whatever the secret contains; and a wrong secret leads to a readable error.
 func TestDocs(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name       string
 		program    program
-		introspect bool   // it does that too
-		goesOn     bool   // after an error
-		revoked    string // what it prints in the end
-		wrong      string // what stands before the text about a wrong secret
+		introspect bool   // it also introspects
+		goesOn     bool   // it continues after an error
+		revoked    string // what it prints at the end
+		wrong      string // what precedes the text about a wrong secret
 	}{
 		{name: "curl", program: shell("curl"), goesOn: true, revoked: "{}", wrong: `"error_description":"`},
 		{name: "oauth2", program: goProgram("go oauth2"), revoked: "200 OK", wrong: `oauth2: "invalid_client" "`},
@@ -94,21 +94,21 @@ func TestDocs(t *testing.T) {
 					t.Errorf("success %t:\n%s\nwant %q in it", ok, out, c.wrong+wrongSecret)
 				}
 				if !c.goesOn {
-					s.asked("token " + s.worker + " APIG.1009") // once, and nothing after it
+					s.asked("token " + s.worker + " APIG.1009") // one request, and nothing after it
 				}
 			})
 		})
 	}
 }
 
-// The pieces that introspect tell good tokens from bad, and say why.
+// The pieces that introspect tell good tokens from bad ones, and say why.
 func TestDocsIntrospect(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name                   string
 		program                program
 		good, revoked, refused string // what it prints
-		goesOn                 bool   // after an error
+		goesOn                 bool   // it continues after an error
 	}{
 		{
 			name: "curl", program: shell("curl introspect"), goesOn: true,
@@ -152,8 +152,8 @@ func TestDocsIntrospect(t *testing.T) {
 	}
 }
 
-// Every piece of code in docs/clients.md is run by a test here, but for the lines
-// that set the environment.
+// Every piece of code in docs/clients.md is run by a test here, except the lines that
+// set the environment.
 func TestDocsAreComplete(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile(filepath.Join("..", "..", "docs", "clients.md"))

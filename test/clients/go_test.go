@@ -73,8 +73,8 @@ func TestOAuth2(t *testing.T) {
 	}
 }
 
-// isWrongSecret checks that a user can tell from an error what is wrong, and a
-// program too.
+// isWrongSecret checks that a user can tell from an error what is wrong, and so can a
+// program.
 func isWrongSecret(t *testing.T, err error) {
 	t.Helper()
 	var refused *oauth2.RetrieveError
@@ -95,8 +95,8 @@ func isWrongSecret(t *testing.T, err error) {
 	}
 }
 
-// What clientcredentials does of its own accord: one request a token, shared, and no
-// use of the refresh token.
+// clientcredentials gets one token, shares it among requests, and does not use the
+// refresh token.
 func TestOAuth2Client(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "plain")
@@ -117,12 +117,12 @@ func TestOAuth2Client(t *testing.T) {
 	s.asked("token "+s.worker+" ok", "verify "+s.worker+" ok", "verify "+s.worker+" ok", "verify "+s.worker+" ok")
 }
 
-// What github.com/zitadel/oidc does, beside the code in docs/clients.md.
+// What github.com/zitadel/oidc does, besides the code in docs/clients.md.
 func TestZitadel(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "special")
 
-	// Its discovery is that of OpenID Connect, and says so.
+	// Its discovery expects OpenID Connect, and the error shows it.
 	_, err := rs.NewResourceServerClientCredentials(t.Context(), s.URL, s.gateway, s.secret)
 	if !errors.Is(err, oidc.ErrDiscoveryFailed) || !strings.Contains(err.Error(), "There is nothing at this path.") {
 		t.Errorf("discovery: %v", err)

@@ -17,8 +17,8 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// secrets are what clients may mangle on their way to the service: characters that
-// need escaping, and parts that look escaped already.
+// secrets holds secrets that clients may mangle on their way to the service: with
+// characters that need escaping, and with parts that already look escaped.
 var secrets = map[string]string{
 	"plain":      "b1lling-Secret-0001",
 	"special":    "a%21b!#$@%25c",
@@ -26,19 +26,19 @@ var secrets = map[string]string{
 	"all-escape": "z%41%42%43%44",
 }
 
-// service is a running authsvc with two apps for each of the secrets, and the two
-// that a test goes on with.
+// service is a running authsvc with two apps for each of the secrets, and the two that
+// a test uses.
 type service struct {
 	*authsvctest.Server
 	t     *testing.T
 	redis *redistest.Server
-	seen  *int // events of the log that requests has returned
+	seen  *int // the number of log events that requests has returned
 
 	worker, gateway, secret string
 }
 
-// serve starts authsvc on a Redis of its own. The test goes on with the apps of a
-// secret.
+// serve starts authsvc with its own Redis. The test uses the apps of the secret with
+// this name.
 func serve(t *testing.T, name string) *service {
 	t.Helper()
 	site, apps := authsvctest.NewSite(t), "apps:\n"
@@ -52,7 +52,7 @@ func serve(t *testing.T, name string) *service {
 	return s.with(t, name)
 }
 
-// with is the same service for another test, with the apps of another secret.
+// with returns the same service for another test, with the apps of another secret.
 func (s *service) with(t *testing.T, name string) *service {
 	return &service{
 		Server: s.Server, t: t, redis: s.redis, seen: s.seen,
@@ -60,15 +60,15 @@ func (s *service) with(t *testing.T, name string) *service {
 	}
 }
 
-// env is what docs/clients.md expects in the environment.
+// env returns the environment that docs/clients.md expects.
 func (s *service) env(extra ...string) []string {
 	return append(append(os.Environ(),
 		"AUTHSVC_URL="+s.URL, "CLIENT_ID="+s.worker, "CLIENT_SECRET="+s.secret,
 		"GATEWAY_ID="+s.gateway, "GATEWAY_SECRET="+s.secret), extra...)
 }
 
-// requests waits for the events of n more requests, and returns them in their
-// order: endpoint, app and code. There are no others.
+// requests waits for the log events of n more requests, and returns all events since
+// its last call, in order: endpoint, app and code.
 func (s *service) requests(n int) []string {
 	s.t.Helper()
 	var list []string
@@ -95,7 +95,7 @@ func (s *service) asked(want ...string) {
 	}
 }
 
-// introspect is the answer for a token, as the gateway.
+// introspect introspects a token as the gateway.
 func (s *service) introspect(token string) authsvctest.Answer {
 	s.t.Helper()
 	a := s.MustPost("/oauth/introspect", s.gateway, "client_secret", s.secret, "token", token)
@@ -104,7 +104,7 @@ func (s *service) introspect(token string) authsvctest.Answer {
 	return a
 }
 
-// snippet is a piece of code of docs/clients.md, by the name in the comment before
+// snippet returns a piece of code of docs/clients.md by the name in the comment before
 // it. Its last line ends with a newline.
 func snippet(t *testing.T, name string) string {
 	t.Helper()
@@ -119,7 +119,7 @@ func snippet(t *testing.T, name string) string {
 	return found[0][1]
 }
 
-// file writes a piece of docs/clients.md into a file of the test.
+// file writes a piece of docs/clients.md to a file of the test, and returns its path.
 func file(t *testing.T, name, as string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), as)
@@ -129,7 +129,7 @@ func file(t *testing.T, name, as string) string {
 	return path
 }
 
-// run runs a command and returns what it printed, and whether it succeeded.
+// run runs a command, returns its output, and reports whether it succeeded.
 func run(t *testing.T, env []string, name string, args ...string) (output string, ok bool) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
@@ -141,12 +141,12 @@ func run(t *testing.T, env []string, name string, args ...string) (output string
 	return string(out), err == nil
 }
 
-// tokens are the access tokens in a text, in their order.
+// tokens returns the access tokens in a text, in order.
 func tokens(text string) []string {
 	return regexp.MustCompile(`\bat_[A-Za-z0-9_-]{64}`).FindAllString(text, -1)
 }
 
-// python is the system's, with the libraries that its packages bring.
+// python is the system's Python, with the libraries from the system's packages.
 const python = "/usr/bin/python3"
 
 func needPython(t *testing.T) {

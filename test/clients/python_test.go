@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-// What Authlib can't do, and what it does beside the code in docs/clients.md.
+// What Authlib can't do, and what it does besides the code in docs/clients.md.
 func TestAuthlib(t *testing.T) {
 	t.Parallel()
 	needPython(t)
 	s := serve(t, "special")
 	cmd := exec.Command(python, filepath.Join("testdata", "authlib_more.py"))
 	cmd.Env = s.env()
-	var out bytes.Buffer // read once the process has ended
+	var out bytes.Buffer // read once the process has exited
 	cmd.Stdout, cmd.Stderr = &out, &out
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -24,7 +24,7 @@ func TestAuthlib(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// Its input comes to its end with the test, and so does the script.
+	// Its input is closed at the end of the test, which ends the script.
 	t.Cleanup(func() { _ = in.Close() })
 	s.asked(
 		"token "+s.worker+" ok", "token "+s.worker+" ok",
@@ -48,7 +48,7 @@ func TestAuthlib(t *testing.T) {
 	)
 }
 
-// What requests-oauthlib can't do, and what it does beside the code in
+// What requests-oauthlib can't do, and what it does besides the code in
 // docs/clients.md.
 func TestRequestsOAuthlib(t *testing.T) {
 	t.Parallel()
@@ -71,7 +71,7 @@ func TestRequestsOAuthlib(t *testing.T) {
 	)
 }
 
-// lines checks that a text has these lines, each to its end or beyond.
+// lines checks that a text has these lines; each may be followed by more on its line.
 func lines(t *testing.T, text string, want ...string) {
 	t.Helper()
 	got := strings.Split(strings.TrimSpace(text), "\n")

@@ -18,7 +18,7 @@ const (
 	docs    = root + "/docs"
 	prelude = docs + "/howto/README.md"
 
-	// sbin is where nginx is, and not on everybody's PATH.
+	// sbin is the directory of nginx, which is not on every PATH.
 	sbin = "/usr/sbin"
 )
 
@@ -65,12 +65,12 @@ func run(t *testing.T, blocks []pagetest.Block) {
 	}
 	pagetest.Run(t, work, blocks,
 		"PATH="+filepath.Dir(authsvctest.Binary(t))+":"+os.Getenv("PATH")+":"+sbin,
-		"AUTHSVC_STORE_TIMEOUT=5s") // on a busy machine the default can pass; that is not what is tested
+		"AUTHSVC_STORE_TIMEOUT=5s") // on a busy machine the default may not be enough; that is not what is tested
 }
 
 var link = regexp.MustCompile(`\]\(([^)#:\s]+)(?:#[^)]*)?\)`)
 
-// What the pages link to is there.
+// The targets of the pages' links exist.
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	pages := []string{root + "/README.md", docs + "/tutorial.md", docs + "/explanation.md", docs + "/operating.md"}

@@ -14,7 +14,7 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// startApache runs Apache httpd with the recipe, and the modules that it names.
+// startApache runs Apache httpd with the recipe, and the modules that the recipe needs.
 func startApache(t *testing.T) *setup {
 	t.Helper()
 	apache := redistest.Program(t, "apache2", "/usr/sbin/apache2")
@@ -45,8 +45,8 @@ func startApache(t *testing.T) *setup {
 	return s
 }
 
-// worldReadable is a copy that the user that Apache runs as can read: it never runs
-// as root, and the directories of a test are private.
+// worldReadable returns the path of a copy that Apache's user can read: Apache never
+// runs as root, and the directories of a test are private.
 func worldReadable(t *testing.T, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -81,7 +81,7 @@ func TestApache(t *testing.T) {
 				status = http.StatusForbidden
 			}
 			a := s.do(call{token: b.token, method: http.MethodPost, body: strings.NewReader("x")})
-			s.refused(b.name, a, status, "") // no code: Apache can't tell
+			s.refused(b.name, a, status, "") // no code: Apache can't pass it on
 			if b.token != "" && a.asked != 1 {
 				s.t.Errorf("%s: authsvc was asked %d times", b.name, a.asked)
 			}

@@ -23,7 +23,8 @@ func startCaddy(t *testing.T) *setup {
 		file := recipe(t, dir, "Caddyfile", "",
 			"127.0.0.1:8080", s.authsvc.addr(), "127.0.0.1:9000", s.backend.addr(), "127.0.0.1:8000", addr)
 		cmd := exec.Command(caddy, "run", "--config", file, "--adapter", "caddyfile")
-		// Its admin endpoint is a port that all of them share; this is one's own.
+		// By default, all share the port of the admin endpoint; this socket is
+		// separate.
 		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir, "CADDY_ADMIN=unix/"+dir+"/admin.sock")
 		return cmd
 	})

@@ -9,8 +9,8 @@ import (
 	"authsvc/internal/authsvctest"
 )
 
-// good checks what a backend gets of a good call: who called, from authsvc and
-// from nobody else; and that authsvc is asked once a call, with a request that
+// good checks what a backend gets from a good call: who called, according to authsvc
+// and nobody else; and that authsvc is called once for each call, with a request that
 // fits.
 func (s *setup) good(fits func(asked received, token string) bool) {
 	s.t.Helper()
@@ -41,17 +41,17 @@ func (s *setup) good(fits func(asked received, token string) bool) {
 		}
 	}
 
-	// Nothing of the caller's is left where authsvc says nothing.
+	// Nothing from the caller remains if authsvc sends nothing.
 	s.passed("without through_data", s.do(call{token: s.issue(authsvctest.Worker), header: forgedHeaders()}))
 	s.identity("without through_data", s.backend.last(s.t), authsvctest.Worker, "orders.read orders.write", "")
 
-	// The longest that there is: 300 characters of four bytes.
+	// The longest possible: 300 characters of four bytes.
 	long := strings.Repeat("\U0001F600", 300)
 	s.passed("long through_data", s.do(call{token: s.issue(authsvctest.Worker, "through_data", long)}))
 	s.identity("long through_data", s.backend.last(s.t), authsvctest.Worker, "orders.read orders.write", long)
 }
 
-// identity checks what the backend was told of the caller.
+// identity checks what the backend was told about the caller.
 func (s *setup) identity(what string, got received, key, scope, data string) {
 	s.t.Helper()
 	for name, want := range map[string]string{"X-App-Key": key, "X-App-Scope": scope, "X-Through-Data": data} {
@@ -80,8 +80,8 @@ func (s *setup) identity(what string, got received, key, scope, data string) {
 	}
 }
 
-// everyCall checks that authsvc is asked for every call, and so a revocation is seen
-// by the next: it is refused with the row given.
+// everyCall checks that authsvc is called for every call, so that a revocation takes
+// effect with the next call, which is refused with this row.
 func (s *setup) everyCall(status int, code string) {
 	s.t.Helper()
 	token := s.issue(authsvctest.Worker)
@@ -96,12 +96,12 @@ func (s *setup) everyCall(status int, code string) {
 	s.refused("revoked", s.do(call{token: token}), status, code)
 }
 
-// away checks that nothing passes while the store is out of reach, authsvc does
-// not answer, or is not there. It ends with an authsvc that is gone for good.
+// away checks that nothing passes while the store is unavailable, while authsvc does
+// not answer, or without authsvc. Afterwards authsvc is gone for good.
 func (s *setup) away(storeStatus int, storeCode string, status int, code string) {
 	s.t.Helper()
 	token := func() string { return s.issue(authsvctest.Worker) }
-	fresh, hung, refused := token(), token(), token() // none of them kept anywhere
+	fresh, hung, refused := token(), token(), token() // none of them is in a cache
 
 	s.redis.Pause()
 	a := s.do(call{token: fresh})
@@ -125,7 +125,7 @@ func (s *setup) away(storeStatus int, storeCode string, status int, code string)
 	}
 }
 
-// backendAway checks that the backend's own trouble is not taken for authsvc's.
+// backendAway checks that a failure of the backend is not taken for one of authsvc.
 func (s *setup) backendAway() {
 	s.t.Helper()
 	a := s.do(call{token: s.issue(authsvctest.Worker), path: "/orders/" + hangUp})
@@ -134,8 +134,8 @@ func (s *setup) backendAway() {
 	}
 }
 
-// verifies is whether a gateway asked /oauth/verify with a query, and with nothing
-// of the caller's body.
+// verifies returns a function that reports whether a gateway called /oauth/verify with
+// a query, and without the caller's body.
 func verifies(query string) func(received, string) bool {
 	return func(asked received, token string) bool {
 		return asked.method == http.MethodGet && asked.uri == "/oauth/verify?"+query && asked.body == "" && asked.length == 0 &&

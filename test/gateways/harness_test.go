@@ -25,14 +25,13 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// The apps of a test, beside those of authsvctest.
+// The apps of a test, besides those of authsvctest.
 const (
 	quick    = "quick-worker"  // its access tokens live for a second
-	frozen   = "frozen-worker" // freeze freezes it
-	gone     = "former-worker" // remove removes it
-	unscoped = "other-worker"  // has other scopes than the recipes ask for
-	// A secret in which every special character occurs, and parts that look
-	// escaped.
+	frozen   = "frozen-worker" // badTokens freezes it
+	gone     = "former-worker" // badTokens removes it
+	unscoped = "other-worker"  // has other scopes than the recipes require
+	// A secret with every special character, and with parts that look escaped.
 	special = "a%21b!#$@%25c"
 
 	moreApps = `  - key: quick-worker
@@ -54,26 +53,25 @@ const (
 `
 )
 
-// retryAfter takes the place of what authsvc answers: a value that no gateway makes
-// up by itself.
+// retryAfter replaces the value that authsvc answers: no gateway would make it up.
 const retryAfter = "17"
 
-// hangUp is the end of a path at which the backend closes the connection.
+// hangUp is the end of the paths at which the backend closes the connection.
 const hangUp = "hang-up"
 
-// setup is what stands around a gateway.
+// setup is the environment of a gateway.
 type setup struct {
 	*authsvctest.Server
 	t       *testing.T
 	site    *authsvctest.Site
 	redis   *redistest.Server
-	authsvc *recorder // what the gateway takes for authsvc, and is passed on to it
+	authsvc *recorder // forwards the gateway's requests to authsvc
 	backend *recorder // the API behind the gateway
 	gateway string    // its URL
 }
 
-// newSetup starts all but the gateway. authsvc runs on a Redis of its own, and
-// speaks TLS to the gateway if there are certificates.
+// newSetup starts everything but the gateway. authsvc has its own Redis, and uses TLS
+// to the gateway if there are certificates.
 func newSetup(t *testing.T, certs *redistest.Certs) *setup {
 	t.Helper()
 	r, site := redistest.Start(t), authsvctest.NewSite(t)
@@ -122,12 +120,12 @@ type received struct {
 	length            int64
 }
 
-// recorder is an HTTP server on loopback that notes what it gets.
+// recorder is an HTTP server on loopback that records its requests.
 type recorder struct {
 	*httptest.Server
 	mu       sync.Mutex
 	requests []received
-	hung     chan struct{} // while it is open, nothing is answered
+	hung     chan struct{} // nothing is answered until it is closed
 }
 
 func newRecorder(t *testing.T, certs *redistest.Certs, next http.Handler) *recorder {
@@ -147,7 +145,7 @@ func newRecorder(t *testing.T, certs *redistest.Certs, next http.Handler) *recor
 		case <-r.Context().Done():
 		}
 	}))
-	// A gateway that closes a connection is not worth a line.
+	// Don't log that a gateway closes a connection.
 	rec.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	if certs == nil {
 		rec.Start()
@@ -166,17 +164,17 @@ func newRecorder(t *testing.T, certs *redistest.Certs, next http.Handler) *recor
 	return rec
 }
 
-// addr is host:port.
+// addr returns the host:port of the server.
 func (rec *recorder) addr() string { return rec.Listener.Addr().String() }
 
-// count is how many requests came.
+// count returns the number of requests so far.
 func (rec *recorder) count() int {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	return len(rec.requests)
 }
 
-// last is the last request that came.
+// last returns the last request.
 func (rec *recorder) last(t *testing.T) received {
 	t.Helper()
 	rec.mu.Lock()
@@ -187,8 +185,7 @@ func (rec *recorder) last(t *testing.T) received {
 	return rec.requests[len(rec.requests)-1]
 }
 
-// hang makes it take requests and answer none, until the function that it
-// returns is called.
+// hang makes it accept requests and answer none, until the returned function is called.
 func (rec *recorder) hang() (resume func()) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -197,9 +194,9 @@ func (rec *recorder) hang() (resume func()) {
 	return sync.OnceFunc(func() { close(hung) })
 }
 
-// recipe reads a file of deploy/gateways, puts the addresses and paths of the test
-// in the places of the recipe's own, and writes it into dir. Each must occur. Lines
-// that hold the text without, if it is not empty, are left out.
+// recipe reads a file of deploy/gateways, replaces the addresses and paths of the
+// recipe with those of the test, and writes it to dir. Each must occur. Lines that
+// contain the text without, if it is not empty, are left out.
 func recipe(t *testing.T, dir, name, without string, replace ...string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("..", "..", "deploy", "gateways", name))
@@ -209,7 +206,7 @@ func recipe(t *testing.T, dir, name, without string, replace ...string) string {
 	text := string(b)
 	for i := 0; i < len(replace); i += 2 {
 		if !strings.Contains(text, replace[i]) {
-			t.Fatalf("%s has no %q to put %q in its place", name, replace[i], replace[i+1])
+			t.Fatalf("%s has no %q to replace with %q", name, replace[i], replace[i+1])
 		}
 		text = strings.ReplaceAll(text, replace[i], replace[i+1])
 	}
@@ -229,13 +226,13 @@ func recipe(t *testing.T, dir, name, without string, replace ...string) string {
 	return path
 }
 
-// run runs a gateway in the foreground until the test ends, and waits until it
-// accepts connections at an address that launch was given. launch writes the
-// configuration and makes the command.
+// run runs a gateway in the foreground until the test ends, and waits until it accepts
+// connections at the address that was passed to launch. launch writes the configuration
+// and returns the command.
 func (s *setup) run(launch func(addr string) *exec.Cmd) {
 	s.t.Helper()
 	var said []byte
-	for range 5 { // between finding a free port and taking it another process can be faster
+	for range 5 { // another process can take the port after it was found to be free
 		addr := redistest.FreeAddr(s.t)
 		cmd := launch(addr)
 		log := filepath.Join(s.t.TempDir(), "output")
@@ -286,7 +283,7 @@ func (s *setup) run(launch func(addr string) *exec.Cmd) {
 	s.t.Fatalf("the gateway does not start:\n%s", said)
 }
 
-// call is a request to the gateway: a GET of /orders/7 but for what is given.
+// call is a request to the gateway: a GET of /orders/7, except for what is given.
 type call struct {
 	token  string // "" for none
 	method string
@@ -295,11 +292,11 @@ type call struct {
 	header http.Header
 }
 
-// answer is what came back, and how many requests that cost.
+// answer is the answer to a call, and the number of requests that the call led to.
 type answer struct {
 	authsvctest.Answer
-	asked   int // of authsvc
-	reached int // of the backend
+	asked   int // to authsvc
+	reached int // to the backend
 }
 
 // do sends a request through the gateway.
@@ -311,7 +308,7 @@ func (s *setup) do(c call) answer {
 	if c.path == "" {
 		c.path = "/orders/7"
 	}
-	// No gateway of ours takes that long, so a wait that ends so is a failure.
+	// No gateway takes that long, so reaching this timeout is a failure.
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, c.method, s.gateway+c.path, c.body)
@@ -348,8 +345,8 @@ func (s *setup) passed(what string, a answer) {
 	}
 }
 
-// refused checks that a call did not reach the backend, and that the caller was
-// told the row: its status and, where the gateway can tell, its code.
+// refused checks that a call did not reach the backend, and that the caller got the
+// row: its status and, if the gateway can pass it on, its code.
 func (s *setup) refused(what string, a answer, status int, code string) {
 	s.t.Helper()
 	if a.reached != 0 {
@@ -366,7 +363,7 @@ func (s *setup) refused(what string, a answer, status int, code string) {
 	}
 }
 
-// issue is a new access token of an app.
+// issue returns a new access token of an app.
 func (s *setup) issue(key string, params ...string) string {
 	s.t.Helper()
 	a := s.Issue(key, params...)
@@ -374,15 +371,15 @@ func (s *setup) issue(key string, params ...string) string {
 	return a.Pair().Access
 }
 
-// bad is a way in which a token is bad, and its row.
+// bad is a bad token and its row.
 type bad struct {
 	name, token string
 	status      int
 	code        string
 }
 
-// badTokens makes a token of every kind that no gateway may let pass. It changes
-// the apps, so it is called last of what needs them.
+// badTokens returns a token of every kind that no gateway may let pass. It changes the
+// apps, so call it after everything that needs them.
 func (s *setup) badTokens() []bad {
 	s.t.Helper()
 	expired, revoked := s.issue(quick), s.issue(authsvctest.Worker)
@@ -399,7 +396,7 @@ func (s *setup) badTokens() []bad {
 	for token, code := range map[string]string{expired: "APIG.1002", ofFrozen: "APIG.0502", ofGone: "APIG.1004"} {
 		redistest.Eventually(s.t, "a token to be "+code, func() bool { return s.Introspect(token).Text("error_code") == code })
 	}
-	// Another tail of the MAC.
+	// Change the end of the MAC.
 	forged := good.Access[:len(good.Access)-4] + strings.Map(func(r rune) rune {
 		if r == 'A' {
 			return 'B'
@@ -419,7 +416,7 @@ func (s *setup) badTokens() []bad {
 	}
 }
 
-// forgedHeaders is what a caller may send to be taken for somebody else.
+// forgedHeaders returns headers that a caller may send to be taken for somebody else.
 func forgedHeaders() http.Header {
 	return http.Header{
 		"X-App-Key":       {"admin-app", "another-app"},

@@ -14,8 +14,8 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// startNginx runs nginx with the recipe, but for the lines with a mark in them, as
-// /etc/nginx/nginx.conf of Debian would include it.
+// startNginx runs nginx with the recipe, except for the lines that contain without, as
+// Debian's /etc/nginx/nginx.conf would include it.
 func startNginx(t *testing.T, without string) *setup {
 	t.Helper()
 	nginx := redistest.Program(t, "nginx", "/usr/sbin/nginx")
@@ -25,7 +25,7 @@ func startNginx(t *testing.T, without string) *setup {
 		site := recipe(t, dir, "nginx.conf", without,
 			"127.0.0.1:8080", s.authsvc.addr(), "127.0.0.1:9000", s.backend.addr(),
 			"127.0.0.1:8000", addr, "/run/nginx-authsvc", filepath.Join(dir, "cache"))
-		recipe(t, dir, "nginx-authsvc.conf", without) // which the site includes, from beside main.conf
+		recipe(t, dir, "nginx-authsvc.conf", without) // the site includes it from the directory of main.conf
 		user := ""
 		if os.Getuid() == 0 {
 			user = "user root;"
@@ -60,7 +60,7 @@ func TestNginx(t *testing.T) {
 			s.t.Errorf("five calls with one token asked authsvc %d times", asked)
 		}
 		if got := s.backend.last(s.t).header.Get("X-App-Key"); got != authsvctest.Worker {
-			s.t.Errorf("from the cache comes X-App-Key %q", got)
+			s.t.Errorf("the cache returns X-App-Key %q", got)
 		}
 		other := s.issue(authsvctest.Batch)
 		if a := s.do(call{token: other}); a.asked != 1 {
@@ -69,13 +69,13 @@ func TestNginx(t *testing.T) {
 		if got := s.backend.last(s.t).header.Get("X-App-Key"); got != authsvctest.Batch {
 			s.t.Errorf("another token is taken for that of %q", got)
 		}
-		for i := range 3 { // a refusal is never kept
+		for i := range 3 { // a refusal is never cached
 			if a := s.do(call{token: "nonsense"}); a.asked != 1 {
 				s.t.Errorf("refusal %d asked authsvc %d times", i, a.asked)
 			}
 		}
-		// Until the kept answer has had its time, authsvc is not asked and the
-		// call passes; the first time that it is asked, the call is refused.
+		// Until the cached answer expires, authsvc is not called and the call passes;
+		// the first time authsvc is called, the call is refused.
 		authsvctest.Want(s.t, "revoke", s.Revoke(authsvctest.Worker, token), 200, "")
 		var a answer
 		redistest.Eventually(s.t, "the revocation to be seen", func() bool {
@@ -87,7 +87,7 @@ func TestNginx(t *testing.T) {
 		s.refused("revoked", a, 400, "APIG.2203")
 	})
 
-	// What is kept for one path does not open another.
+	// An answer cached for one path does not open another.
 	s.sub("paths", func(s *setup) {
 		orders, invoices := s.issue(authsvctest.Worker), s.issue(unscoped)
 		s.passed("orders", s.do(call{token: orders}))

@@ -14,7 +14,7 @@ import (
 )
 
 // Every recipe is either run by a test here or says at its top that it is not; and
-// what each asks of /oauth/verify is what authsvc takes.
+// authsvc accepts each recipe's request to /oauth/verify.
 func TestRecipes(t *testing.T) {
 	t.Parallel()
 	ran := []string{"nginx.conf", "nginx-authsvc.conf", "Caddyfile", "apache.conf"}
@@ -43,16 +43,16 @@ func TestRecipes(t *testing.T) {
 		}
 		found := asks.FindAllString(string(b), -1)
 		if len(found) == 0 && e.Name() != "apache.conf" && e.Name() != "nginx.conf" { // which includes nginx-authsvc.conf
-			t.Errorf("%s does not ask /oauth/verify", e.Name())
+			t.Errorf("%s does not call /oauth/verify", e.Name())
 		}
 		for _, ask := range found {
 			query := strings.ReplaceAll(strings.TrimPrefix(ask, "/oauth/verify"), "$authsvc_scope", "orders.read")
 			if a := s.Verify(token, query); a.Status != 200 {
-				t.Errorf("%s asks %s: %d %s", e.Name(), ask, a.Status, a.Body)
+				t.Errorf("%s calls %s: %d %s", e.Name(), ask, a.Status, a.Body)
 			}
 		}
 	}
-	// A location of nginx that sets no scope asks for an empty one.
+	// A location of nginx that sets no scope sends an empty one.
 	if a := s.Verify(token, "?gateway=nginx&scope="); a.Status != 403 || a.Text("error_code") != "APIG.2205" {
 		t.Errorf("an empty scope: %d %s", a.Status, a.Body)
 	}

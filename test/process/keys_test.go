@@ -38,7 +38,7 @@ func (r *replicas) keys(args ...string) {
 	command(r.t, append([]string{"keys"}, append(args, "--keys", r.site.Keys)...)...)
 }
 
-// each waits until every process has logged an event so many times.
+// each waits until every process has logged an event this many times.
 func (r *replicas) each(event string, times int) {
 	r.t.Helper()
 	for _, s := range r.servers {
@@ -46,7 +46,8 @@ func (r *replicas) each(event string, times int) {
 	}
 }
 
-// issue gets a token from every process, and tells which keys signed them.
+// issue gets a token from every process, and returns the ids of the keys that signed
+// them.
 func (r *replicas) issue() (pairs []authsvctest.Pair, signed []byte) {
 	r.t.Helper()
 	for _, s := range r.servers {
@@ -61,7 +62,7 @@ func (r *replicas) issue() (pairs []authsvctest.Pair, signed []byte) {
 	return pairs, signed
 }
 
-// good checks that every process takes every token.
+// good checks that every process accepts every token.
 func (r *replicas) good(when string, pairs ...authsvctest.Pair) {
 	r.t.Helper()
 	for i, s := range r.servers {
@@ -74,8 +75,8 @@ func (r *replicas) good(when string, pairs ...authsvctest.Pair) {
 	}
 }
 
-// Tokens from before, during and after a rotation are good on every process, and
-// so are refreshes across them; nobody notices the rotation.
+// Tokens from before, during and after a rotation are valid at every process, and so
+// are refreshes across processes; nobody notices the rotation.
 func TestRotationIsNotNoticed(t *testing.T) {
 	t.Parallel()
 	r := startReplicas(t)
@@ -84,16 +85,16 @@ func TestRotationIsNotNoticed(t *testing.T) {
 		t.Fatalf("signed by %v", signed)
 	}
 
-	// A key that waits is known to all, and signs nothing.
+	// All processes know a waiting key, and none signs with it.
 	r.keys("rotate")
 	r.each(readAgain, 1)
 	during, signed := r.issue()
 	if !bytes.Equal(signed, []byte{1, 1, 1}) {
-		t.Errorf("a key that waits signs: %v", signed)
+		t.Errorf("a waiting key signs: %v", signed)
 	}
 	all = append(all, during...)
 
-	// From here on each process begins to use it when it has read that it may.
+	// From here on, each process begins to use it once it has reloaded the file.
 	r.keys("rotate", "--now")
 	redistest.Eventually(t, "the new key to sign everywhere", func() bool {
 		now, signed := r.issue()
@@ -101,7 +102,7 @@ func TestRotationIsNotNoticed(t *testing.T) {
 		r.good("during", now...)
 		return bytes.Equal(signed, []byte{2, 2, 2})
 	})
-	// A key that nobody knew before it was to sign within seconds.
+	// This key signs within seconds, and nobody knew it before.
 	r.keys("rotate", "--now")
 	redistest.Eventually(t, "the third key to sign everywhere", func() bool {
 		now, signed := r.issue()
@@ -122,7 +123,7 @@ func TestRotationIsNotNoticed(t *testing.T) {
 	}
 }
 
-// keyless is a keyring file from which a key was cut out by hand.
+// keyless returns a keyring file from which a key was removed by hand.
 func keyless(t *testing.T, file []byte, id float64) []byte {
 	t.Helper()
 	var m map[string]any
@@ -143,9 +144,9 @@ func keyless(t *testing.T, file []byte, id float64) []byte {
 	return b
 }
 
-// A keyring that is damaged, or lacks a key whose tokens can live, is refused
-// whole by every process; a key that is dropped on purpose ends at once, and an
-// old copy of the file does not bring it back.
+// A keyring that is damaged, or lacks a key whose tokens can still be alive, is refused
+// whole by every process; a key that is dropped on purpose ends at once, and an old
+// copy of the file does not bring it back.
 func TestDropEndsAKeyAndNothingElseDoes(t *testing.T) {
 	t.Parallel()
 	r := startReplicas(t)
@@ -173,7 +174,7 @@ func TestDropEndsAKeyAndNothingElseDoes(t *testing.T) {
 	}
 
 	write(both)
-	r.keys("drop", "1") // before anybody has read what it changes
+	r.keys("drop", "1") // before any process has reloaded the file
 	r.each(readAgain, 2)
 	for _, s := range r.servers {
 		for _, p := range old {
@@ -192,7 +193,7 @@ func TestDropEndsAKeyAndNothingElseDoes(t *testing.T) {
 	r.each(refused, 4)
 	authsvctest.Want(t, "with an old copy of the keyring", r.servers[0].Verify(old[0].Access, ""), 400, "APIG.2203")
 
-	// The key that signs can go as well; where it is the only one, its replacement
+	// The signing key can be dropped as well; if it is the only one, its replacement
 	// signs at once.
 	write(dropped)
 	r.keys("drop", "2", "--replace")

@@ -8,7 +8,7 @@ import (
 	"authsvc/internal/authsvctest"
 )
 
-// command runs a command of authsvc, and returns what it prints.
+// command runs a command of authsvc, and returns its output.
 func command(t *testing.T, args ...string) []byte {
 	t.Helper()
 	out, err := exec.Command(authsvctest.Binary(t), args...).Output()

@@ -19,8 +19,8 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// What is observed of a process is what it is now: apps, signing key and certificate
-// follow the files.
+// The metrics show the current state: those of apps, signing key and certificate follow
+// the files.
 func TestServeObserves(t *testing.T) {
 	t.Parallel()
 	site := authsvctest.NewSite(t)
@@ -53,11 +53,11 @@ func TestServeObserves(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, ok := s.Metric(fmt.Sprintf("authsvc_build_info{goversion=%q,revision=%q,version=%q}", runtime.Version(), version.Revision, version.Version)); n != 1 || !ok {
-		t.Error("authsvc_build_info is not what authsvc version says")
+		t.Error("authsvc_build_info differs from authsvc version")
 	}
 	for _, name := range []string{`authsvc_redis_pool_connections{state="idle"}`, "authsvc_redis_pool_waits_total", "authsvc_redis_pool_timeouts_total"} {
 		if _, ok := s.Metric(name); ok {
-			t.Errorf("there is %s without a Redis", name)
+			t.Errorf("%s exists without a Redis", name)
 		}
 	}
 
@@ -72,7 +72,7 @@ func TestServeObserves(t *testing.T) {
 	s.WaitMetric(`authsvc_last_reload_successful{file="apps"} 1`)
 	s.WaitMetric(`authsvc_last_reload_successful{file="keys"} 1`)
 
-	later := first.Add(-48 * time.Hour) // as if the file were older than it is
+	later := first.Add(-48 * time.Hour) // pretend that the file is older
 	data, err := os.ReadFile(site.Keys)
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestServeObserves(t *testing.T) {
 	s.WaitMetric("authsvc_tls_certificate_not_after_timestamp_seconds " + install(redistest.NewCerts(t)))
 }
 
-// Of a Redis: its outages are counted, and the connections to it.
+// With a Redis, the metrics count its outages and the connections to it.
 func TestServeObservesRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -8,8 +8,8 @@ import (
 	"authsvc/internal/authsvctest"
 )
 
-// Profiles are served where they are asked for, on the admin listener only, and
-// the command line is none of them.
+// Profiles are served only with --pprof and only on the admin listener, and the command
+// line is not among them.
 func TestPprof(t *testing.T) {
 	t.Parallel()
 	site := authsvctest.NewSite(t)

@@ -21,7 +21,7 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// What serve --dev prints does the whole round, pasted into a shell.
+// The commands that serve --dev prints do the whole round when pasted into a shell.
 func TestDevBanner(t *testing.T) {
 	t.Parallel()
 	s := authsvctest.Start(t, authsvctest.Binary(t), "--dev")
@@ -46,11 +46,11 @@ func TestDevBanner(t *testing.T) {
 	}
 	if got := regexp.MustCompile(`"access_token":"at_|"active":true|X-App-Key: demo-app|"through_data":"tenant-7"|\{\}|"error_code":"APIG.2203"`).FindAllString(string(out), -1); strings.Join(got, " ") !=
 		`"access_token":"at_ "active":true "through_data":"tenant-7" X-App-Key: demo-app "access_token":"at_ {} "error_code":"APIG.2203"` {
-		t.Errorf("the lines print %q:\n%s", got, out)
+		t.Errorf("the commands print %q:\n%s", got, out)
 	}
 }
 
-// The same round against memory and a real Redis, on both paths.
+// The same round with memory and with a real Redis, on both paths.
 func TestRound(t *testing.T) {
 	t.Parallel()
 	for _, store := range []string{"memory", "redis"} {
@@ -82,8 +82,8 @@ func TestRound(t *testing.T) {
 	}
 }
 
-// 20 callers on three processes, one Redis: one successor a refresh token, and
-// all are told the same; what one process does, the others see.
+// 20 callers on three processes with one Redis: each refresh token has one successor,
+// and all callers get it; what one process does, the others see.
 func TestThreeProcesses(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
@@ -131,9 +131,9 @@ func TestThreeProcesses(t *testing.T) {
 
 func isSwap(request []byte) bool { return bytes.Contains(bytes.ToUpper(request), []byte("EVAL")) }
 
-// The reply to a rotation is lost after Redis has done it. Lost once or twice,
-// the caller does not notice; lost each time, it is told 0613, and its retry gets
-// the pair that the lost reply would have brought.
+// The reply to a rotation is lost after Redis has done it. If it is lost once or twice,
+// the caller does not notice; if it is lost every time, the caller gets 0613, and its
+// retry gets the pair of the lost reply.
 func TestReplyCutAfterTheWrite(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
@@ -166,12 +166,13 @@ func TestReplyCutAfterTheWrite(t *testing.T) {
 		t.Error("the token of the retry is not active")
 	}
 
-	// A lost reply to the creation of a grant costs nothing: another is made.
+	// A lost reply to the creation of a grant does not matter: another grant is
+	// created.
 	proxy.CutReplies(1, func(req []byte) bool { return bytes.Contains(req, []byte("NX")) })
 	authsvctest.Want(t, "issue with one reply lost", cut.Issue(authsvctest.Worker), 200, "")
 }
 
-// Redis is stopped for longer than a request waits, and goes on: the request was
+// Redis is paused for longer than a request waits, and then continues: the request was
 // answered meanwhile, its retry gets a pair, and nothing was deleted.
 func TestFrozenRedis(t *testing.T) {
 	t.Parallel()
@@ -193,7 +194,7 @@ func TestFrozenRedis(t *testing.T) {
 		return a.Status == 200
 	})
 	if b := s.Refresh(authsvctest.Worker, p.Refresh); b.Pair() != a.Pair() {
-		t.Errorf("a repetition gets %s, not %s", b.Body, a.Body)
+		t.Errorf("a retry gets %s, not %s", b.Body, a.Body)
 	}
 	if !s.Introspect(a.Pair().Access).Active() {
 		t.Error("the new token is not active")
@@ -204,8 +205,8 @@ func TestFrozenRedis(t *testing.T) {
 	authsvctest.Want(t, "next refresh", s.Refresh(authsvctest.Worker, a.Pair().Refresh), 200, "")
 }
 
-// The store out of reach is 0613 on every endpoint, and the process recovers by
-// itself; one that starts without its store does too.
+// An unavailable store is 0613 on every endpoint, and the process recovers
+// automatically, even one that started without its store.
 func TestStoreAway(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
@@ -236,7 +237,7 @@ func TestStoreAway(t *testing.T) {
 			if s.Ready() {
 				t.Errorf("%s: ready without a store", name)
 			}
-			// What needs no store is still told.
+			// Verdicts that need no store are still given.
 			authsvctest.Want(t, "junk", s.Verify("nonsense", ""), 400, "APIG.2203")
 			authsvctest.Want(t, "wrong grant", s.MustPost("/oauth/token", authsvctest.Worker, "grant_type", "password"), 400, "APIG.2209")
 		}
@@ -251,13 +252,13 @@ func TestStoreAway(t *testing.T) {
 	}
 }
 
-// After good requests and bad, no Secret and no token stands in the log, the
-// metrics, an error, or anything that Redis holds.
+// After good and bad requests, no secret and no token is in the log, the metrics, an
+// error, or anything that Redis holds.
 func TestLeaks(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
 	s := authsvctest.NewSite(t).Serve(r.URL(), append([]string{"--log-level", "debug"}, authsvctest.Patient...)...)
-	var hidden []string // must stand nowhere
+	var hidden []string // must not appear anywhere
 	var shown bytes.Buffer
 	see := func(a authsvctest.Answer) authsvctest.Answer {
 		if a.Status != 200 {
@@ -325,11 +326,11 @@ func TestLeaks(t *testing.T) {
 	}
 	places["Redis"] = dump.String()
 	if !strings.Contains(places["Redis"], authsvctest.Worker) || !strings.Contains(places["log"], "APIG.2205") || len(hidden) != 2+4*live {
-		t.Fatal("the places that are searched hold nothing")
+		t.Fatal("the places that are searched are empty")
 	}
 	for place, text := range places {
 		for _, h := range hidden {
-			// A token without its kind, or most of it, would do as well.
+			// A token without its prefix, or most of a token, would be a leak, too.
 			if core := h[3 : len(h)-3]; strings.Contains(text, core) {
 				t.Errorf("the %s holds a secret or a token (%s...)", place, h[:3])
 			}
@@ -337,7 +338,7 @@ func TestLeaks(t *testing.T) {
 	}
 }
 
-// The apps file is read again when it changes, whole or not at all.
+// The apps file is reloaded when it changes, whole or not at all.
 func TestAppsFileChanges(t *testing.T) {
 	t.Parallel()
 	site := authsvctest.NewSite(t)
@@ -360,7 +361,7 @@ func TestAppsFileChanges(t *testing.T) {
 	site.WriteApps(strings.Replace(authsvctest.AppsYAML, "    roles: [introspect]\n", "    roles: [introspect]\n  - key: another-app\n    secret: b1lling-Secret-0001\n", 1))
 	redistest.Eventually(t, "the new app", func() bool { return s.Issue("another-app").Status == 200 })
 	if !s.Introspect(p.Access).Active() {
-		t.Error("freezing an app touched its grant")
+		t.Error("freezing an app changed its grant")
 	}
 
 	site.WriteApps(strings.Replace(authsvctest.AppsYAML, "key: billing-worker", "key: billing-worker\n    generation: 1", 1))
@@ -393,12 +394,12 @@ func TestKeyringChanges(t *testing.T) {
 			return s.Stderr.Count("a changed file was refused; what was read before stays in use") == i+1
 		})
 		if !s.Introspect(p.Access).Active() || s.Issue(authsvctest.Worker).Status != 200 {
-			t.Error("a bad keyring was taken")
+			t.Error("a bad keyring was accepted")
 		}
 	}
 }
 
-// Own TLS, with a certificate that is replaced while the process runs.
+// TLS at authsvc, with a certificate that is replaced while the process runs.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	site := authsvctest.NewSite(t)
@@ -432,20 +433,20 @@ func TestTLS(t *testing.T) {
 	second.InstallServer(t, cert, key)
 	redistest.Eventually(t, "the new certificate", func() bool { return get(second) == nil })
 	if get(first) == nil {
-		t.Error("the old certificate is still shown")
+		t.Error("the old certificate is still served")
 	}
 }
 
-// On SIGTERM readyz fails, answers ask for their connection to be closed, new
-// requests are still answered, and what is in flight finishes.
+// On SIGTERM, readyz fails, answers ask clients to close their connections, new
+// requests are still answered, and requests in flight finish.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	s := authsvctest.NewSite(t).Serve("memory://", "--drain", "10s")
 	keepAlive := s.Issue(authsvctest.Worker)
 	if keepAlive.Header.Get("Connection") != "" {
-		t.Error("an answer asks for its connection to be closed before its time")
+		t.Error("an answer asks the client to close its connection too early")
 	}
-	// A request that has begun: its head is there, its body is not.
+	// A request that has begun: its head was sent, its body was not.
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
@@ -465,7 +466,7 @@ func TestDrain(t *testing.T) {
 	}
 	res.Body.Close()
 	if !res.Close {
-		t.Error("an answer does not ask for its connection to be closed")
+		t.Error("an answer does not ask the client to close its connection")
 	}
 	s.Signal(syscall.SIGTERM) // the second ends the wait for balancers
 	redistest.Eventually(t, "the listener to close", func() bool {
@@ -485,13 +486,12 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// 100 clients that send 12 MiB at once leave the process under 300 MiB. The
-// binary is built as it is for use: the race detector takes several times the
-// memory.
+// The process stays under 300 MiB with 100 clients that send 12 MiB at once. The binary
+// is built as for production: the race detector needs several times the memory.
 func TestManyLargeBodies(t *testing.T) {
 	site := authsvctest.NewSite(t)
 	s := authsvctest.Start(t, authsvctest.BuildPlain(t), "--store", "memory://", "--apps", site.Apps, "--keys", site.Keys,
-		"--store-timeout", "10s") // 100 parsers on few cores keep each other waiting; that is not what is tested
+		"--store-timeout", "10s") // 100 parsers on few cores delay each other, which is not what is tested
 	s.WaitReady()
 	form := "grant_type=client_credentials&client_id=" + authsvctest.Worker + "&client_secret=" + authsvctest.Secret + "&pad="
 	pad := bytes.Repeat([]byte("x"), 12<<20-len(form))
@@ -517,8 +517,8 @@ func TestManyLargeBodies(t *testing.T) {
 	}
 }
 
-// A client that never finishes its request's head is cut off, and holds nobody
-// else up meanwhile.
+// A client that never finishes the head of its request is cut off, and does not hold up
+// others meanwhile.
 func TestSlowClient(t *testing.T) {
 	t.Parallel()
 	s := authsvctest.NewSite(t).Serve("memory://")

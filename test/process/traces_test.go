@@ -22,7 +22,7 @@ import (
 	"authsvc/internal/token"
 )
 
-// receiver takes traces, and keeps what it was sent.
+// receiver receives traces, and keeps them.
 type receiver struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -37,7 +37,7 @@ func newReceiver(t *testing.T) *receiver {
 		body, err := io.ReadAll(req.Body)
 		var m coltracepb.ExportTraceServiceRequest
 		if err != nil || req.URL.Path != "/v1/traces" || proto.Unmarshal(body, &m) != nil {
-			t.Errorf("%s: no traces: %v", req.URL, err)
+			t.Errorf("%s: not traces: %v", req.URL, err)
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -52,18 +52,18 @@ func newReceiver(t *testing.T) *receiver {
 	return r
 }
 
-// end ends a process, and waits for it: the last spans are sent then.
+// end stops a process, and waits for it: it then sends the last spans.
 func end(t *testing.T, s *authsvctest.Server) {
 	t.Helper()
 	s.Signal(syscall.SIGTERM)
 	s.Stderr.Event(t, "stopping", s.Ended)
-	s.Signal(syscall.SIGTERM) // no balancer has to notice
+	s.Signal(syscall.SIGTERM) // there is no balancer to wait for
 	if code := s.WaitEnded(); code != 0 {
 		t.Errorf("exit status %d\n%s", code, s.Stderr.Text())
 	}
 }
 
-// ask sends a request that no client library would.
+// ask sends a request that no client library would send.
 func ask(t *testing.T, s *authsvctest.Server, method, path, body string, header ...string) {
 	t.Helper()
 	r, err := http.NewRequest(method, s.URL+path, strings.NewReader(body))
@@ -83,8 +83,8 @@ func ask(t *testing.T, s *authsvctest.Server, method, path, body string, header 
 	_ = res.Body.Close()
 }
 
-// driveSecrets uses a service in all ways, and misuses it: credentials are put
-// wherever a client could put them. It returns each secret in each spelling.
+// driveSecrets uses a service in all ways, and misuses it: it puts credentials wherever
+// a client could put them. It returns each secret in each encoding.
 func driveSecrets(t *testing.T, r *redistest.Server, s *authsvctest.Server) map[string][]byte {
 	t.Helper()
 	secrets := map[string][]byte{"the secret": []byte(authsvctest.Secret)}
@@ -105,7 +105,7 @@ func driveSecrets(t *testing.T, r *redistest.Server, s *authsvctest.Server) map[
 	add("first", p)
 	next := s.Refresh(authsvctest.Worker, p.Refresh).Pair()
 	add("second", next)
-	s.Refresh(authsvctest.Worker, p.Refresh) // a repeat
+	s.Refresh(authsvctest.Worker, p.Refresh) // a retry
 	s.Introspect(next.Access)
 	s.Verify(next.Access, "?scope=orders.read")
 	for i, tok := range []string{next.Access, next.Refresh} {
@@ -113,7 +113,7 @@ func driveSecrets(t *testing.T, r *redistest.Server, s *authsvctest.Server) map[
 		ask(t, s, "POST", "/oauth/introspect?token="+tok+"&client_secret="+authsvctest.Secret, "")
 		ask(t, s, "GET", "/oauth/introspect/"+tok, "")
 		ask(t, s, "GET", "/errors/"+tok, "")
-		ask(t, s, tok, "/oauth/token", "") // its characters are those of a method
+		ask(t, s, tok, "/oauth/token", "") // a token is a valid method
 		ask(t, s, "POST", "/oauth/token", "grant_type="+tok+"&client_id="+tok+"&client_secret="+tok)
 		for _, h := range []string{"Host", "User-Agent", "X-Forwarded-For", "X-Request-Id", "Referer", "Authorization", "Traceparent", "Baggage", "Cookie"} {
 			ask(t, s, "GET", "/oauth/verify", "", h, tok)
@@ -131,13 +131,13 @@ func driveSecrets(t *testing.T, r *redistest.Server, s *authsvctest.Server) map[
 	return secrets
 }
 
-// No token, secret, grant id or record comes into a trace, however it was sent; and
-// the test would notice: without each of the protections it finds some.
+// No token, secret, grant id or record gets into a trace, however it was sent; and the
+// test would notice: without either of the protections, it finds some.
 func TestNoSecretsInTraces(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		patches []authsvctest.Patch
-		leaks   string // one of what is found then
+		leaks   string // one of the leaks that are then found
 	}{
 		"as it is":         {},
 		"with statements":  {[]authsvctest.Patch{authsvctest.SpansShowStatements}, "first grant, base64"},
@@ -162,17 +162,17 @@ func TestNoSecretsInTraces(t *testing.T) {
 			}
 			switch {
 			case len(to.spans) < 50:
-				t.Errorf("%d spans only", len(to.spans))
+				t.Errorf("only %d spans", len(to.spans))
 			case c.leaks == "" && len(found) > 0:
 				t.Errorf("the traces hold %q", found)
 			case c.leaks != "" && !slices.Contains(found, c.leaks):
-				t.Errorf("the traces hold %q, and not %q: the test sees nothing", found, c.leaks)
+				t.Errorf("the traces hold %q, but not %q: the test does not detect leaks", found, c.leaks)
 			}
 		})
 	}
 }
 
-// attributes is a span's, as text.
+// attributes returns the attributes of a span, as strings.
 func attributes(s *tracepb.Span) map[string]string {
 	m := map[string]string{}
 	for _, a := range s.Attributes {
@@ -181,8 +181,8 @@ func attributes(s *tracepb.Span) map[string]string {
 	return m
 }
 
-// A request is a span with a name from a short list; what it asked of the store is
-// below, and what that asked of Redis below that. Its line in the log has the trace.
+// A request is a span with a name from a short list; its store calls are below it, and
+// their Redis commands below these. Its log line has the trace id.
 func TestTraceOfARequest(t *testing.T) {
 	t.Parallel()
 	r, to := redistest.Start(t), newReceiver(t)
@@ -191,7 +191,7 @@ func TestTraceOfARequest(t *testing.T) {
 	ask(t, s, "GET", "/some/junk", "")
 	ask(t, s, "GET", "/errors/APIG.2203", "", "X-Forwarded-For", "203.0.113.9")
 	r.Kill()
-	s.Verify(p.Access, "?gateway=nginx") // APIG.0613, for which nginx is told 403
+	s.Verify(p.Access, "?gateway=nginx") // APIG.0613, for which nginx gets 403
 	end(t, s)
 
 	requests := map[string]*tracepb.Span{}
@@ -199,7 +199,7 @@ func TestTraceOfARequest(t *testing.T) {
 	for _, span := range to.spans {
 		if span.Kind == tracepb.Span_SPAN_KIND_SERVER {
 			if requests[span.Name] != nil {
-				t.Errorf("two spans %s", span.Name)
+				t.Errorf("two spans named %s", span.Name)
 			}
 			requests[span.Name] = span
 		}
@@ -242,15 +242,15 @@ func TestTraceOfARequest(t *testing.T) {
 	if got := names(children[string(requests["token"].SpanId)][0]); !slices.Contains(got, "set") {
 		t.Errorf("below the store's call are %q", got)
 	}
-	for _, span := range children[""] { // a trace begins with a request only
+	for _, span := range children[""] { // only requests begin traces
 		if span.Kind != tracepb.Span_SPAN_KIND_SERVER {
 			t.Errorf("a trace begins with %s", span.Name)
 		}
 	}
 }
 
-// The trace of a trusted proxy goes on, and it decides whether it is recorded. That
-// of anybody else is linked to, and decides nothing.
+// The trace of a trusted proxy is continued, and the proxy decides whether it is
+// recorded. The trace of anyone else is only linked to, and decides nothing.
 func TestTraceOfTheCaller(t *testing.T) {
 	t.Parallel()
 	const traceID = "0123456789abcdef0123456789abcdef"
@@ -261,8 +261,8 @@ func TestTraceOfTheCaller(t *testing.T) {
 		goesOn                 bool
 	}{
 		{"192.0.2.1", "1", "01", 1, false},
-		{"192.0.2.1", "1", "00", 1, false}, // it can't hide
-		{"192.0.2.1", "0", "01", 0, false}, // nor have us record
+		{"192.0.2.1", "1", "00", 1, false}, // it can't prevent the recording
+		{"192.0.2.1", "0", "01", 0, false}, // nor cause it
 		{loopback, "0", "01", 1, true},
 		{loopback, "1", "00", 0, true},
 	} {
@@ -289,7 +289,7 @@ func TestTraceOfTheCaller(t *testing.T) {
 	}
 }
 
-// A receiver that never answers costs neither a request nor the end of the process.
+// A receiver that never answers delays neither requests nor the exit of the process.
 func TestTracesToNobody(t *testing.T) {
 	t.Parallel()
 	entered, leave := make(chan struct{}, 100), make(chan struct{})
@@ -301,7 +301,7 @@ func TestTracesToNobody(t *testing.T) {
 	defer hangs.Close()
 	defer close(leave)
 	s := authsvctest.NewSite(t).Serve("memory://", "--trace-endpoint", hangs.URL, "--drain", "1s")
-	for range 1500 { // more spans than the queue takes
+	for range 1500 { // more spans than fit into the queue
 		authsvctest.Want(t, "token", s.Issue(authsvctest.Worker), 200, "")
 	}
 	<-entered
@@ -311,7 +311,7 @@ func TestTracesToNobody(t *testing.T) {
 	}
 	for line := range strings.Lines(s.Stderr.Text()) {
 		if !strings.HasPrefix(line, "{") {
-			t.Errorf("OpenTelemetry writes to the log by itself: %s", line)
+			t.Errorf("OpenTelemetry itself writes to the log: %s", line)
 		}
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// A Redis that goes and comes back is told of by the log, the metrics and readyz,
-// whatever way it goes, and callers are answered again without a restart.
+// The log, the metrics and readyz show when a Redis becomes unavailable and when it
+// answers again, however it failed, and callers are answered again without a restart.
 func TestServeTellsThatRedisIsAway(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
@@ -25,7 +25,7 @@ func TestServeTellsThatRedisIsAway(t *testing.T) {
 		{server.Pause, server.Resume},
 	} {
 		way.goes()
-		redistest.Eventually(t, "readyz to say so", func() bool { return !s.Ready() })
+		redistest.Eventually(t, "readyz to fail", func() bool { return !s.Ready() })
 		redistest.Eventually(t, "a call to be refused", func() bool { return s.Introspect(p.Access).Status == 503 })
 		s.WaitMetric("authsvc_redis_away 1")
 		redistest.Eventually(t, "the log to say so", func() bool {
@@ -34,14 +34,14 @@ func TestServeTellsThatRedisIsAway(t *testing.T) {
 		authsvctest.Want(t, "introspect", s.Introspect(p.Access), 503, "APIG.0613")
 		way.comes()
 		s.WaitMetric("authsvc_redis_away 0")
-		redistest.Eventually(t, "the log to say that it is back", func() bool { return s.Stderr.Count("a Redis is back") == i+1 })
+		redistest.Eventually(t, "the log to say that Redis answers again", func() bool { return s.Stderr.Count("a Redis is back") == i+1 })
 		s.WaitReady()
-		redistest.Eventually(t, "the token to be good again", func() bool { return s.Introspect(p.Access).Active() })
+		redistest.Eventually(t, "the token to be valid again", func() bool { return s.Introspect(p.Access).Active() })
 	}
 }
 
-// What Redis fails with is in the line of each request and in readyz, also of those
-// that the open breaker refused.
+// The error that Redis fails with is in the log line of each request, even of one that
+// the open breaker refused, and in readyz.
 func TestServeNamesWhatRedisFailsWith(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -71,7 +71,7 @@ func TestServeNamesWhatRedisFailsWith(t *testing.T) {
 	}
 }
 
-// serveEnds runs a serve that does not start, and returns what it says.
+// serveEnds runs a serve that fails to start, and returns its output.
 func serveEnds(t *testing.T, site *authsvctest.Site, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(authsvctest.Binary(t), append([]string{
@@ -88,8 +88,8 @@ func asExit(err error, exit **exec.ExitError) (ok bool) {
 	return ok
 }
 
-// A Redis that may drop live tokens, or lacks what the service needs, is a
-// start-up error with the fix, and nothing was written to it.
+// A Redis that may drop live tokens, or does not permit what the service needs, is a
+// start-up error that names the fix, and nothing is written to it.
 func TestServeRefusesARedis(t *testing.T) {
 	t.Parallel()
 	site := authsvctest.NewSite(t)
@@ -115,8 +115,8 @@ func TestServeRefusesARedis(t *testing.T) {
 	}
 }
 
-// Of a Cluster, a node that is taken for all there is keeps serve from starting; a
-// primary that does not let it in is told of, and the others are used.
+// In a Cluster, a single node given as the store keeps serve from starting; a primary
+// that refuses the login is reported, and the others are used.
 func TestServeOnACluster(t *testing.T) {
 	t.Parallel()
 	c := redistest.StartCluster(t)
@@ -138,8 +138,8 @@ func TestServeOnACluster(t *testing.T) {
 	}
 }
 
-// The same where Redis comes only later: until then the process is not ready, and
-// then it ends. Nothing is served before Redis was examined.
+// The same if Redis becomes available only later: until then the process is not ready,
+// and then it exits. Nothing is served before Redis was checked.
 func TestServeRefusesARedisThatComesLate(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
@@ -156,7 +156,7 @@ func TestServeRefusesARedisThatComesLate(t *testing.T) {
 	}
 }
 
-// What the doctor finds, serve logs in the same words.
+// serve logs the findings of the doctor in the same words.
 func TestServeLogsTheDoctorsFindings(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "everysec")
@@ -195,8 +195,8 @@ func TestServeLogsTheDoctorsFindings(t *testing.T) {
 	}
 }
 
-// Redis is examined again and again: what is new is logged once, with its fix, and
-// what is mended too; nobody is stopped. The metric follows.
+// Redis is checked again and again: a new finding is logged once, with its fix, and so
+// is that it was fixed; the service keeps running. The metric follows.
 func TestServeWatchesRedis(t *testing.T) {
 	t.Parallel()
 	quick := authsvctest.BuildPatched(t, authsvctest.RedisIsCheckedAllTheTime)

@@ -15,13 +15,13 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// server is a Prometheus of the test's own. It ends with the test.
+// server is a Prometheus of a test. It ends with the test.
 type server struct {
 	t   *testing.T
 	url string
 }
 
-// start starts a Prometheus that scrapes and evaluates the rules each second. Each
+// start starts a Prometheus that scrapes, and evaluates the rules, each second. Each
 // target is host:port.
 func start(t *testing.T, rules string, targets ...string) *server {
 	t.Helper()
@@ -41,7 +41,7 @@ scrape_configs:
 `, rules, list), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Between finding a free port and taking it another process can be faster.
+	// Another process can take the port after it was found to be free.
 	for range 5 {
 		addr := redistest.FreeAddr(t)
 		log, err := os.Create(filepath.Join(dir, "prometheus.log"))
@@ -65,7 +65,7 @@ scrape_configs:
 		})
 		s := &server{t, "http://" + addr}
 		running := true
-		redistest.Eventually(t, "Prometheus to be ready, or to end", func() bool {
+		redistest.Eventually(t, "Prometheus to be ready, or to exit", func() bool {
 			select {
 			case <-ended:
 				running = false
@@ -87,8 +87,8 @@ scrape_configs:
 	return nil
 }
 
-// ask is a GET of the API, whose data goes into to. It fails with what Prometheus
-// says of a query that is wrong.
+// ask sends a GET to the API, and decodes the data into to. Its error says what
+// Prometheus answers to a wrong query.
 func (s *server) ask(path string, to any) error {
 	res, err := http.Get(s.url + path)
 	if err != nil {
@@ -113,13 +113,13 @@ func (s *server) ask(path string, to any) error {
 	return json.Unmarshal(answer.Data, to)
 }
 
-// sample is one series of an answer, and its value now.
+// sample is a series of an answer, with its current value.
 type sample struct {
 	Metric map[string]string
 	Value  [2]any // time, and the number as text
 }
 
-// series are what a query selects now.
+// series returns what a query selects now.
 func (s *server) series(query string) ([]sample, error) {
 	var data struct {
 		ResultType string
@@ -134,13 +134,13 @@ func (s *server) series(query string) ([]sample, error) {
 	return data.Result, nil
 }
 
-// alert is one that is pending or firing.
+// alert is a pending or firing alert.
 type alert struct {
 	State               string
 	Labels, Annotations map[string]string
 }
 
-// alerts are those of a name.
+// alerts returns the alerts with a name.
 func (s *server) alerts(name string) []alert {
 	s.t.Helper()
 	var data struct{ Alerts []alert }

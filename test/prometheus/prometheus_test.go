@@ -27,7 +27,7 @@ const (
 	runbooks  = root + "/docs/runbooks"
 )
 
-// rule is one of rules.yml.
+// rule is a rule of rules.yml.
 type rule struct {
 	Record, Alert, Expr string
 	Annotations         map[string]string
@@ -60,7 +60,7 @@ func read(t *testing.T, path string) []byte {
 	return data
 }
 
-// What promtool says of the configuration, the rules and their tests.
+// promtool accepts the configuration, the rules and their tests.
 func TestPromtool(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
@@ -76,7 +76,8 @@ func TestPromtool(t *testing.T) {
 	}
 }
 
-// Each alert has a case in which it fires, with its severity, and does not before.
+// Each alert has a test case in which it first does not fire, and then does, with its
+// severity.
 func TestEachAlertIsTested(t *testing.T) {
 	t.Parallel()
 	var f struct {
@@ -106,12 +107,12 @@ func TestEachAlertIsTested(t *testing.T) {
 			}
 		}
 		if !fires {
-			t.Errorf("%s: no case of %s in which it does not fire, and then does", r.Alert, filepath.Base(testsFile))
+			t.Errorf("%s: %s has no case in which it first does not fire, and then does", r.Alert, filepath.Base(testsFile))
 		}
 	}
 }
 
-// Each alert has its page, each page its alert, and the index has all.
+// Each alert has a page, each page has an alert, and the index lists all of them.
 func TestRunbooks(t *testing.T) {
 	t.Parallel()
 	index := string(read(t, runbooks+"/README.md"))
@@ -150,20 +151,20 @@ func TestRunbooks(t *testing.T) {
 	}
 	for _, page := range pages {
 		if name := filepath.Base(page); name != "README.md" && !slices.Contains(want, name) {
-			t.Errorf("%s is the page of no alert", name)
+			t.Errorf("%s has no alert", name)
 		}
 	}
 }
 
-// query is one that somebody is to see the answer of.
+// query is a query whose answer somebody will see.
 type query struct {
-	of   string // where it stands
+	of   string // where it is used
 	expr string
-	text string // that shows labels of the answer; may be empty
+	text string // shows labels of the answer; may be empty
 }
 
-// panels are the queries of the dashboard, as Grafana asks them with all replicas
-// chosen.
+// panels returns the queries of the dashboard, as Grafana sends them if all replicas
+// are selected.
 func panels(t *testing.T) (all []query) {
 	t.Helper()
 	var d struct {
@@ -183,7 +184,7 @@ func panels(t *testing.T) (all []query) {
 		for _, q := range p.Targets {
 			expr := strings.NewReplacer("$instance", ".+", "$__rate_interval", "10s").Replace(q.Expr)
 			if strings.Contains(expr, "$") {
-				t.Errorf("%s: a variable that this test does not know: %s", p.Title, expr)
+				t.Errorf("%s: a variable unknown to this test: %s", p.Title, expr)
 			}
 			all = append(all, query{"the panel " + p.Title, expr, q.LegendFormat})
 		}
@@ -196,7 +197,7 @@ func panels(t *testing.T) (all []query) {
 
 var promql = regexp.MustCompile("(?s)```promql\n(.*?)```")
 
-// asked are the queries that the runbooks give, one a line.
+// asked returns the queries in the runbooks, one for each line.
 func asked(t *testing.T) (all []query) {
 	t.Helper()
 	pages, err := filepath.Glob(runbooks + "/*.md")
@@ -216,13 +217,12 @@ func asked(t *testing.T) (all []query) {
 	return all
 }
 
-// site is a service whose every metric is there: two replicas, one with TLS, on a
-// Redis.
+// site is a service that has every metric: two replicas, one with TLS, on a Redis.
 type site struct {
 	*authsvctest.Site
 	redis    *redistest.Server
 	replicas []*authsvctest.Server
-	short    authsvctest.Pair // whose access token lives for a second
+	short    authsvctest.Pair // its access token lives for a second
 	frozen   authsvctest.Pair
 }
 
@@ -255,7 +255,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// traffic is every kind of request, and of what becomes of it.
+// traffic sends every kind of request, with every kind of result.
 func (s *site) traffic(t *testing.T) {
 	t.Helper()
 	for _, r := range s.replicas {
@@ -287,7 +287,7 @@ func (s *site) traffic(t *testing.T) {
 	}
 }
 
-// metrics are the names of all series of a replica, and of their families.
+// metrics returns the names of all series of a replica, and of their families.
 func metrics(t *testing.T, r *authsvctest.Server) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
@@ -302,17 +302,19 @@ func metrics(t *testing.T, r *authsvctest.Server) map[string]bool {
 
 var (
 	metric = regexp.MustCompile(`\b(?:authsvc|go|process)_[a-z0-9_]+`)
-	// labels are those behind by, and those in the texts of Grafana and of Prometheus.
+	// labels matches the labels after by, and those in the texts of Grafana and of
+	// Prometheus.
 	labels   = regexp.MustCompile(`\bby \(([^)]*)\)|\{\{ *(?:\$labels\.)?([a-z]+)`)
 	selector = regexp.MustCompile(`\b(?:job:)?(?:authsvc|go|process)_[a-z0-9_:]+(?:\{[^}]*\})?|\b(?:up|ALERTS)\{[^}]*\}`)
 	forHow   = regexp.MustCompile(`(?m)^( +for:) .*$`)
 )
 
-// Prometheus answers every query of the dashboard, the rules and the runbooks, what they
-// select is there, and an alert fires when it should.
+// Prometheus answers every query of the dashboard, the rules and the runbooks, what
+// they select exists, and an alert fires when it should.
 func TestQueries(t *testing.T) {
 	s := newSite(t)
-	// Alerts fire at once, so that this can be seen; promtool tests the waiting.
+	// Here alerts fire at once, so that the test can see it; promtool tests the
+	// waiting.
 	quick := filepath.Join(t.TempDir(), "rules.yml")
 	if err := os.WriteFile(quick, forHow.ReplaceAll(read(t, rulesFile), []byte("$1 1s")), 0o600); err != nil {
 		t.Fatal(err)
@@ -328,7 +330,7 @@ func TestQueries(t *testing.T) {
 	for _, r := range rules(t) {
 		queries = append(queries, query{r.Alert + r.Record, r.Expr, r.Annotations["summary"] + r.Annotations["description"]})
 	}
-	missing := map[string]string{} // what has no value yet, and where it stands
+	missing := map[string]string{} // what has no value yet, and where it is used
 	for _, q := range queries {
 		if _, err := p.series(q.expr); err != nil {
 			t.Errorf("%s: %v", q.of, err)
@@ -337,15 +339,15 @@ func TestQueries(t *testing.T) {
 			missing[selected] = q.of
 		}
 	}
-	for _, q := range shown { // an alert has no value, rightly
+	for _, q := range shown { // not the alerts: without an alert there is no value
 		missing[q.expr] = q.of
 	}
 	t.Cleanup(func() {
 		for expr, of := range missing {
-			t.Logf("no value: %s, of %s", expr, of)
+			t.Logf("no value: %s, in %s", expr, of)
 		}
 	})
-	redistest.Eventually(t, "a value of everything", func() bool {
+	redistest.Eventually(t, "a value for everything", func() bool {
 		s.traffic(t)
 		for expr, of := range missing {
 			found, err := p.series(expr)
@@ -379,8 +381,8 @@ func TestQueries(t *testing.T) {
 	p.checkRules()
 }
 
-// checkLabels checks that the labels that a query groups by, or its text shows, are
-// labels of what it selects. A mistyped one would do no harm that anybody sees.
+// checkLabels checks that the labels by which a query groups, or that its text shows,
+// are labels of what it selects. Nobody would notice a mistyped one.
 func (s *server) checkLabels(q query) {
 	s.t.Helper()
 	there := map[string]bool{"revision": true} // a build need not know it
@@ -405,7 +407,7 @@ func (s *server) checkLabels(q query) {
 }
 
 // checkRules checks that all rules are evaluated without an error, and that the texts
-// of what was seen to fire are as they should be.
+// of the alerts that fired have no template errors.
 func (s *server) checkRules() {
 	s.t.Helper()
 	var data struct {
@@ -440,7 +442,7 @@ func (s *server) checkRules() {
 	}
 }
 
-// Every metric that rules, dashboard or a page name is one that there is.
+// Every metric that the rules, the dashboard or a page name exists.
 func TestMetricsAreThere(t *testing.T) {
 	s := newSite(t)
 	s.traffic(t)
@@ -452,7 +454,7 @@ func TestMetricsAreThere(t *testing.T) {
 	for _, file := range append(pages, rulesFile, testsFile, dashboard, root+"/docs/howto/watch.md", root+"/docs/howto/check-an-installation.md") {
 		for _, name := range metric.FindAllString(string(read(t, file)), -1) {
 			if !there[name] {
-				t.Errorf("%s names %s, which there is not", file, name)
+				t.Errorf("%s names %s, which does not exist", file, name)
 			}
 		}
 	}

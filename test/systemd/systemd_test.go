@@ -18,7 +18,7 @@ import (
 
 const deploy = "../../deploy/systemd"
 
-// The unit is valid, and leaves the process little to do harm with.
+// The unit is valid, and permits the process little that could do harm.
 func TestUnit(t *testing.T) {
 	t.Parallel()
 	analyze := redistest.Program(t, "systemd-analyze")
@@ -26,7 +26,7 @@ func TestUnit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The programs that it starts are elsewhere on this machine.
+	// The programs that it starts are in other places on this machine.
 	text := strings.ReplaceAll(string(unit), "/usr/local/bin/authsvc", authsvctest.Binary(t))
 	text = regexp.MustCompile(`(?m)^Documentation=.*\n`).ReplaceAllString(text, "")
 	here := filepath.Join(t.TempDir(), "authsvc.service")
@@ -42,7 +42,8 @@ func TestUnit(t *testing.T) {
 	}
 }
 
-// The settings that come with the unit have no faults, and the user is the unit's.
+// The settings that come with the unit have no faults, and the user is that of the
+// unit.
 func TestFilesOfTheUnit(t *testing.T) {
 	t.Parallel()
 	out, err := exec.Command(authsvctest.Binary(t), "config", "check", "--config", filepath.Join(deploy, "authsvc.yaml")).CombinedOutput()
@@ -56,7 +57,7 @@ func TestFilesOfTheUnit(t *testing.T) {
 	}
 }
 
-// manager is the part of systemd that a process talks to. It keeps what it was told.
+// manager is the part of systemd that a process notifies. It keeps the notifications.
 type manager struct {
 	socket string
 	mu     sync.Mutex
@@ -86,7 +87,7 @@ func newManager(t *testing.T) *manager {
 	return m
 }
 
-// all is what was told so far, without the watchdog's.
+// all returns the notifications so far, without those for the watchdog.
 func (m *manager) all() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -118,7 +119,8 @@ const (
 	watchdog = "WATCHDOG=1"
 )
 
-// systemd starts authsvc: the process is what these variables are for.
+// start starts authsvc as systemd does: with these environment variables for the
+// process itself.
 func (m *manager) start(t *testing.T, store string, env ...string) *authsvctest.Server {
 	t.Helper()
 	script := filepath.Join(t.TempDir(), "authsvc")
@@ -129,8 +131,8 @@ func (m *manager) start(t *testing.T, store string, env ...string) *authsvctest.
 	return authsvctest.NewSite(t).StartBinary(script, store, "--drain", "0s", "--store-timeout", "5s")
 }
 
-// READY is told once the listeners are open, STOPPING when the drain begins, and
-// in between whether the store answers.
+// READY is sent once the listeners are open, STOPPING when the drain begins, and in
+// between whether the store answers.
 func TestNotify(t *testing.T) {
 	t.Parallel()
 	r, m := redistest.Start(t), newManager(t)
@@ -147,8 +149,8 @@ func TestNotify(t *testing.T) {
 	}
 }
 
-// With Redis away the process is started all the same, says what it waits for, and
-// that it came.
+// With Redis unavailable, the process starts nevertheless, and says what it waits for,
+// and when Redis answers.
 func TestNotifyWithRedisAway(t *testing.T) {
 	t.Parallel()
 	r, m := redistest.Start(t), newManager(t)
@@ -171,7 +173,8 @@ func TestNotifyWithRedisAway(t *testing.T) {
 	}
 }
 
-// The watchdog is told that the process is alive while it is, and only then.
+// The process notifies the watchdog as long as it is alive, and only if systemd wants
+// it.
 func TestWatchdog(t *testing.T) {
 	t.Parallel()
 	m := newManager(t)
@@ -188,6 +191,6 @@ func TestWatchdog(t *testing.T) {
 	without.WaitEnded()
 	other.wait(t, stopping)
 	if n := other.count(watchdog); n > 0 {
-		t.Errorf("%d signs of life that nobody asked for", n)
+		t.Errorf("%d unwanted signs of life", n)
 	}
 }

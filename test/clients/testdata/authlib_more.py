@@ -1,4 +1,4 @@
-# What docs/clients.md says of Authlib, beyond the code there. It prints one line for
+# What docs/clients.md says about Authlib, besides the code there. It prints one line for
 # each thing that it tries.
 import os
 
@@ -19,22 +19,22 @@ token = session.fetch_token(service + "/oauth/token", grant_type="client_credent
 token = session.refresh_token(service + "/oauth/token", refresh_token=token["refresh_token"])
 print("body:", token["scope"])
 
-# A refused introspection or revocation raises nothing.
+# A refused introspection or revocation does not raise.
 answer = session.introspect_token(service + "/oauth/introspect", token=token["access_token"])
 print("introspect:", answer.status_code, answer.json()["error_code"])
 wrong = OAuth2Session(key, "another-" + secret)
 answer = wrong.revoke_token(service + "/oauth/revoke", token=token["refresh_token"])
 print("revoke:", answer.status_code, answer.json()["error_code"])
 
-# A refresh that is refused does.
+# A refused refresh does.
 session.revoke_token(service + "/oauth/revoke", token=token["refresh_token"])
 try:
     session.refresh_token(service + "/oauth/token", refresh_token=token["refresh_token"])
 except OAuthError as error:
     print("refresh:", error)
 
-# The text of a 5xx says nothing of its cause; its answer does.
-input()  # until the store is away
+# The text of a 5xx does not give its cause; the answer does.
+input()  # until the store is unavailable
 try:
     session.fetch_token(service + "/oauth/token", grant_type="client_credentials")
 except HTTPError as error:

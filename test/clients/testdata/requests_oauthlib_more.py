@@ -1,4 +1,4 @@
-# What docs/clients.md says of requests-oauthlib, beyond the code there. It prints one
+# What docs/clients.md says about requests-oauthlib, besides the code there. It prints one
 # line for each thing that it tries.
 import os
 
@@ -25,7 +25,7 @@ token = s.fetch_token(service + "/oauth/token", client_secret=secret, include_cl
 s.refresh_token(service + "/oauth/token", client_id=key, client_secret=secret)
 print("body:", " ".join(token["scope"]))
 
-# A refresh that does not say who it is.
+# A refresh that does not authenticate.
 try:
     s.refresh_token(service + "/oauth/token")
 except OAuth2Error as error:
