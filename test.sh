@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs all tests, after installing what they need and is missing (make here, the rest in
-# the Makefile), as root or with sudo. With arguments it is make.
+# Runs all tests, after installing what they need and the machine lacks (make here, the
+# rest in the Makefile), as root or with sudo. Arguments are passed to make.
 set -euo pipefail
 cd "$(dirname "$0")"
 command -v make >/dev/null || {

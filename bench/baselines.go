@@ -17,8 +17,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// serveBare answers every request with bytes as long as those of authsvc, after
-// parsing the form: what the framework can do at most.
+// serveBare parses the form, and answers every request with as many bytes as authsvc:
+// the most that the framework can do.
 func serveBare(listen string) error {
 	token := `{"access_token":"at_` + strings.Repeat("x", 64) + `","token_type":"Bearer","expires_in":3600,"refresh_token":"rt_` + strings.Repeat("x", 64) + `","scope":"` + appScope + `"}`
 	active := `{"active":true,"client_id":"` + appKey + `","sub":"` + appKey + `","scope":"` + appScope + `","token_type":"Bearer","iat":1700000000,"exp":1700003600,"iss":"http://127.0.0.1:8080","jti":"xxxxxxxxxxxxxxxx"}`
@@ -38,7 +38,7 @@ func serveBare(listen string) error {
 	return http.ListenAndServe(listen, g)
 }
 
-// serveStock is go-oauth2 as its documentation has it, on Redis.
+// serveStock serves go-oauth2 on Redis, set up as in its documentation.
 func serveStock(listen, redisURL string) error {
 	opts, err := redis.ParseURL(redisURL)
 	if err != nil {
@@ -81,9 +81,8 @@ func (oneClient) GetByID(_ context.Context, id string) (oauth2.ClientInfo, error
 	return &models.Client{ID: appKey, Secret: appSecret}, nil
 }
 
-// stockStore keeps tokens as go-oauth2's own stores do: the token as JSON under
-// an id, and the id under the access and the refresh token, written in one
-// transaction.
+// stockStore stores tokens as go-oauth2's own stores do: the token as JSON under an id,
+// and the id under the access and the refresh token, written in one transaction.
 type stockStore struct{ c *redis.Client }
 
 func (s *stockStore) Create(ctx context.Context, info oauth2.TokenInfo) error {

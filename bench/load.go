@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// load sends requests over a number of connections, each its next when it has
-// the answer to its last. It writes and reads bytes: what it costs is the same
-// for every server, and little.
+// load sends requests over a number of connections, each request after the answer to
+// the last. It writes and reads bytes, so its cost is small and the same for every
+// server.
 type load struct {
 	addr  string
 	first [][]byte // the first request of each connection
-	// next makes a connection's next request from its last answer; nil: the
-	// requests are taken in turns.
+	// next returns a connection's next request from its last answer. If it is nil, the
+	// connections cycle through requests.
 	next     func(answer []byte) []byte
 	requests [][]byte
 	turn     atomic.Int64
@@ -44,7 +44,7 @@ func (r result) quantile(q float64) time.Duration {
 	return r.latencies[int(q*float64(len(r.latencies)-1))]
 }
 
-// run sends up to a number of requests for a time.
+// run sends requests for a time, but not more than most.
 func (l *load) run(most int, d time.Duration) result {
 	var (
 		mu   sync.Mutex
@@ -83,7 +83,7 @@ func (l *load) run(most int, d time.Duration) result {
 				begin = now
 				if err != nil || status != 200 {
 					own.fail++
-					return // nothing after it would mean anything
+					return // later results would be meaningless
 				}
 				if l.next != nil {
 					request = l.next(answer)
@@ -97,7 +97,7 @@ func (l *load) run(most int, d time.Duration) result {
 	return all
 }
 
-// once sends one request over a connection of its own.
+// once sends one request over a new connection.
 func once(addr string, request []byte) ([]byte, error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -144,8 +144,8 @@ func exchange(w io.Writer, r *bufio.Reader, request []byte) (status int, body []
 	return status, body, err
 }
 
-// field is a text member of a JSON answer; parsing all of it would cost more
-// than the answer.
+// field returns a string member of a JSON answer. Parsing all of it would cost more
+// than the answer itself.
 func field(answer []byte, name string) string {
 	_, rest, _ := bytes.Cut(answer, []byte(`"`+name+`":"`))
 	value, _, _ := bytes.Cut(rest, []byte(`"`))

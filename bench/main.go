@@ -31,15 +31,15 @@ func main() {
 	var (
 		authsvc  = flag.String("authsvc", ".bin/authsvc", "the binary to measure")
 		rounds   = flag.Int("rounds", 5, "rounds; each measures every server once")
-		duration = flag.Duration("duration", 3*time.Second, "of one measurement")
+		duration = flag.Duration("duration", 3*time.Second, "duration of one measurement")
 		conns    = flag.Int("conns", 64, "connections of the load generator")
-		grants   = flag.Int("grants", 200_000, "grants to measure the memory of Redis with; 0: not measured")
-		logLevel = flag.String("log-level", "error", "of authsvc, whose log goes to standard error; the baselines log nothing")
+		grants   = flag.Int("grants", 200_000, "grants with which to measure the memory of Redis; 0: not measured")
+		logLevel = flag.String("log-level", "error", "log level of authsvc, whose log goes to standard error; the baselines log nothing")
 		gogc     = flag.String("gogc", "100", "GOGC of every server")
 		only     = flag.String("only", "issue,refresh,introspect", "what to measure")
 		serve    = flag.String("serve", "", "run a baseline: bare or stock")
-		listen   = flag.String("listen", "", "of a baseline")
-		redisURL = flag.String("redis", "", "of the stock baseline")
+		listen   = flag.String("listen", "", "address of a baseline")
+		redisURL = flag.String("redis", "", "URL of the Redis of the stock baseline")
 	)
 	flag.Parse()
 	var err error
@@ -191,7 +191,7 @@ func row(op, name string, s, bare, stock []sample) string {
 	}
 	ratio := func(to []sample) string {
 		var r []float64
-		for i := range s { // of the same round
+		for i := range s { // in the same round
 			r = append(r, s[i].perSecond/to[i].perSecond)
 		}
 		return fmt.Sprintf("%.2f", median(r))
@@ -217,7 +217,7 @@ func median(x []float64) float64 {
 	return (x[len(x)/2] + x[(len(x)-1)/2]) / 2
 }
 
-// memory issues grants, and prints what each of them takes of Redis.
+// memory issues grants, and prints how much memory of Redis each of them takes.
 func (b *bench) memory(targets []target, grants int) error {
 	ctx := context.Background()
 	used := func() (float64, error) {
@@ -267,7 +267,7 @@ func (b *bench) measure(op string, t target) (sample, error) {
 	}, nil
 }
 
-// load makes the requests of an operation.
+// load returns the load for an operation.
 func (b *bench) load(op string, t target) (*load, error) {
 	issue := tokenRequest(url.Values{"grant_type": {"client_credentials"}, "scope": {appScope}})
 	refresh := func(refreshToken string) []byte {
@@ -277,7 +277,7 @@ func (b *bench) load(op string, t target) (*load, error) {
 	case "issue":
 		return newLoad(t.addr, b.conns, issue), nil
 	case "introspect":
-		// A thousand tokens, taken in turns.
+		// Cycle through a thousand tokens.
 		var requests [][]byte
 		for range 1000 {
 			a, err := once(t.addr, issue)
@@ -288,8 +288,8 @@ func (b *bench) load(op string, t target) (*load, error) {
 		}
 		return newLoad(t.addr, b.conns, requests...), nil
 	case "refresh":
-		// Each connection goes on from its own last answer, so each refresh
-		// token is used once.
+		// Each connection continues from its own last answer, so each refresh token is
+		// used once.
 		l := newLoad(t.addr, b.conns, nil)
 		l.next = func(answer []byte) []byte { return refresh(field(answer, "refresh_token")) }
 		for i := range l.first {
@@ -313,7 +313,7 @@ func post(path string, form url.Values) []byte {
 	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
 }
 
-// cpu is the CPU time that a process has taken.
+// cpu returns the CPU time that a process has used.
 func (b *bench) cpu(pid int) time.Duration {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -1,9 +1,10 @@
-// Testreport owns what the end of a test run says beside gotestsum's summary, which
-// calls it (--post-run-command): how to run again just what failed, and what a
-// substitute stood in for because something is not permitted here. A test names that
-// with t.Attr("substitute", ...). It has nothing to say of a run without either.
+// Testreport owns what the end of a test run says besides gotestsum's summary.
+// gotestsum calls it (--post-run-command), and it prints how to rerun only what failed,
+// and which substitutes were used because something is not permitted on this machine. A
+// test names a substitute with t.Attr("substitute", ...). It prints nothing for a run
+// without either.
 //
-// Its argument is the command that runs tests again, with {run} and {package} in it.
+// Its argument is the command that reruns tests, with {run} and {package} in it.
 package main
 
 import (
@@ -36,7 +37,7 @@ func main() {
 	fmt.Println("\n" + done(os.Getenv))
 }
 
-// done is gotestsum's last line once more, so that it ends the output.
+// done returns gotestsum's last line, which is repeated so that it ends the output.
 func done(env func(string) string) string {
 	line := "DONE " + env("TESTS_TOTAL") + " tests"
 	for _, count := range []struct{ name, of string }{
@@ -49,10 +50,10 @@ func done(env func(string) string) string {
 	return line + " in " + env("GOTESTSUM_ELAPSED")
 }
 
-// report reads the events of go test -json.
+// report reads the events of go test -json, and returns the text to print.
 func report(events io.Reader, again string) (string, error) {
 	substitutes := map[string]bool{}
-	open := map[string]map[string]bool{} // by package: tests that failed, or did not end
+	open := map[string]map[string]bool{} // by package: tests that failed or did not finish
 	failed := map[string]bool{}          // packages
 	lines := bufio.NewReader(events)
 	for {
@@ -94,7 +95,7 @@ func report(events io.Reader, again string) (string, error) {
 	if len(failed) > 0 {
 		b.WriteString("\n=== To run only what failed\n")
 		for _, pkg := range slices.Sorted(maps.Keys(failed)) {
-			run := "." // it does not build, or ends before a test begins
+			run := "." // it does not build, or exits before a test begins
 			if tests := slices.Sorted(maps.Keys(open[pkg])); len(tests) > 0 {
 				run = "^(" + strings.Join(tests, "|") + ")$"
 			}

@@ -21,7 +21,7 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// The services of the compose file without profiles, that run on.
+// The long-running services of the compose file, without profiles.
 var running = []string{"redis", "authsvc-1", "authsvc-2", "demo", "nginx"}
 
 func TestCompose(t *testing.T) {
@@ -55,14 +55,14 @@ func all(s *stack) {
 	s.sub("a replica is killed", (*stack).replicaKilled)
 	s.sub("a replica is frozen", (*stack).replicaFrozen)
 	s.sub("large headers", (*stack).largeHeaders)
-	s.sub("both replicas are away", (*stack).replicasAway)
+	s.sub("both replicas are down", (*stack).replicasAway)
 	s.sub("Redis is killed", (*stack).redisKilled)
 	s.sub("rolling update", (*stack).rollingUpdate)
 	s.sub("observability", (*stack).observability)
 	s.sub("ha", (*stack).ha)
 }
 
-// firstRun is one command, and then tokens.
+// firstRun checks that one command starts everything, and that tokens then work.
 func (s *stack) firstRun() {
 	s.run("up", "-d")
 	s.healthy(running...)
@@ -81,12 +81,12 @@ func (s *stack) firstRun() {
 		s.t.Errorf("the secrets are shown twice: %d bytes", len(out))
 	}
 	s.good(s.issue())
-	// What was made is a secret of its volume, and of nothing that outlives it.
+	// The generated secrets are only in their volumes.
 	password := s.run("exec", "-T", "redis", "cat", "/etc/authsvc-redis/password")
 	said := s.run("logs", "--no-color")
 	for _, service := range append(running, "init") {
 		c := s.container(service)
-		args, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(c.State.Pid), "cmdline")) // none of init
+		args, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(c.State.Pid), "cmdline")) // init has exited and has none
 		said += docker(s.t, "inspect", c.ID) + string(args)
 	}
 	for _, secret := range []string{password, s.secrets["first-app"], s.secrets["first-gateway"]} {
@@ -96,7 +96,7 @@ func (s *stack) firstRun() {
 	}
 }
 
-// refusals are told as everywhere: with their code, through nginx too.
+// refusals checks that refusals have their code through nginx, too.
 func (s *stack) refusals() {
 	p := s.issue()
 	s.must("no token", 401, "APIG.0305", "/demo/", "", "", nil)
@@ -112,11 +112,11 @@ func (s *stack) refusals() {
 	s.must("revoke", 200, "", "/oauth/revoke", "first-app", "", url.Values{"token": {p.refresh}})
 	s.must("revoked", 400, "APIG.2203", "/demo/", "", p.access, nil)
 	if log := s.run("logs", "--no-color", "authsvc-1", "authsvc-2"); strings.Contains(log, "203.0.113.9") || !strings.Contains(log, `"client_ip":"`) {
-		s.t.Error("authsvc believes what a caller says of its address")
+		s.t.Error("authsvc trusts what a caller says about its address")
 	}
 }
 
-// hardened is each container as the compose file has it, and its process as it is.
+// hardened checks the restrictions of each container and of its process.
 func (s *stack) hardened() {
 	for _, service := range running {
 		c := s.container(service)
@@ -144,10 +144,10 @@ func (s *stack) hardened() {
 			return
 		}
 	}
-	s.t.Errorf("GOMEMLIMIT and the limit of memory, %d, do not fit: %v", c.HostConfig.Memory, c.Config.Env)
+	s.t.Errorf("GOMEMLIMIT does not fit the memory limit, %d: %v", c.HostConfig.Memory, c.Config.Env)
 }
 
-// commands are those that people run in it.
+// commands runs the commands that operators run in it.
 func (s *stack) commands() {
 	if out := s.run("exec", "-T", "authsvc-1", "authsvc", "doctor"); !strings.Contains(out, "redis") {
 		s.t.Errorf("doctor says %s", out)
@@ -196,7 +196,7 @@ func (s *stack) commands() {
 	}
 }
 
-// downAndUp keeps tokens.
+// downAndUp checks that down and up keep tokens.
 func (s *stack) downAndUp() {
 	p := s.issue()
 	s.run("down")
@@ -208,7 +208,7 @@ func (s *stack) downAndUp() {
 	}
 }
 
-// A replica that is killed under load costs no caller an answer.
+// If a replica is killed under load, every caller still gets an answer.
 func (s *stack) replicaKilled() {
 	s.patientDisk()
 	l := s.load()
@@ -221,7 +221,7 @@ func (s *stack) replicaKilled() {
 	l.clean()
 }
 
-// Nor does one that stands still with the calls that it has.
+// The same if one hangs with calls in flight.
 func (s *stack) replicaFrozen() {
 	s.patientDisk()
 	l := s.load()
@@ -239,8 +239,8 @@ func (s *stack) replicaFrozen() {
 	l.clean()
 }
 
-// What an app with much to say is answered with fits through nginx, and takes no
-// replica from the others.
+// Answers with many scopes and much through_data fit through nginx, and do not make it
+// take a replica out of use.
 func (s *stack) largeHeaders() {
 	const key = "an-app-with-many-scopes"
 	var scopes []string
@@ -267,17 +267,17 @@ func (s *stack) largeHeaders() {
 	}
 }
 
-// used waits until nginx turns to a replica again, which it left alone.
+// used waits until nginx uses a replica again that it had taken out of use.
 func (s *stack) used(service string) {
 	s.t.Helper()
 	id, from := s.container(service).ID, time.Now()
 	redistest.Eventually(s.t, service+" to be used again", func() bool {
 		said := docker(s.t, "logs", "--since", from.Format(time.RFC3339Nano), id)
-		return strings.Count(said, `"msg":"request"`) > 4*callers // more than it still had when it was stopped
+		return strings.Count(said, `"msg":"request"`) > 4*callers // more than it had in flight when it was paused
 	})
 }
 
-// Without any replica the answer is the row of the table, and it is over by itself.
+// Without any replica, the answer is the row of the table, and recovery is automatic.
 func (s *stack) replicasAway() {
 	p := s.issue()
 	s.run("stop", "authsvc-1", "authsvc-2")
@@ -289,7 +289,7 @@ func (s *stack) replicasAway() {
 	}
 	for _, service := range []string{"authsvc-1", "authsvc-2"} {
 		if c := s.container(service); c.State.ExitCode != 0 {
-			s.t.Errorf("%s ended with %d, not after its drain", service, c.State.ExitCode)
+			s.t.Errorf("%s exited with %d, not after its drain", service, c.State.ExitCode)
 		}
 	}
 	s.run("restart", "nginx") // it starts without them, and finds them
@@ -298,8 +298,8 @@ func (s *stack) replicasAway() {
 	s.good(p)
 }
 
-// While Redis is away there is one code, and never a verdict; what it acknowledged is
-// there when it is back.
+// While Redis is unavailable, the answer is always the same code, and never a verdict;
+// what Redis had acknowledged is there when it answers again.
 func (s *stack) redisKilled() {
 	s.run("exec", "-T", "redis", "sh", "/etc/redis/cli.sh", "config", "set", "appendfsync", "always")
 	p, l := s.issue(), s.load()
@@ -334,7 +334,7 @@ func (s *stack) rollingUpdate() {
 	s.good(p)
 }
 
-// Prometheus sees both replicas, and our rules.
+// Prometheus scrapes both replicas, and evaluates our rules.
 func (s *stack) observability() {
 	s.flags = []string{"--profile", "observability"}
 	s.run("up", "-d")
@@ -392,8 +392,8 @@ func (s *stack) observability() {
 	s.flags = nil
 }
 
-// With replicas and Sentinels the primary may go. The stack that ran without keeps its
-// tokens, and whoever was promoted stays so.
+// With replicas and Sentinels, the primary may fail. A stack that ran without them
+// keeps its tokens, and the promoted server stays the primary.
 func (s *stack) ha() {
 	p := s.issue()
 	s.flags = []string{"--env-file", "deploy/ha.env"}
@@ -418,9 +418,9 @@ func (s *stack) ha() {
 	})
 	p = s.refresh(p)
 	s.run("stop", "redis")
-	s.settled("tokens to be good at a new primary", p)
+	s.settled("tokens to be valid at a new primary", p)
 	var again answer
-	redistest.Eventually(s.t, "the new primary to take writes", func() bool {
+	redistest.Eventually(s.t, "the new primary to accept writes", func() bool {
 		var err error
 		again, err = s.call("/oauth/token", "first-app", "", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {p.refresh}})
 		return err == nil && again.status == http.StatusOK
@@ -430,7 +430,7 @@ func (s *stack) ha() {
 	p = s.good(p)
 
 	// The old primary comes back as a replica, and nothing that happened meanwhile is
-	// undone, nor by a restart of all.
+	// undone, not even by a restart of everything.
 	s.run("start", "redis")
 	redistest.Eventually(s.t, "the old primary to follow the new one", func() bool {
 		return strings.Contains(cli("redis", "info", "replication"), "master_link_status:up")
@@ -446,7 +446,7 @@ func (s *stack) ha() {
 	s.good(p)
 }
 
-// settled waits until a token is good at each replica.
+// settled waits until a token is valid at each replica.
 func (s *stack) settled(what string, p pair) {
 	s.t.Helper()
 	redistest.Eventually(s.t, what, func() bool {
@@ -460,18 +460,19 @@ func (s *stack) settled(what string, p pair) {
 	})
 }
 
-// field tells whether a reply of redis-cli, a line each, has a name before a value.
+// field reports whether a reply of redis-cli, with names and values on separate lines,
+// has this value for this name.
 func field(reply, name, value string) bool {
 	return regexp.MustCompile(`(?m)^` + name + `\r?\n` + value + `\r?$`).MatchString(reply)
 }
 
-// How make image stamps the one that is tested.
+// The version and revision of the tested image.
 const (
 	testVersion  = "v0.0.0-test"
 	testRevision = "0123456"
 )
 
-// built is a binary that was built here, from nothing, as the Dockerfile does.
+// built is a binary that was built here, without a cache, as the Dockerfile does it.
 type built struct{ binary, cache string }
 
 var builtHere = func() func(t *testing.T) built {
@@ -496,8 +497,8 @@ var builtHere = func() func(t *testing.T) built {
 	}
 }()
 
-// image is what make image builds: small, without root, and the very bytes that were
-// built here, in another directory.
+// image checks what make image builds: the image is small and runs without root, and
+// its binary has the same bytes as one built here, in another directory.
 func image(t *testing.T) {
 	const megabyte = 1_000_000
 	const tag = "authsvc:imagetest"

@@ -13,12 +13,14 @@ import (
 	"authsvc/internal/pagetest"
 )
 
-// The page for operators is run as a new one would: in a clean copy, from the top.
+// The page for operators is run as a new operator would do it: in a clean copy, from
+// the top.
 func TestOperating(t *testing.T) {
 	images(t)
 	current, _ := composes(t)
 	s := newStack(t, checkout(t), current)
-	// The page sets the version itself, later on, where an environment would go first.
+	// The page itself sets the version in .env, later on, which the environment would
+	// override.
 	version := "AUTHSVC_VERSION=" + s.project
 	if err := os.WriteFile(filepath.Join(s.dir, ".env"), []byte(version+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -36,7 +38,7 @@ func TestOperating(t *testing.T) {
 		append(env, "COMPOSE_PROJECT_NAME="+s.project, "DOCKER_CONFIG="+plugins)...)
 }
 
-// checkout copies what a clone would have, if what is here were committed.
+// checkout copies what a clone would contain if everything here were committed.
 func checkout(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -50,7 +52,7 @@ func checkout(t *testing.T) string {
 		from := filepath.Join(root, name)
 		info, err := os.Stat(from)
 		if os.IsNotExist(err) {
-			continue // deleted, and not committed
+			continue // deleted, but not committed
 		}
 		if err != nil {
 			t.Fatal(err)

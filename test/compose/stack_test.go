@@ -26,12 +26,12 @@ import (
 
 const root = "../.."
 
-// stack is a project of docker compose, in a clone of the repository, that ends with
-// its test, volumes and all.
+// stack is a project of docker compose, in a clone of the repository. It is removed at
+// the end of its test, with its volumes.
 type stack struct {
 	t       *testing.T
 	dir     string   // a clone of the repository
-	compose []string // the command
+	compose []string // the compose command
 	project string
 	env     []string
 	url     string // of nginx
@@ -40,7 +40,8 @@ type stack struct {
 	secrets map[string]string // of the first apps
 }
 
-// composes are the commands that people start it with. The first was built for this.
+// composes returns the two versions of the compose command. The current one was built
+// for these tests.
 func composes(t *testing.T) (current, old []string) {
 	t.Helper()
 	bin, err := filepath.Abs(root + "/.bin/docker-compose")
@@ -49,7 +50,7 @@ func composes(t *testing.T) (current, old []string) {
 	}
 	for _, p := range []string{bin, "docker-compose"} {
 		if _, err := exec.LookPath(p); err != nil {
-			t.Fatalf("%s is not there; 'make deps-compose' gets it: %v", p, err)
+			t.Fatalf("%s is not installed; 'make deps-compose' installs it: %v", p, err)
 		}
 	}
 	return []string{bin}, []string{"docker-compose"}
@@ -97,7 +98,7 @@ func (s *stack) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs a command of compose, and returns what it prints.
+// run runs a command of compose, and returns its output.
 func (s *stack) run(args ...string) string {
 	s.t.Helper()
 	out, err := s.try(args...)
@@ -107,7 +108,7 @@ func (s *stack) run(args ...string) string {
 	return out
 }
 
-// try is run, and an error that holds what the command printed.
+// try is like run, but returns an error, with the output of the command.
 func (s *stack) try(args ...string) (string, error) {
 	var out, all bytes.Buffer
 	cmd := s.command(args...)
@@ -129,7 +130,7 @@ func (s *stack) sub(name string, test func(s *stack)) bool {
 	})
 }
 
-// container is what the engine says of a service's container.
+// container is what the engine reports about the container of a service.
 type container struct {
 	ID    string `json:"Id"`
 	State struct {
@@ -178,8 +179,8 @@ func (s *stack) healthy(services ...string) {
 	}
 }
 
-// kill ends the main process of a container, as a crash would: its restart policy
-// brings it up again.
+// kill kills the main process of a container, like a crash: its restart policy starts
+// it again.
 func (s *stack) kill(service string) {
 	s.t.Helper()
 	was := s.container(service)
@@ -192,7 +193,7 @@ func (s *stack) kill(service string) {
 	})
 }
 
-// answer is what came back.
+// answer is the answer to a request.
 type answer struct {
 	status int
 	header http.Header
@@ -205,8 +206,8 @@ func (a answer) text(name string) string {
 	return s
 }
 
-// call sends a request to nginx: a POST where there is a form. app, if not empty,
-// authenticates; token is a bearer's.
+// call sends a request to nginx: a POST if there is a form. If app is not empty, it
+// authenticates; token is a bearer token.
 func (s *stack) call(path, app, token string, form url.Values) (answer, error) {
 	method, body := http.MethodGet, io.Reader(http.NoBody)
 	if form != nil {
@@ -225,7 +226,7 @@ func (s *stack) call(path, app, token string, form url.Values) (answer, error) {
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
-	r.Header.Set("X-Forwarded-For", "203.0.113.9") // nobody's, and not to be believed
+	r.Header.Set("X-Forwarded-For", "203.0.113.9") // forged, and not to be trusted
 	r.Header.Set("X-App-Key", "forged-app")
 	res, err := s.client.Do(r)
 	if err != nil {
@@ -238,7 +239,8 @@ func (s *stack) call(path, app, token string, form url.Values) (answer, error) {
 	return a, err
 }
 
-// must is call for what has to work, or to be refused with a code.
+// must is like call, and fails the test unless the answer has this status and this
+// code.
 func (s *stack) must(what string, status int, code, path, app, token string, form url.Values) answer {
 	s.t.Helper()
 	a, err := s.call(path, app, token, form)
@@ -273,7 +275,7 @@ func (s *stack) active(p pair) bool {
 	return active
 }
 
-// good checks that a pair is good for all that it is for, and returns the next.
+// good checks that a pair works for everything, and returns the next pair.
 func (s *stack) good(p pair) pair {
 	s.t.Helper()
 	if !s.active(p) {
@@ -286,8 +288,8 @@ func (s *stack) good(p pair) pair {
 	return s.refresh(p)
 }
 
-// load is callers that use tokens through nginx, each after the other's answer, until
-// it is stopped; for two minutes at most.
+// load is a number of callers that use tokens through nginx, one request after the
+// other, until it is stopped; for two minutes at most.
 type load struct {
 	s    *stack
 	stop context.CancelFunc
@@ -296,20 +298,20 @@ type load struct {
 	mu     sync.Mutex
 	calls  int
 	failed []string
-	codes  map[string]int // of all that failed
-	// stalled are those that authsvc itself refused, because Redis did not answer in
-	// time: on a busy machine the disk that it waits for (appendfsync always) can stand
-	// still for longer than that. They are not among failed.
+	codes  map[string]int // of all failures
+	// stalled counts the calls that authsvc itself refused because Redis did not answer
+	// in time: on a busy machine, the disk that Redis waits for (appendfsync always)
+	// can hang for longer than that. They are not among failed.
 	stalled int
 }
 
-// away is the code while the store, or authsvc, is out of reach.
+// away is the code while the store, or authsvc, is unavailable.
 const away = "APIG.0613"
 
 const callers = 8
 
-// patientDisk keeps Redis from waiting for the disk at each write, where that is not
-// what is tested: while containers are made, a disk can stand still for long.
+// patientDisk keeps Redis from waiting for the disk at each write if that is not under
+// test: while containers are created, a disk can hang for long.
 func (s *stack) patientDisk() {
 	s.t.Helper()
 	s.run("exec", "-T", "redis", "sh", "/etc/redis/cli.sh", "config", "set", "appendfsync", "everysec")
@@ -326,7 +328,7 @@ func (s *stack) load() *load {
 	return l
 }
 
-// more waits until as many calls again were answered.
+// more waits until n more calls were answered.
 func (l *load) more(n int) {
 	l.s.t.Helper()
 	count := func() int {
@@ -375,7 +377,7 @@ func (l *load) caller(ctx context.Context) {
 	}
 }
 
-// end stops it, and returns how many calls there were.
+// end stops the load, and returns the number of calls.
 func (l *load) end() int {
 	l.s.t.Helper()
 	l.stop()
@@ -383,8 +385,9 @@ func (l *load) end() int {
 	return l.calls
 }
 
-// clean is end where no call may have failed, but for one in a thousand that Redis
-// did not answer in time: a replica that is used before it is ready refuses many more.
+// clean is like end, and fails the test if a call failed, except for one in a thousand
+// that Redis did not answer in time: a replica that is used before it is ready refuses
+// many more.
 func (l *load) clean() {
 	l.s.t.Helper()
 	n := l.end()

@@ -21,8 +21,7 @@ import (
 	"time"
 )
 
-// images makes sure that every image that the Dockerfile and the compose file name is
-// there.
+// images makes sure that every image in the Dockerfile and the compose file exists.
 func images(t *testing.T) {
 	t.Helper()
 	for name, build := range map[string]func(*testing.T, *rootfs) []string{
@@ -37,7 +36,7 @@ func images(t *testing.T) {
 			docker(t, "pull", "-q", image)
 			continue
 		}
-		t.Logf("%s is not here: a stand-in takes its place", image)
+		t.Logf("%s is missing: a stand-in replaces it", image)
 		standIn(t, image, build)
 		if os.Getenv("COMPOSE_TEST_KEEP") != "1" {
 			t.Cleanup(func() { removeImage(image) })
@@ -45,8 +44,8 @@ func images(t *testing.T) {
 	}
 }
 
-// named is the one image of that name in the Dockerfile and the compose file, with its
-// tag: a version in full.
+// named returns the only image of this name in the Dockerfile and the compose file,
+// with its tag: a full version.
 func named(t *testing.T, name string) string {
 	t.Helper()
 	re := regexp.MustCompile(`(?m)(?:image: |GO_IMAGE=)(` + regexp.QuoteMeta(name) + `:v?\d+\.\d+\.\d+\S*)$`)
@@ -63,13 +62,13 @@ func named(t *testing.T, name string) string {
 		}
 	}
 	if len(found) != 1 {
-		t.Fatalf("images of %s, each with its whole version: %v; want one", name, found)
+		t.Fatalf("images of %s with a full version: %v; want one", name, found)
 	}
 	return image
 }
 
-// standIn imports a file system as an image. build fills it, and says what the image
-// is to have for a Dockerfile's settings.
+// standIn imports a file system as an image. build fills it, and returns settings for
+// the image in the syntax of a Dockerfile.
 func standIn(t *testing.T, image string, build func(*testing.T, *rootfs) []string) {
 	t.Helper()
 	var spool bytes.Buffer
@@ -90,10 +89,10 @@ func standIn(t *testing.T, image string, build func(*testing.T, *rootfs) []strin
 	}
 }
 
-// standInLabel marks an image that is a stand-in, with what it was made of.
+// standInLabel marks a stand-in, with what it was made of.
 const standInLabel = "authsvc.stand-in"
 
-// madeOf changes with the modules that a stand-in holds.
+// madeOf returns a value that changes with the modules in a stand-in.
 func madeOf(t *testing.T) string {
 	t.Helper()
 	sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
@@ -138,8 +137,8 @@ func prometheusStandIn(_ *testing.T, to *rootfs) []string {
 	return []string{path, "USER nobody", "WORKDIR /prometheus", "VOLUME /prometheus"}
 }
 
-// goStandIn is the local toolchain, a module proxy in a directory with the modules of
-// go.mod, and what of them is compiled already.
+// goStandIn adds the local toolchain, a module proxy in a directory with the modules of
+// go.mod, and a build cache in which they are already compiled.
 func goStandIn(t *testing.T, to *rootfs) []string {
 	to.shell()
 	to.users()
@@ -166,7 +165,7 @@ func goStandIn(t *testing.T, to *rootfs) []string {
 			to.file(file, "/proxy"+strings.TrimPrefix(file, cache))
 		}
 	}
-	// And what modules say of those that they would need, and we don't.
+	// Also the go.mod files of modules that only these modules need, and we don't.
 	err = filepath.WalkDir(cache, func(p string, _ fs.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(p, ".mod") {
 			to.file(p, "/proxy"+strings.TrimPrefix(p, cache))
@@ -192,7 +191,7 @@ func goEnv(t *testing.T, name string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// rootfs is a file system in the making.
+// rootfs is a file system under construction.
 type rootfs struct {
 	t   *testing.T
 	w   *tar.Writer
@@ -205,7 +204,7 @@ func (r *rootfs) add(h *tar.Header, from io.Reader) {
 		return
 	}
 	r.has[h.Name] = true
-	h.ModTime = time.Now() // go forgets what is old
+	h.ModTime = time.Now() // go drops old cache entries
 	if err := r.w.WriteHeader(h); err != nil {
 		r.t.Fatal(h.Name, err)
 	}
@@ -231,7 +230,7 @@ func (r *rootfs) link(path, to string) {
 	r.add(&tar.Header{Typeflag: tar.TypeSymlink, Name: path[1:], Linkname: to}, nil)
 }
 
-// file copies a file of this machine; of a link, what it leads to.
+// file copies a file of this machine; for a link, its target.
 func (r *rootfs) file(from, to string) {
 	r.t.Helper()
 	f, err := os.Open(from)
@@ -246,7 +245,7 @@ func (r *rootfs) file(from, to string) {
 	r.add(&tar.Header{Typeflag: tar.TypeReg, Name: to[1:], Mode: int64(info.Mode().Perm()), Size: info.Size()}, f)
 }
 
-// tree copies a file, or all that is below a directory.
+// tree copies a file, or everything below a directory.
 func (r *rootfs) tree(from, to string) {
 	r.t.Helper()
 	err := filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
