@@ -88,37 +88,37 @@ func Register(fs *pflag.FlagSet) *Settings {
 	text("admin-listen", "127.0.0.1:8081", "`HOST:PORT` of health and metrics", addressOf(&c.AdminListen))
 
 	text("store", "", "`URL` of the token store, as in redis://127.0.0.1:6379/0", targetOf(&c.Store)).secret = true
-	text("store-password", "", "`PASSWORD` of Redis, where the URL holds none", otherPasswordOf(&c.Store)).secret = true
-	text("store-sentinel-user", "", "`USER` at the Sentinels of a redis+sentinel:// store", textOf(&c.Store.SentinelUser))
-	text("store-sentinel-password", "", "`PASSWORD` at the Sentinels", textOf(&c.Store.SentinelPassword)).secret = true
+	text("store-password", "", "`PASSWORD` of Redis, if the URL has none", otherPasswordOf(&c.Store)).secret = true
+	text("store-sentinel-user", "", "`USER` for the Sentinels of a redis+sentinel:// store", textOf(&c.Store.SentinelUser))
+	text("store-sentinel-password", "", "`PASSWORD` for the Sentinels", textOf(&c.Store.SentinelPassword)).secret = true
 	text("store-prefix", store.DefaultPrefix, "`PREFIX` of each key in Redis", checkedOf(&c.Store.Prefix, store.CheckPrefix))
 	text("store-ca", "", "PEM `FILE` of the certificate authority of a store with TLS", textOf(&c.Store.CAFile))
 	text("store-cert", "", "PEM `FILE` of the client certificate for a store with TLS", textOf(&c.Store.CertFile))
 	text("store-key", "", "PEM `FILE` of its key", textOf(&c.Store.KeyFile))
-	boolean("allow-eviction", false, "start although Redis is set to drop live tokens when it is full", &c.AllowEviction)
+	boolean("allow-eviction", false, "start even if Redis is configured to drop live tokens when it is full", &c.AllowEviction)
 	text("apps", "", "YAML `FILE` of the apps", textOf(&c.Apps))
-	text("keys", "", "keyring `FILE` that authsvc keys init writes", textOf(&c.Keys))
+	text("keys", "", "keyring `FILE`, created by authsvc keys init", textOf(&c.Keys))
 
-	duration("access-ttl", token.DefaultAccessTTL, "life of an access token", &c.AccessTTL, token.MinTTL, token.MaxTTL, time.Second)
-	duration("refresh-ttl", token.DefaultRefreshTTL, "life of a refresh token", &c.RefreshTTL, token.MinTTL, token.MaxTTL, time.Second)
-	duration("refresh-grace", token.DefaultGrace, "how long a repeated refresh gets the same tokens", &c.RefreshGrace, MinGrace, MaxGrace, 1)
-	duration("store-timeout", 300*time.Millisecond, "limit of what one request waits for the store", &c.StoreTimeout, 10*time.Millisecond, 10*time.Second, 1)
+	duration("access-ttl", token.DefaultAccessTTL, "lifetime of an access token", &c.AccessTTL, token.MinTTL, token.MaxTTL, time.Second)
+	duration("refresh-ttl", token.DefaultRefreshTTL, "lifetime of a refresh token", &c.RefreshTTL, token.MinTTL, token.MaxTTL, time.Second)
+	duration("refresh-grace", token.DefaultGrace, "for how long a repeated refresh gets the same tokens", &c.RefreshGrace, MinGrace, MaxGrace, 1)
+	duration("store-timeout", 300*time.Millisecond, "how long a request waits for the store, in all", &c.StoreTimeout, 10*time.Millisecond, 10*time.Second, 1)
 
-	text("issuer", "", "`URL` at which clients know this service (default http(s)://LISTEN)", issuerOf(&c.Issuer))
+	text("issuer", "", "`URL` under which clients reach this service (default http(s)://LISTEN)", issuerOf(&c.Issuer))
 	s.add(fs, &setting{
 		name: "trusted-proxies", kind: listKind, parse: networksOf(&c.TrustedProxies),
-		usage: "`NETWORKS` of proxies whose X-Forwarded-For is believed, with commas between",
+		usage: "`NETWORKS` of proxies whose X-Forwarded-For is trusted, separated by commas",
 	})
 	text("tls-cert", "", "PEM `FILE` of the server certificate", textOf(&c.TLSCert))
 	text("tls-key", "", "PEM `FILE` of its key", textOf(&c.TLSKey))
 
-	duration("drain", 10*time.Second, "time for requests under way at the end", &c.Drain, 0, 10*time.Minute, 1)
-	boolean("introspect-reason", true, "say in an introspection why a token is not active", &c.IntrospectReason)
+	duration("drain", 10*time.Second, "time to finish requests in flight when stopping", &c.Drain, 0, 10*time.Minute, 1)
+	boolean("introspect-reason", true, "say in introspections why a token is not active", &c.IntrospectReason)
 	text("log-level", "info", "`LEVEL` of the log: debug, info, warn or error", levelOf(&c.LogLevel))
-	text("trace-endpoint", "", "`URL` of an OTLP/HTTP receiver to send traces to, as in http://127.0.0.1:4318; without, there are none", traceOf(&c.TraceEndpoint))
-	text("trace-sample", "1", "`RATIO` of requests to trace, where no trusted proxy decides", ratioOf(&c.TraceSample)).kind = numberKind
-	boolean("pprof", false, "serve profiles at /debug/pprof/ of the admin listener", &c.Pprof)
-	boolean("dev", false, "try authsvc out: all in memory, one app, nothing kept", &c.Dev)
+	text("trace-endpoint", "", "`URL` of an OTLP/HTTP receiver to send traces to, as in http://127.0.0.1:4318; without it, there are no traces", traceOf(&c.TraceEndpoint))
+	text("trace-sample", "1", "`RATIO` of requests to trace, unless a trusted proxy decides", ratioOf(&c.TraceSample)).kind = numberKind
+	boolean("pprof", false, "serve profiles at /debug/pprof/ on the admin listener", &c.Pprof)
+	boolean("dev", false, "try out authsvc: everything in memory, one app, nothing kept", &c.Dev)
 	return s
 }
 
