@@ -56,7 +56,7 @@ deps-compose: deps $(BIN)/docker-compose
 	if [ -n "$$missing" ]; then \
 		echo "installing$$missing"; \
 		$(SUDO) apt-get update -q && \
-		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
 	fi
 
 # In a separate module, since its go.mod does not work with go install.
@@ -85,7 +85,7 @@ deps: $(BIN)/caddy $(BIN)/gotestsum
 	if [ -n "$$missing" ]; then \
 		echo "installing$$missing"; \
 		$(SUDO) apt-get update -q && \
-		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing && \
 		for s in nginx prometheus redis-server; do \
 			case "$$missing" in *$$s*) $(SUDO) systemctl disable --now $$s 2>/dev/null || $(SUDO) service $$s stop || true;; esac; \
 		done; \

@@ -6,6 +6,6 @@ cd "$(dirname "$0")"
 command -v make >/dev/null || {
 	sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
 	$sudo apt-get update -q
-	DEBIAN_FRONTEND=noninteractive $sudo apt-get install -q -y --no-install-recommends make
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends make
 }
 exec make "${@:-test}"
