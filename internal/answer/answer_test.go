@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -240,6 +241,29 @@ func TestRequestIDInContext(t *testing.T) {
 	}
 	if id := answer.RequestID(t.Context()); id != "" {
 		t.Errorf("request id %q without a request", id)
+	}
+}
+
+// What an endpoint notes is in the log line, in its order, and nothing that is empty.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{0, 1, 3, 5} {
+		l := newListener(t)
+		l.Handle("/notes", answer.Endpoint{Name: "notes", Methods: []string{http.MethodGet}, Handle: func(x *answer.Exchange) error {
+			for i := range n {
+				x.Note("empty", "")
+				x.Note("field"+strconv.Itoa(i), "value")
+			}
+			return apierr.New(apierr.AppFrozen, "Frozen.") // a failure has them, too
+		}})
+		l.do(httptest.NewRequest(http.MethodGet, "/notes", nil))
+		want := `"app":"",`
+		for i := range n {
+			want += `"field` + strconv.Itoa(i) + `":"value",`
+		}
+		if line := l.log.String(); !strings.Contains(line, want+`"duration":`) {
+			t.Errorf("%d notes: %s", n, line)
+		}
 	}
 }
 

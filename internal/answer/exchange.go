@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -27,6 +28,9 @@ type Exchange struct {
 	ip      netip.Addr    // of the client; not valid where it can't be told
 	app     string        // of the request, once it is known
 	failure *apierr.Error // that was answered; nil for a success
+
+	notes    []slog.Attr // of the endpoint, for the log line
+	noteRoom [3]slog.Attr
 }
 
 // Request returns the request.
@@ -54,9 +58,21 @@ func (x *Exchange) Negotiate(offered ...string) string { return x.gin.NegotiateF
 // can't be told, and no network contains it then.
 func (x *Exchange) ClientIP() netip.Addr { return x.ip }
 
-// SetApp sets the app of the request, for the log. Only one that exists is set: an
-// unknown one may be a secret in the wrong place.
+// SetApp sets the app of the request, for the log. It takes only an app that exists, or
+// that is proved to have existed: an unknown key may be a secret in the wrong place.
 func (x *Exchange) SetApp(key string) { x.app = key }
+
+// Note adds a field to the log line of the request, unless the value is empty. The
+// first three take no memory of their own.
+func (x *Exchange) Note(field, value string) {
+	if value == "" {
+		return
+	}
+	if x.notes == nil {
+		x.notes = x.noteRoom[:0]
+	}
+	x.notes = append(x.notes, slog.String(field, value))
+}
 
 // Context returns the context of what is done for the request. It has the request id
 // (see RequestID), and does not end when the caller goes away: that would only turn

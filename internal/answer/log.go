@@ -27,7 +27,7 @@ func (x *Exchange) finish() {
 	if !log.Enabled(ctx, level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 13)
+	attrs := make([]slog.Attr, 0, 13+len(x.noteRoom))
 	attrs = append(attrs,
 		slog.String("request_id", x.id),
 		slog.String("endpoint", x.endpoint.Name),
@@ -40,8 +40,9 @@ func (x *Exchange) finish() {
 			attrs = append(attrs, slog.String("cause", e.Cause.Error()))
 		}
 	}
+	attrs = append(attrs, slog.String("app", x.app))
+	attrs = append(attrs, x.notes...)
 	attrs = append(attrs,
-		slog.String("app", x.app),
 		slog.Float64("duration", took.Seconds()),
 		slog.Int("bytes", max(0, x.gin.Writer.Size())),
 		slog.Any("client_ip", x.ip),

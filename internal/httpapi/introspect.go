@@ -46,10 +46,10 @@ func (s *server) introspect(x *answer.Exchange) error {
 	ctx, cancel := s.storeContext(x)
 	defer cancel()
 	i, err := s.cfg.Manager.Inspect(ctx, r.token)
+	s.found(x, introspectEndpoint, i, err)
 	if err != nil {
 		return err
 	}
-	s.verdict(introspectEndpoint, i.Reason)
 	switch {
 	case i.Reason != nil && s.cfg.IntrospectReason:
 		return x.JSON(http.StatusOK, inactiveBody{ErrorCode: i.Reason.Row.Code(), ErrorMsg: i.Reason.Row.Message()})
@@ -102,13 +102,4 @@ func (r *presentedToken) tokenRequired() error {
 	}
 	return apierr.New(apierr.AuthParameterInvalid,
 		"The token parameter is missing. Send the token in the body.")
-}
-
-// verdict reports what a token was found to be; nil is active.
-func (s *server) verdict(endpoint string, reason *apierr.Error) {
-	v := active
-	if reason != nil {
-		v = reason.Row.Code()
-	}
-	s.cfg.Telemetry.Verdict(endpoint, v)
 }

@@ -18,7 +18,13 @@ func (s *server) revoke(x *answer.Exchange) error {
 	}
 	ctx, cancel := s.storeContext(x)
 	defer cancel()
-	if err := s.cfg.Manager.Revoke(ctx, who, r.token); err != nil {
+	i, err := s.cfg.Manager.Revoke(ctx, who, r.token)
+	v := verdict(err, "revoked")
+	if i.Reason != nil { // there was nothing to revoke
+		v = i.Reason.Row.Code()
+	}
+	noteToken(x, i.Presented, v)
+	if err != nil {
 		return err
 	}
 	return x.JSON(http.StatusOK, struct{}{})

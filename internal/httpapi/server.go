@@ -44,9 +44,6 @@ type Telemetry interface {
 	Verdict(endpoint, verdict string)
 }
 
-// active is the verdict on a good token.
-const active = "active"
-
 // The names, in logs and metrics, of the endpoints that report verdicts.
 const (
 	introspectEndpoint = "introspect"

@@ -72,7 +72,10 @@ func (s *server) token(x *answer.Exchange) error {
 
 	ctx, cancel := s.storeContext(x)
 	defer cancel()
-	t, err := s.cfg.Manager.Token(ctx, who, r.Request) // rules 11 to 16
+	t, presented, err := s.cfg.Manager.Token(ctx, who, r.Request) // rules 11 to 16
+	if r.GrantType == token.RefreshToken {
+		noteToken(x, presented, verdict(err, active))
+	}
 	if err != nil {
 		return err
 	}

@@ -72,14 +72,14 @@ func (s *server) verified(x *answer.Exchange, v verifyRequest) error {
 	ctx, cancel := s.storeContext(x)
 	defer cancel()
 	i, err := s.cfg.Manager.Inspect(ctx, v.token)
+	x.SetApp(i.AppKey)
+	if err == nil && i.Reason == nil {
+		i.Reason = v.lacks(i.Scope)
+	}
+	s.found(x, verifyEndpoint, i, err)
 	if err != nil {
 		return err
 	}
-	if i.Reason == nil {
-		x.SetApp(i.AppKey)
-		i.Reason = v.lacks(i.Scope)
-	}
-	s.verdict(verifyEndpoint, i.Reason)
 	if i.Reason != nil {
 		return i.Reason
 	}

@@ -107,7 +107,7 @@ func BenchmarkRefresh(b *testing.B) {
 	who, rt := w.as(keyA), w.issue(keyA).refresh
 	b.ReportAllocs()
 	for b.Loop() {
-		tok, err := w.m.Refresh(b.Context(), who, rt, "", "")
+		tok, _, err := w.m.Refresh(b.Context(), who, rt, "", "")
 		if err != nil {
 			b.Fatal(err)
 		}

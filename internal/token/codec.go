@@ -94,6 +94,15 @@ const (
 	errKind       codecError = "the token is of the other kind"
 )
 
+// otherKind is errKind, of a token that is signed by us all the same.
+type otherKind struct{ claims Claims }
+
+// Error implements error.
+func (e otherKind) Error() string { return errKind.Error() }
+
+// Unwrap returns errKind.
+func (e otherKind) Unwrap() error { return errKind }
+
 var b64 = base64.RawURLEncoding.Strict()
 
 // mint writes and signs a token. The same claims and key give the same token.
@@ -182,7 +191,7 @@ func parse(ctx context.Context, s string, want Kind, ring keys) (Claims, error) 
 		return Claims{}, errForged
 	}
 	if kind != want {
-		return Claims{}, errKind
+		return Claims{}, otherKind{read(kind, &raw)}
 	}
 	return read(kind, &raw), nil
 }

@@ -116,7 +116,7 @@ func TestARevocationWinsOverARacingRefresh(t *testing.T) {
 		got := make([]pair, 4)
 		together(5, func(i int) {
 			if i == 4 {
-				if err := w.m.Revoke(t.Context(), w.as(keyA), first.refresh); err != nil {
+				if _, err := w.m.Revoke(t.Context(), w.as(keyA), first.refresh); err != nil {
 					t.Error(err)
 				}
 				return
@@ -150,7 +150,7 @@ func TestAnAccessTokenRevokedDuringARefreshStaysRevoked(t *testing.T) {
 		together(2, func(i int) {
 			if i == 0 {
 				next = w.mustRefresh(first.refresh)
-			} else if err := w.m.Revoke(t.Context(), w.as(keyA), first.access); err != nil {
+			} else if _, err := w.m.Revoke(t.Context(), w.as(keyA), first.access); err != nil {
 				t.Error(err)
 			}
 		})
@@ -178,7 +178,7 @@ func TestManyAppsShareOneManager(t *testing.T) {
 			}
 			p = next
 		}
-		if err := w.m.Revoke(t.Context(), w.as(key), p.refresh); err != nil {
+		if _, err := w.m.Revoke(t.Context(), w.as(key), p.refresh); err != nil {
 			t.Error(err)
 		}
 	})

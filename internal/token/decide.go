@@ -82,7 +82,7 @@ func decideLiveRefresh(c refreshCase) decision {
 		return refused(errRefreshRevoked())
 	case g.Generation > c.app.Generation && !c.appReloaded:
 		return decision{outcome: staleApp}
-	case n <= g.Serial && c.token.ExpiresAt > g.KeepUntil:
+	case c.token.outlives(g):
 		return refused(errRefreshForged())
 	case n == g.Serial:
 		return c.rotated(n)
@@ -184,8 +184,7 @@ func decideAccess(c accessCase) *apierr.Error {
 		return errAccessRevoked()
 	case c.token.Serial < g.LowestValid:
 		return errAccessRevoked()
-	case c.token.AppTag != TagOf(g.AppKey),
-		c.token.Serial <= g.Serial && c.token.ExpiresAt > g.KeepUntil:
+	case g.provenApp(&c.token) == "":
 		return errAccessForged()
 	case c.app == nil:
 		return apierr.New(apierr.AppNotExist,
@@ -245,6 +244,11 @@ func errRefreshExpired() *apierr.Error {
 func errAppMismatch() *apierr.Error {
 	return apierr.New(apierr.AppMismatch,
 		"The refresh token was issued to another app. Use the client_id that it was issued to.")
+}
+
+func errAccessMismatch() *apierr.Error {
+	return apierr.New(apierr.AccessTokenInvalid,
+		"The access token was issued to another app. Only its owner can revoke it; nothing was revoked.")
 }
 
 func errAccessInvalid() *apierr.Error {

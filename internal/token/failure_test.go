@@ -38,8 +38,8 @@ func everything(w *world, p pair) map[string]func() error {
 		"issue":          func() error { _, err := w.m.Issue(ctx, w.as(keyA), "", ""); return err },
 		"refresh":        func() error { _, err := w.refresh(keyA, p.refresh, "", ""); return err },
 		"inspect":        func() error { _, err := w.m.Inspect(ctx, p.access); return err },
-		"revoke refresh": func() error { return w.m.Revoke(ctx, w.as(keyA), p.refresh) },
-		"revoke access":  func() error { return w.m.Revoke(ctx, w.as(keyA), p.access) },
+		"revoke refresh": func() error { _, err := w.m.Revoke(ctx, w.as(keyA), p.refresh); return err },
+		"revoke access":  func() error { _, err := w.m.Revoke(ctx, w.as(keyA), p.access); return err },
 	}
 }
 
@@ -143,7 +143,7 @@ func TestJunkIsRefusedWithoutTheStore(t *testing.T) {
 		}
 	}
 	revoke := func(key, tok string) func() error {
-		return func() error { return w.m.Revoke(ctx, w.as(key), tok) }
+		return func() error { _, err := w.m.Revoke(ctx, w.as(key), tok); return err }
 	}
 	forged := func(tok string) string { return tok[:66] + string(tok[66]^1) }
 	tests := []struct {
@@ -284,14 +284,14 @@ func TestASwapNeverLandsAfterItsCallerHasGone(t *testing.T) {
 
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
-		if _, err := w.m.Refresh(ctx, w.as(keyA), p.refresh, "", ""); err != nil {
+		if _, _, err := w.m.Refresh(ctx, w.as(keyA), p.refresh, "", ""); err != nil {
 			t.Fatal(err)
 		}
 		if got, want := w.store.lastNotAfter, w.clock.Now().Add(300*time.Millisecond); !got.Equal(want) {
 			t.Errorf("not after %v, want the deadline by the store's clock, %v", got, want)
 		}
 
-		if err := w.m.Revoke(ctx, w.as(keyA), p.access); err != nil {
+		if _, err := w.m.Revoke(ctx, w.as(keyA), p.access); err != nil {
 			t.Fatal(err)
 		}
 		if got, want := w.store.lastNotAfter, w.clock.Now().Add(300*time.Millisecond); !got.Equal(want) {
@@ -299,7 +299,7 @@ func TestASwapNeverLandsAfterItsCallerHasGone(t *testing.T) {
 		}
 
 		p = w.issue(keyA)
-		if _, err := w.m.Refresh(context.WithoutCancel(ctx), w.as(keyA), p.refresh, "", ""); err != nil {
+		if _, _, err := w.m.Refresh(context.WithoutCancel(ctx), w.as(keyA), p.refresh, "", ""); err != nil {
 			t.Fatal(err)
 		}
 		if got, want := w.store.lastNotAfter, w.clock.Now().Add(swapPatience); !got.Equal(want) {
@@ -309,7 +309,7 @@ func TestASwapNeverLandsAfterItsCallerHasGone(t *testing.T) {
 		// The store is reached only when the deadline has passed by its clock.
 		p = w.issue(keyA)
 		w.store.onSwap = func() { w.clock.Advance(time.Second) }
-		_, err := w.m.Refresh(ctx, w.as(keyA), p.refresh, "", "")
+		_, _, err := w.m.Refresh(ctx, w.as(keyA), p.refresh, "", "")
 		outOfReach(t, "refresh", err, time.Second, 5*time.Second)
 		if g := w.grant(p.refresh); g.Serial != 1 {
 			t.Error("a swap landed late")
@@ -356,7 +356,7 @@ func TestALostSwapLooksAgain(t *testing.T) {
 	}
 
 	w.store.fail("swap", spuriousClash)
-	if err := w.m.Revoke(t.Context(), w.as(keyA), p.access); err != nil {
+	if _, err := w.m.Revoke(t.Context(), w.as(keyA), p.access); err != nil {
 		t.Fatal(err)
 	}
 	if ops := w.store.ops(); !slices.Equal(ops, want[:4]) {
@@ -385,7 +385,7 @@ func TestAConflictStormEndsWithTheContext(t *testing.T) {
 		w.store.onSwap = again
 	}
 	w.store.onSwap = again
-	_, err := w.m.Refresh(ctx, w.as(keyA), p.refresh, "", "")
+	_, _, err := w.m.Refresh(ctx, w.as(keyA), p.refresh, "", "")
 	outOfReach(t, "refresh", err, time.Second, 5*time.Second)
 	if n := len(w.store.ops()); n != 100 {
 		t.Errorf("%d calls, want 50 looks and 50 swaps", n)
@@ -451,11 +451,11 @@ func TestEventsAreToldOnceAndInOrder(t *testing.T) {
 	third := w.mustRefresh(second.refresh)
 	check("heal", told{EventGrantHealed, keyA, second.refresh}, told{EventRefreshed, keyA, second.refresh})
 
-	if err := w.m.Revoke(t.Context(), w.as(keyA), third.access); err != nil {
+	if _, err := w.m.Revoke(t.Context(), w.as(keyA), third.access); err != nil {
 		t.Fatal(err)
 	}
 	check("revoke access", told{EventRevoked, keyA, third.access})
-	_ = w.m.Revoke(t.Context(), w.as(keyA), third.access)
+	_, _ = w.m.Revoke(t.Context(), w.as(keyA), third.access)
 	check("revoke what is revoked")
 
 	w.clock.Advance(DefaultGrace)
@@ -466,11 +466,11 @@ func TestEventsAreToldOnceAndInOrder(t *testing.T) {
 
 	last := w.issue(keyA)
 	w.events = nil
-	if err := w.m.Revoke(t.Context(), w.as(keyA), last.refresh); err != nil {
+	if _, err := w.m.Revoke(t.Context(), w.as(keyA), last.refresh); err != nil {
 		t.Fatal(err)
 	}
 	check("revoke refresh", told{EventRevoked, keyA, last.refresh})
-	_ = w.m.Revoke(t.Context(), w.as(keyA), last.refresh)
+	_, _ = w.m.Revoke(t.Context(), w.as(keyA), last.refresh)
 	check("revoke what is gone")
 }
 
@@ -483,10 +483,10 @@ func TestTheGrantsAppDecidesWhereTagsCollide(t *testing.T) {
 	if _, err := w.refresh(keyB, p.refresh, "", ""); code(err) != "1003" {
 		t.Errorf("refresh: %v, want 1003", err)
 	}
-	if err := w.m.Revoke(t.Context(), w.as(keyB), p.refresh); code(err) != "1003" {
+	if _, err := w.m.Revoke(t.Context(), w.as(keyB), p.refresh); code(err) != "1003" {
 		t.Errorf("revoking the refresh token: %v, want 1003", err)
 	}
-	if err := w.m.Revoke(t.Context(), w.as(keyB), p.access); code(err) != "2203" {
+	if _, err := w.m.Revoke(t.Context(), w.as(keyB), p.access); code(err) != "2203" {
 		t.Errorf("revoking the access token: %v, want 2203", err)
 	}
 	if ops := w.store.ops(); !slices.Equal(ops, []string{"get", "get", "get"}) {
@@ -632,7 +632,7 @@ func TestExpiresInOfARepeatIsWhatRemains(t *testing.T) {
 	p := w.issue(keyA)
 	want := w.mustRefresh(p.refresh)
 	w.clock.Advance(59 * time.Second)
-	tok, err := w.m.Refresh(t.Context(), w.as(keyA), p.refresh, "", "")
+	tok, _, err := w.m.Refresh(t.Context(), w.as(keyA), p.refresh, "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -654,8 +654,8 @@ func TestInspectionOfAnActiveToken(t *testing.T) {
 	got, err := w.m.Inspect(t.Context(), tok.Access)
 	c := w.claims(tok.Access)
 	want := Inspection{
-		AppKey: keyA, Scope: "orders.write", ThroughData: "td",
-		IssuedAt: epoch.Unix(), ExpiresAt: epoch.Unix() + 3600, JTI: c.JTI(),
+		Presented: Presented{JTI: c.JTI(), AppKey: keyA}, Scope: "orders.write", ThroughData: "td",
+		IssuedAt: epoch.Unix(), ExpiresAt: epoch.Unix() + 3600,
 	}
 	if err != nil || got != want {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
@@ -696,7 +696,7 @@ func TestALateSwapHasTheClockMeasured(t *testing.T) {
 			t.Errorf("refresh, %d swaps late: %v after %d measurements; want %q after %d", late, err, s.asked, want, measured)
 		}
 		s.late, s.asked = late, 0
-		if err := w.m.Revoke(t.Context(), w.as(keyA), p.access); code(err) != want || s.asked != measured {
+		if _, err := w.m.Revoke(t.Context(), w.as(keyA), p.access); code(err) != want || s.asked != measured {
 			t.Errorf("revoke, %d swaps late: %v after %d measurements; want %q after %d", late, err, s.asked, want, measured)
 		}
 	}
@@ -724,7 +724,7 @@ func TestASwapHasUntilTheDeadline(t *testing.T) {
 		}}
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
-		if _, err := w.m.Refresh(ctx, w.as(keyA), p.refresh, "", ""); err != nil {
+		if _, _, err := w.m.Refresh(ctx, w.as(keyA), p.refresh, "", ""); err != nil {
 			t.Error(err)
 		}
 	})

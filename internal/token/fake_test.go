@@ -442,7 +442,7 @@ func (w *world) issue(key string) pair {
 }
 
 func (w *world) refresh(key, rt, scope, throughData string) (pair, error) {
-	tok, err := w.m.Refresh(w.t.Context(), w.as(key), rt, scope, throughData)
+	tok, _, err := w.m.Refresh(w.t.Context(), w.as(key), rt, scope, throughData)
 	if err != nil {
 		return pair{}, err
 	}

@@ -75,6 +75,19 @@ func (g *Grant) claims(kind Kind, id GrantID) Claims {
 	}
 }
 
+// provenApp returns the app of a token that names the grant; "" if the grant is nil,
+// or did not mint the token, which is then forged with a key of ours.
+func (g *Grant) provenApp(t *Claims) string {
+	if g == nil || t.AppTag != TagOf(g.AppKey) || t.outlives(g) {
+		return ""
+	}
+	return g.AppKey
+}
+
+// outlives reports whether a token expires after all that its grant ever minted,
+// although the grant knows of its serial. It is forged with a key of ours.
+func (c *Claims) outlives(g *Grant) bool { return c.Serial <= g.Serial && c.ExpiresAt > g.KeepUntil }
+
 // expireAt returns when the store may forget the grant.
 func (g *Grant) expireAt() time.Time { return time.Unix(g.KeepUntil, 0).Add(storeSlack) }
 

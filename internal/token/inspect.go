@@ -2,55 +2,81 @@ package token
 
 import (
 	"context"
+	"errors"
 
 	"authsvc/internal/app"
 	apierr "authsvc/internal/errors"
 )
 
-// Inspection is what is known of a token that was presented for access.
+// Presented is what is proved of a token that was presented, whatever came of it. Of
+// a forged token nothing is.
+type Presented struct {
+	// JTI names the token; "" unless its signature is good.
+	JTI string
+	// AppKey is the app that the token was issued to; "" unless its signature is good
+	// and its grant was read.
+	AppKey string
+}
+
+// presented returns what the result of parse proves.
+func presented(t Claims, err error) Presented {
+	if err == nil {
+		return Presented{JTI: t.JTI()}
+	}
+	if other := (otherKind{}); errors.As(err, &other) {
+		return Presented{JTI: other.claims.JTI()}
+	}
+	return Presented{}
+}
+
+// Inspection is what is known of a token that was presented. It is valid with an
+// error, too.
 type Inspection struct {
-	// Reason is why the token is not active: APIG.2203, 1002, 1004 or 0502;
-	// nil for one that is. The rest is only set for an active token.
+	Presented
+
+	// Reason is why the token is no good: one of the rows that the method names; nil
+	// for a good token. The rest is only set for a good access token, by Inspect.
 	Reason *apierr.Error
 
-	AppKey      string
 	Scope       string
 	ThroughData string
 	IssuedAt    int64 // unix seconds
 	ExpiresAt   int64 // unix seconds
-	JTI         string
 }
 
-// Inspect returns whether an access token is good, and what it stands for. It fails
-// only when that is not known: APIG.0613.
+// Inspect returns whether an access token is good (else the reason is APIG.2203, 1002,
+// 1004 or 0502), and what it stands for. It fails only when that is not known:
+// APIG.0613.
 func (m *Manager) Inspect(ctx context.Context, accessToken string) (Inspection, error) {
 	t, err := parse(ctx, accessToken, Access, m.cfg.Keys)
+	i := Inspection{Presented: presented(t, err)}
 	if err != nil {
-		e := errAccessInvalid()
-		e.Cause = err
-		return Inspection{Reason: e}, nil
+		i.Reason = errAccessInvalid()
+		i.Reason.Cause = err
+		return i, nil
 	}
 	now, err := m.cfg.Clock.Now()
 	if err != nil {
-		return Inspection{}, m.unavailable(err)
+		return i, m.unavailable(err)
 	}
 	if t.Expired(now) {
-		return Inspection{Reason: errAccessExpired()}, nil
+		i.Reason = errAccessExpired()
+		return i, nil
 	}
 	c := accessCase{token: t}
 	if c.grant, _, err = m.read(ctx, t.Grant); err != nil {
-		return Inspection{}, m.unavailable(err)
+		return i, m.unavailable(err)
 	}
 	if c.grant != nil {
 		c.app = m.appOf(ctx, c.grant)
 	}
-	if reason := decideAccess(c); reason != nil {
-		return Inspection{Reason: reason}, nil
+	if i.Reason = decideAccess(c); i.Reason != nil {
+		i.AppKey = c.grant.provenApp(&t)
+		return i, nil
 	}
-	return Inspection{
-		AppKey: c.grant.AppKey, Scope: c.grant.Scope, ThroughData: c.grant.ThroughData,
-		IssuedAt: t.IssuedAt(), ExpiresAt: t.ExpiresAt, JTI: t.JTI(),
-	}, nil
+	i.AppKey, i.Scope, i.ThroughData = c.grant.AppKey, c.grant.Scope, c.grant.ThroughData
+	i.IssuedAt, i.ExpiresAt = t.IssuedAt(), t.ExpiresAt
+	return i, nil
 }
 
 // appOf returns the app of a grant, or nil. It looks for a newer list of apps

@@ -39,7 +39,8 @@ func (m *Manager) Issue(ctx context.Context, who app.Authenticated, scope, throu
 		err := m.cfg.Store.Create(ctx, id, record, g.expireAt())
 		switch {
 		case err == nil:
-			m.event(ctx, EventIssued, &g, g.claims(Access, id))
+			first := g.claims(Access, id)
+			m.event(ctx, EventIssued, Presented{JTI: first.JTI(), AppKey: g.AppKey})
 			return m.pair(&g, id, now, key), nil
 		case attempt < createAttempts && (errors.Is(err, ErrExists) || errors.Is(err, ErrUnavailable)):
 			// Under a fresh id: see Store.Create.

@@ -146,8 +146,8 @@ func (m *Manager) ttl(a *app.App) lifetimes {
 	return t
 }
 
-func (m *Manager) event(ctx context.Context, kind EventKind, g *Grant, t Claims) {
-	m.cfg.OnEvent(ctx, Event{Kind: kind, AppKey: g.AppKey, JTI: t.JTI()})
+func (m *Manager) event(ctx context.Context, kind EventKind, p Presented) {
+	m.cfg.OnEvent(ctx, Event{Kind: kind, AppKey: p.AppKey, JTI: p.JTI})
 }
 
 // unavailable returns the answer for a store that is unavailable, or holds a record

@@ -47,7 +47,7 @@ func TestARevokedRefreshTokenEndsItsGrantThoughItHasExpired(t *testing.T) {
 	if w.inspect(p.access) != "" {
 		t.Fatal("the access token should have outlived its refresh token")
 	}
-	if err := w.m.Revoke(t.Context(), w.as(keyA), p.refresh); err != nil {
+	if _, err := w.m.Revoke(t.Context(), w.as(keyA), p.refresh); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.inspect(p.access); got != "2203" {
@@ -80,7 +80,7 @@ func TestARefreshedPairIsIssuedWhenItIsRefreshed(t *testing.T) {
 	p := w.issue(keyA)
 	w.clock.Advance(1000 * time.Second)
 	for range 2 { // the rotation, and its repeat
-		tok, err := w.m.Refresh(t.Context(), w.as(keyA), p.refresh, "", "")
+		tok, _, err := w.m.Refresh(t.Context(), w.as(keyA), p.refresh, "", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +133,7 @@ func TestARevokedAccessTokenTakesTheOlderOnesWithIt(t *testing.T) {
 	first := w.issue(keyA)
 	second := w.mustRefresh(first.refresh)
 	third := w.mustRefresh(second.refresh)
-	if err := w.m.Revoke(t.Context(), w.as(keyA), second.access); err != nil {
+	if _, err := w.m.Revoke(t.Context(), w.as(keyA), second.access); err != nil {
 		t.Fatal(err)
 	}
 	if a, b, c := w.inspect(first.access), w.inspect(second.access), w.inspect(third.access); a != "2203" || b != "2203" || c != "" {

@@ -438,7 +438,7 @@ func (s *machine) refresh(p *process, key string, t *mToken, scope, td string, f
 			}
 		}
 	}
-	tok, err := p.m.Refresh(s.t.Context(), who, t.text, scope, td)
+	tok, _, err := p.m.Refresh(s.t.Context(), who, t.text, scope, td)
 	s.store.heal()
 	if fired := s.store.onSwap == nil; rival != nil && !fired && v.next != nil {
 		s.t.Fatal("the refresh did not swap")
@@ -509,7 +509,7 @@ func (s *machine) revoke(p *process, key string, t *mToken, f fault) {
 	if writes && want == "" {
 		events = []EventKind{EventRevoked}
 	}
-	err := p.m.Revoke(s.t.Context(), s.as(p, key), t.text)
+	_, err := p.m.Revoke(s.t.Context(), s.as(p, key), t.text)
 	s.store.heal()
 	s.expect(p, "revoke", err, want, events...)
 	if !happens {

@@ -37,12 +37,15 @@ var grants = server.Config{
 }
 
 // Token answers a token request: go-oauth2 checks that the grant type is allowed
-// and dispatches it to Issue or Refresh. It fails as they do.
-func (m *Manager) Token(ctx context.Context, who app.Authenticated, r Request) (oauth2.TokenInfo, error) {
-	s := server.Server{Config: &grants, Manager: call{manager: m, who: who, request: r}}
-	return s.GetAccessToken(ctx, r.GrantType, &oauth2.TokenGenerateRequest{
+// and dispatches it to Issue or Refresh. It returns what is proved of a refresh token,
+// and fails, as they do.
+func (m *Manager) Token(ctx context.Context, who app.Authenticated, r Request) (oauth2.TokenInfo, Presented, error) {
+	c := &call{manager: m, who: who, request: r}
+	s := server.Server{Config: &grants, Manager: c}
+	t, err := s.GetAccessToken(ctx, r.GrantType, &oauth2.TokenGenerateRequest{
 		ClientID: who.App().Key, Scope: r.Scope, Refresh: r.RefreshToken,
 	})
+	return t, c.presented, err
 }
 
 // call is one token request as an oauth2.Manager. It carries the proof of
@@ -51,18 +54,22 @@ type call struct {
 	manager *Manager
 	who     app.Authenticated
 	request Request
+
+	presented Presented // the refresh token
 }
 
-var _ oauth2.Manager = call{}
+var _ oauth2.Manager = (*call)(nil)
 
 // GenerateAccessToken dispatches client_credentials.
-func (c call) GenerateAccessToken(ctx context.Context, _ oauth2.GrantType, t *oauth2.TokenGenerateRequest) (oauth2.TokenInfo, error) {
+func (c *call) GenerateAccessToken(ctx context.Context, _ oauth2.GrantType, t *oauth2.TokenGenerateRequest) (oauth2.TokenInfo, error) {
 	return info(c.manager.Issue(ctx, c.who, t.Scope, c.request.ThroughData))
 }
 
 // RefreshAccessToken dispatches refresh_token.
-func (c call) RefreshAccessToken(ctx context.Context, t *oauth2.TokenGenerateRequest) (oauth2.TokenInfo, error) {
-	return info(c.manager.Refresh(ctx, c.who, t.Refresh, t.Scope, c.request.ThroughData))
+func (c *call) RefreshAccessToken(ctx context.Context, t *oauth2.TokenGenerateRequest) (oauth2.TokenInfo, error) {
+	refreshed, p, err := c.manager.Refresh(ctx, c.who, t.Refresh, t.Scope, c.request.ThroughData)
+	c.presented = p
+	return info(refreshed, err)
 }
 
 // info keeps a nil token from becoming an interface that is not nil.
@@ -78,31 +85,31 @@ func info[T oauth2.TokenInfo](t T, err error) (oauth2.TokenInfo, error) {
 var errUnreachable = errors.New("go-oauth2 called a part of its Manager that the allowed grant types do not reach")
 
 // GetClient is not reached.
-func (c call) GetClient(context.Context, string) (oauth2.ClientInfo, error) {
+func (c *call) GetClient(context.Context, string) (oauth2.ClientInfo, error) {
 	return nil, fmt.Errorf("GetClient: %w", errUnreachable)
 }
 
 // GenerateAuthToken is not reached.
-func (c call) GenerateAuthToken(context.Context, oauth2.ResponseType, *oauth2.TokenGenerateRequest) (oauth2.TokenInfo, error) {
+func (c *call) GenerateAuthToken(context.Context, oauth2.ResponseType, *oauth2.TokenGenerateRequest) (oauth2.TokenInfo, error) {
 	return nil, fmt.Errorf("GenerateAuthToken: %w", errUnreachable)
 }
 
 // RemoveAccessToken is not reached.
-func (c call) RemoveAccessToken(context.Context, string) error {
+func (c *call) RemoveAccessToken(context.Context, string) error {
 	return fmt.Errorf("RemoveAccessToken: %w", errUnreachable)
 }
 
 // RemoveRefreshToken is not reached.
-func (c call) RemoveRefreshToken(context.Context, string) error {
+func (c *call) RemoveRefreshToken(context.Context, string) error {
 	return fmt.Errorf("RemoveRefreshToken: %w", errUnreachable)
 }
 
 // LoadAccessToken is not reached.
-func (c call) LoadAccessToken(context.Context, string) (oauth2.TokenInfo, error) {
+func (c *call) LoadAccessToken(context.Context, string) (oauth2.TokenInfo, error) {
 	return nil, fmt.Errorf("LoadAccessToken: %w", errUnreachable)
 }
 
 // LoadRefreshToken is not reached.
-func (c call) LoadRefreshToken(context.Context, string) (oauth2.TokenInfo, error) {
+func (c *call) LoadRefreshToken(context.Context, string) (oauth2.TokenInfo, error) {
 	return nil, fmt.Errorf("LoadRefreshToken: %w", errUnreachable)
 }

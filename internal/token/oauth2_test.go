@@ -25,7 +25,8 @@ import (
 
 // token is a token request through go-oauth2, as a handler makes it.
 func (w *world) token(key string, r Request) (oauth2.TokenInfo, error) {
-	return w.m.Token(w.t.Context(), w.as(key), r)
+	t, _, err := w.m.Token(w.t.Context(), w.as(key), r)
+	return t, err
 }
 
 func (w *world) refreshRequest(key, rt, scope string) (oauth2.TokenInfo, error) {
@@ -128,7 +129,7 @@ func TestSixteenRacingRefreshesHaveOneSuccessor(t *testing.T) {
 func TestExpiredAndUnknownAreToldApart(t *testing.T) {
 	w := newWorld(t)
 	expired, unknown := w.issue(keyA), w.issue(keyA)
-	if err := w.m.Revoke(t.Context(), w.as(keyA), unknown.refresh); err != nil {
+	if _, err := w.m.Revoke(t.Context(), w.as(keyA), unknown.refresh); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.refreshRequest(keyA, unknown.refresh, ""); code(err) != "2202" {
@@ -187,7 +188,7 @@ func TestTypedErrorsPassThroughUnchanged(t *testing.T) {
 }
 
 func TestTheUnreachablePartsAnswerWithAnError(t *testing.T) {
-	var c oauth2.Manager = call{}
+	var c oauth2.Manager = &call{}
 	ctx := context.Background()
 	for name, f := range map[string]func() error{
 		"GetClient":          func() error { _, err := c.GetClient(ctx, keyA); return err },
@@ -218,7 +219,7 @@ func TestTheServersHandlersStayNil(t *testing.T) {
 
 // stub is a Manager whose refresh answers with one error.
 type stub struct {
-	call
+	*call
 	err error
 }
 

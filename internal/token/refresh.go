@@ -14,39 +14,49 @@ import (
 
 // Refresh answers a refresh token with its successor pair, following the refresh
 // table of the design. scope and throughData are empty where they are not given.
-// It fails with APIG.2202, 1003, 1001, 2205 (scope, through_data) or 0613.
-func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshToken, scope, throughData string) (*models.Token, error) {
+// What is proved of the token is valid with an error, too. It fails with APIG.2202,
+// 1003, 1001, 2205 (scope, through_data) or 0613.
+func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshToken, scope, throughData string) (*models.Token, Presented, error) {
 	t, err := parse(ctx, refreshToken, Refresh, m.cfg.Keys)
+	p := presented(t, err)
 	if err != nil {
 		e := errRefreshInvalid()
 		e.Cause = err
-		return nil, e
+		return nil, p, e
 	}
 	if t.AppTag != TagOf(who.App().Key) {
-		return nil, errAppMismatch()
+		return nil, p, errAppMismatch()
 	}
 	c := refreshCase{
 		token: t, app: who.App(), grace: m.cfg.Grace, scope: scope, throughData: throughData,
 	}
 	for measured := false; ; {
 		if c.now, err = m.cfg.Clock.Now(); err != nil {
-			return nil, m.unavailableRefresh(err)
+			return nil, p, m.unavailableRefresh(err)
 		}
 		if t.Expired(c.now.Add(-m.cfg.Grace)) {
-			return nil, errRefreshExpired()
+			return nil, p, errRefreshExpired()
 		}
 		var record []byte
 		if c.grant, record, err = m.read(ctx, t.Grant); err != nil {
-			return nil, m.unavailableRefresh(err)
+			return nil, p, m.unavailableRefresh(err)
 		}
 		c.key, c.ttl = m.cfg.Keys.Signer(c.now), m.ttl(c.app)
 
-		switch d := decideRefresh(c); d.outcome {
+		d := decideRefresh(c)
+		switch d.outcome {
+		case refusal, staleApp:
+			p.AppKey = c.grant.provenApp(&t)
+		default:
+			p.AppKey = c.grant.AppKey // the decision proves it
+		}
+
+		switch d.outcome {
 		case staleApp:
 			m.cfg.Apps.Reload(ctx)
 			a, ok := m.cfg.Apps.Lookup(c.app.Key)
 			if !ok {
-				return nil, errRefreshGone()
+				return nil, p, errRefreshGone()
 			}
 			c.app, c.appReloaded = a, true
 
@@ -58,40 +68,40 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 				continue
 			case errors.Is(err, ErrLate) && !measured:
 				if err := m.cfg.Clock.Measure(ctx, m.cfg.Store); err != nil {
-					return nil, m.unavailableRefresh(err)
+					return nil, p, m.unavailableRefresh(err)
 				}
 				c.lostSwap, measured = true, true // the store's clock has stepped; look again
 				continue
 			case err != nil:
-				return nil, m.unavailableRefresh(err)
+				return nil, p, m.unavailableRefresh(err)
 			}
 			if d.outcome == healing {
-				m.event(ctx, EventGrantHealed, c.grant, t)
+				m.event(ctx, EventGrantHealed, p)
 			}
-			m.event(ctx, EventRefreshed, &d.next, t)
-			return m.pair(&d.next, t.Grant, c.now, c.key), nil
+			m.event(ctx, EventRefreshed, p)
+			return m.pair(&d.next, t.Grant, c.now, c.key), p, nil
 
 		case repeat:
 			key := m.cfg.Keys.Key(ctx, c.grant.KeyID)
 			if key == nil {
 				if _, dropped := m.cfg.Keys.Ring().DroppedAt(c.grant.KeyID); dropped {
-					return nil, errRefreshWithdrawn()
+					return nil, p, errRefreshWithdrawn()
 				}
-				return nil, m.unavailableRefresh(fmt.Errorf("%w: key %d signed the current pair and is not in the keyring",
+				return nil, p, m.unavailableRefresh(fmt.Errorf("%w: key %d signed the current pair and is not in the keyring",
 					ErrUnavailable, c.grant.KeyID))
 			}
-			m.event(ctx, EventRefreshRepeated, c.grant, t)
-			return m.pair(c.grant, t.Grant, c.now, key), nil
+			m.event(ctx, EventRefreshRepeated, p)
+			return m.pair(c.grant, t.Grant, c.now, key), p, nil
 
 		case replay:
 			if err := m.cfg.Store.Delete(ctx, t.Grant); err != nil {
-				return nil, m.unavailableRefresh(err)
+				return nil, p, m.unavailableRefresh(err)
 			}
-			m.event(ctx, EventRefreshReplayed, c.grant, t)
-			return nil, d.err
+			m.event(ctx, EventRefreshReplayed, p)
+			return nil, p, d.err
 
 		default: // a refusal
-			return nil, d.err
+			return nil, p, d.err
 		}
 	}
 }

@@ -6,47 +6,57 @@ import (
 	"strings"
 
 	"authsvc/internal/app"
-	apierr "authsvc/internal/errors"
 )
 
 // Revoke ends a token of the app: a refresh token, expired or not, with its
 // whole grant; an access token with those issued before it under the same grant.
 // A token that is unknown, or already dead, is no error (RFC 7009 section 2.2).
-// It fails with APIG.1003 (another app's refresh token), 2203 (its access token)
-// or 0613.
-func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, presented string) error {
-	kind, foreign := Access, apierr.New(apierr.AccessTokenInvalid,
-		"The access token was issued to another app. Only its owner can revoke it; nothing was revoked.")
-	if strings.HasPrefix(presented, string(Refresh)) {
-		kind, foreign = Refresh, errAppMismatch()
+// The inspection then has the reason why there was nothing to revoke: APIG.2203, 1002
+// or 2202. It fails with APIG.1003 (another app's refresh token), 2203 (its access
+// token) or 0613.
+func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, text string) (Inspection, error) {
+	kind, foreign := Access, errAccessMismatch
+	invalid, forged, gone := errAccessInvalid, errAccessForged, errAccessRevoked
+	if strings.HasPrefix(text, string(Refresh)) {
+		kind, foreign = Refresh, errAppMismatch
+		invalid, forged, gone = errRefreshInvalid, errRefreshForged, errRefreshGone
 	}
-	t, err := parse(ctx, presented, kind, m.cfg.Keys)
+	t, err := parse(ctx, text, kind, m.cfg.Keys)
+	i := Inspection{Presented: presented(t, err)}
 	if err != nil {
-		return nil // not ours, so there is nothing to revoke
+		i.Reason = invalid()
+		return i, nil // not ours, so there is nothing to revoke
 	}
 	if t.AppTag != TagOf(who.App().Key) {
-		return foreign
+		return i, foreign()
 	}
 	for measured := false; ; {
 		now, err := m.cfg.Clock.Now()
 		if err != nil {
-			return m.unavailable(err)
+			return i, m.unavailable(err)
 		}
 		if kind == Access && t.Expired(now) {
-			return nil
+			i.Reason = errAccessExpired()
+			return i, nil
 		}
 		g, record, err := m.read(ctx, t.Grant)
 		switch {
 		case err != nil:
-			return m.unavailable(err)
+			return i, m.unavailable(err)
 		case g == nil:
-			return nil
+			i.Reason = gone()
+			return i, nil
 		case g.AppKey != who.App().Key:
-			return foreign
-		case t.Serial <= g.Serial && t.ExpiresAt > g.KeepUntil: // forged
-			return nil
-		case kind == Access && t.Serial < g.LowestValid:
-			return nil
+			i.AppKey = g.provenApp(&t)
+			return i, foreign()
+		case t.outlives(g):
+			i.Reason = forged()
+			return i, nil
+		}
+		i.AppKey = g.AppKey
+		if kind == Access && t.Serial < g.LowestValid {
+			i.Reason = errAccessRevoked()
+			return i, nil
 		}
 		if kind == Refresh {
 			err = m.cfg.Store.Delete(ctx, t.Grant)
@@ -60,14 +70,14 @@ func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, presented s
 			continue
 		case errors.Is(err, ErrLate) && !measured:
 			if err := m.cfg.Clock.Measure(ctx, m.cfg.Store); err != nil {
-				return m.unavailable(err)
+				return i, m.unavailable(err)
 			}
 			measured = true
 			continue
 		case err != nil:
-			return m.unavailable(err)
+			return i, m.unavailable(err)
 		}
-		m.event(ctx, EventRevoked, g, t)
-		return nil
+		m.event(ctx, EventRevoked, i.Presented)
+		return i, nil
 	}
 }
