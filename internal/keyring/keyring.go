@@ -33,13 +33,21 @@ type Key struct {
 	SignsFrom time.Time
 
 	secret []byte
-	macs   *sync.Pool // of hash.Hash keyed with secret; an HMAC resets faster than it is made
+	macs   *sync.Pool // of *mac keyed with secret; an HMAC resets faster than it is made
+}
+
+// mac is an HMAC and what it reads and writes: through the interface of the hash, both
+// would move to the heap at each use.
+type mac struct {
+	hash.Hash
+	message []byte
+	sum     [sha256.Size]byte
 }
 
 func newKey(id byte, secret []byte, created, signsFrom time.Time) *Key {
 	return &Key{
 		ID: id, Created: created, SignsFrom: signsFrom, secret: secret,
-		macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }},
+		macs: &sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, secret)} }},
 	}
 }
 
@@ -51,13 +59,15 @@ func freshKey(id byte, created, signsFrom time.Time) *Key {
 }
 
 // MAC returns the HMAC-SHA-256 of a message under the key.
-func (k *Key) MAC(message []byte) (mac [sha256.Size]byte) {
-	h := k.macs.Get().(hash.Hash)
-	h.Reset()
-	h.Write(message)
-	h.Sum(mac[:0])
-	k.macs.Put(h)
-	return mac
+func (k *Key) MAC(message []byte) [sha256.Size]byte {
+	m := k.macs.Get().(*mac)
+	m.message = append(m.message[:0], message...)
+	m.Reset()
+	m.Write(m.message)
+	m.Sum(m.sum[:0])
+	sum := m.sum
+	k.macs.Put(m)
+	return sum
 }
 
 // Keyring holds the signing keys and the pepper of the apps' secrets. It never
