@@ -26,11 +26,11 @@ func doctorCommand(env Env) *cobra.Command {
 than a warning, and 1 for anything else.`
 	c := &cobra.Command{
 		Use:   "doctor",
-		Short: "Say what is wrong with an installation, and how to mend it",
+		Short: "Say what is wrong with an installation, and how to fix it",
 		Long: `Takes the flags, the environment and the file that authsvc serve takes, and looks
 at what they name: Redis, the keyring, the apps file, the certificates and the
 trusted proxies. Each finding says what is wrong, why it matters, and the command
-that mends it:
+that fixes it:
 
   note     worth knowing
   warning  can cost tokens or calls, now or on some day

@@ -114,7 +114,7 @@ func (m *redisMonitor) check(ctx context.Context) error {
 	}
 	for _, f := range gone {
 		if f.Check != doctor.RedisExpiry { // a sample that has none says nothing of the others
-			m.log.Info("Redis: mended", "check", f.Check, "subject", f.Subject)
+			m.log.Info("Redis: fixed", "check", f.Check, "subject", f.Subject)
 		}
 	}
 	m.found = found

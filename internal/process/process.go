@@ -68,7 +68,7 @@ func New(cfg Config) (*Process, error) {
 	if p.cfg.TraceEndpoint != "" {
 		p.traces, traceErr = telemetry.NewProvider(telemetry.ProviderConfig{Endpoint: p.cfg.TraceEndpoint, Sample: p.cfg.TraceSample, Version: cfg.Build.Version, Log: p.log})
 	}
-	opened, storeErr := OpenStore(p.cfg, p.redisReach, p.tracer())
+	opened, storeErr := OpenStore(p.cfg, p.breakerChanged, p.tracer())
 	if storeErr == nil {
 		p.store = opened
 	}

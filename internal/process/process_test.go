@@ -47,7 +47,7 @@ func TestAFailedStartClosesWhatItOpened(t *testing.T) {
 		"Redis":          func(c *config.Config) { c.Store.Prefix = "other:" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			if name == "Redis" { // it is refused, once it was opened and examined
+			if name == "Redis" { // it is refused, once it was opened and checked
 				if err := redis.Client().ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err(); err != nil {
 					t.Fatal(err)
 				}

@@ -67,13 +67,13 @@ func (p *Process) useStore(ctx context.Context, tasks *sync.WaitGroup, failed ch
 	return nil
 }
 
-// redisReach logs and counts that a Redis is away, or no longer.
-func (p *Process) redisReach(node string, err error, since time.Time) {
-	away := err != nil && !errors.Is(err, redisconn.ErrReplaced)
-	p.metrics.Breaker(away)
+// breakerChanged logs and counts that a Redis is unavailable, or no longer.
+func (p *Process) breakerChanged(node string, err error, since time.Time) {
+	unavailable := err != nil && !errors.Is(err, redisconn.ErrReplaced)
+	p.metrics.Breaker(unavailable)
 	took := slog.Float64("away_seconds", time.Since(since).Seconds())
 	switch {
-	case away:
+	case unavailable:
 		p.log.Error("a Redis is away: what needs it is answered with APIG.0613 until it is back", "redis", node, "cause", err.Error(), "fix", doctor.Unavailable(node, err).Fix)
 	case err != nil:
 		p.log.Info("a Redis was away; another has taken its place", "redis", node, took)

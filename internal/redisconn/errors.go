@@ -35,7 +35,7 @@ const (
 )
 
 // Error is why a call has no result: Redis did not answer, or answered with an
-// error, or was not asked because the breaker is open. Whether a command was done
+// error, or was not sent the command because the breaker is open. Whether a command was done
 // is not known. Its text holds no password, and no argument of a command.
 type Error struct {
 	Reason Reason
@@ -158,7 +158,7 @@ func isAnswer(err error) bool {
 }
 
 // isConnectionError reports whether an error happened on the way: it is no answer
-// of Redis, and no refusal of ours to ask it.
+// of Redis, and no refusal of ours to send it anything.
 func isConnectionError(err error) bool {
 	return err != nil && !isAnswer(err) && !errors.Is(err, ErrBreakerOpen) &&
 		!errors.Is(err, redis.ErrAutoPipelineQueueFull) && !errors.Is(err, redis.ErrClosed)

@@ -134,7 +134,7 @@ func TestFactsOfReplicasThatDoNotKnowTheUser(t *testing.T) {
 	}
 }
 
-// What a user may not ask is a fact, and the others are told even so.
+// What a user may not read is a fact, and the others are read even so.
 func TestFactsOfAUserWithFewerRights(t *testing.T) {
 	server := redistest.Start(t, "--maxmemory", "100mb")
 	if err := put(t.Context(), rights(t, server), prefix+"g:x", "1"); err != nil {

@@ -71,7 +71,7 @@ func TestCheckPermissions(t *testing.T) {
 			}
 			do(t, server, grant...)
 			if err := r.CheckPermissions(t.Context(), needs); err != nil {
-				t.Errorf("with what it asked for: %v", err)
+				t.Errorf("with what it granted: %v", err)
 			}
 		})
 	}

@@ -222,11 +222,11 @@ func TestServeWatchesRedis(t *testing.T) {
 	if e["level"] != "ERROR" || e["check"] != "redis_eviction" || e["subject"] != server.Addr() || !strings.Contains(e["fix"].(string), "noeviction") {
 		t.Errorf("logged as %v", e)
 	}
-	if e := s.Stderr.Event(t, "Redis: mended", s.Ended); e["check"] != "redis_eviction" {
-		t.Errorf("mended: %v", e)
+	if e := s.Stderr.Event(t, "Redis: fixed", s.Ended); e["check"] != "redis_eviction" {
+		t.Errorf("fixed: %v", e)
 	}
 	for msg, want := range map[string]int{
-		"Redis: maxmemory-policy is volatile-lru.": 1, "Redis: mended": 1, "Redis: It writes to disk once a second (appendfsync everysec).": 1,
+		"Redis: maxmemory-policy is volatile-lru.": 1, "Redis: fixed": 1, "Redis: It writes to disk once a second (appendfsync everysec).": 1,
 	} {
 		if n := s.Stderr.Count(msg); n != want {
 			t.Errorf("%q was logged %d times, want %d", msg, n, want)

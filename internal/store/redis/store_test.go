@@ -60,8 +60,8 @@ func keyOf(id token.GrantID) string {
 	return store.DefaultPrefix + "g:" + base64.RawURLEncoding.EncodeToString(id[:])
 }
 
-// within is the context of a request.
-func within(t testing.TB, d time.Duration) context.Context {
+// inside returns the context of a request, which ends after d.
+func inside(t testing.TB, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
@@ -97,13 +97,13 @@ func wantUnavailable(t testing.TB, call string, err error) {
 func everyCall(t testing.TB, s token.Store, d time.Duration) map[string]error {
 	t.Helper()
 	id := token.GrantID{1: 0xff}
-	_, getErr := s.Get(within(t, d), id)
-	_, nowErr := s.Now(within(t, d))
+	_, getErr := s.Get(inside(t, d), id)
+	_, nowErr := s.Now(inside(t, d))
 	return map[string]error{
-		"Create": s.Create(within(t, d), id, one, later()),
+		"Create": s.Create(inside(t, d), id, one, later()),
 		"Get":    getErr,
-		"Swap":   s.Swap(within(t, d), id, one, two, later(), later()),
-		"Delete": s.Delete(within(t, d), id),
+		"Swap":   s.Swap(inside(t, d), id, one, two, later(), later()),
+		"Delete": s.Delete(inside(t, d), id),
 		"Now":    nowErr,
 	}
 }
@@ -313,7 +313,7 @@ func TestRedisLosesTheReplyToASwap(t *testing.T) {
 
 	// Lost as often as it is sent, it is unavailable, and was done.
 	p.CutReplies(3, redistest.Command("EVALSHA"))
-	wantUnavailable(t, "Swap", s.Swap(within(t, 10*time.Second), id, two, one, later(), later()))
+	wantUnavailable(t, "Swap", s.Swap(inside(t, 10*time.Second), id, two, one, later(), later()))
 	wantHeld(t, s, id, one)
 	if e := server.Calls("evalsha") - evals; e != 5 {
 		t.Errorf("Redis ran the script %d times, want 5", e)
@@ -329,7 +329,7 @@ func TestRedisLosesTheRepliesToRacingSwaps(t *testing.T) {
 	id := created(t, s, []byte("0"))
 	p.CutReplies(30, redistest.Command("EVALSHA"))
 	const racers, steps = 8, 20
-	ctx := within(t, time.Minute)
+	ctx := inside(t, time.Minute)
 	made := make([][]int, racers)
 	var wg sync.WaitGroup
 	for i := range racers {
@@ -417,7 +417,7 @@ func TestRedisFrozenOverASwap(t *testing.T) {
 			}
 
 			server.Pause()
-			wantUnavailable(t, "Swap", s.Swap(within(t, 200*time.Millisecond), id, one, two, later(), now.Add(c.patience)))
+			wantUnavailable(t, "Swap", s.Swap(inside(t, 200*time.Millisecond), id, one, two, later(), now.Add(c.patience)))
 			server.Resume() // only now: the call returned though Redis did not
 
 			redistest.Eventually(t, "Redis to run the swap it was sent", func() bool { return server.Calls("evalsha") > evals })

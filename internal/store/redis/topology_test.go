@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,7 +54,7 @@ func TestEachTopologyFencesASwap(t *testing.T) {
 		}
 		const patience = 50 * time.Millisecond
 		primary.Pause()
-		wantUnavailable(t, "Swap", s.Swap(within(t, patience), id, one, two, later(), now.Add(patience)))
+		wantUnavailable(t, "Swap", s.Swap(inside(t, patience), id, one, two, later(), now.Add(patience)))
 		primary.Resume() // only now, which is past its time
 
 		redistest.Eventually(t, "Redis to run the swap it was sent", func() bool { return primary.Calls("evalsha") > evals })
@@ -83,7 +84,7 @@ func TestEachTopologyCloses(t *testing.T) {
 				primary := on.PrimaryOf(keyOf(id))
 				if frozen {
 					primary.Pause()
-					wantUnavailable(t, "Delete", s.Delete(within(t, 10*time.Millisecond), id))
+					wantUnavailable(t, "Delete", s.Delete(inside(t, 10*time.Millisecond), id))
 				}
 				if err := s.Close(); err != nil && !frozen {
 					t.Errorf("Close: %v", err)
@@ -127,21 +128,57 @@ func TestEachTopologyNeedsFewRights(t *testing.T) {
 		}
 		for i := range byte(10) { // in a Cluster, on each primary
 			id := token.GrantID{i}
-			if err := s.Create(within(t, 5*time.Second), id, one, later()); err != nil {
+			if err := s.Create(inside(t, 5*time.Second), id, one, later()); err != nil {
 				t.Errorf("Create: %v", err)
 			}
-			if err := s.Swap(within(t, 5*time.Second), id, one, two, later(), later()); err != nil {
+			if err := s.Swap(inside(t, 5*time.Second), id, one, two, later(), later()); err != nil {
 				t.Errorf("Swap: %v", err)
 			}
 			wantHeld(t, s, id, two)
-			if err := s.Delete(within(t, 5*time.Second), id); err != nil {
+			if err := s.Delete(inside(t, 5*time.Second), id); err != nil {
 				t.Errorf("Delete: %v", err)
 			}
 		}
-		if _, err := s.Now(within(t, 5*time.Second)); err != nil {
+		if _, err := s.Now(inside(t, 5*time.Second)); err != nil {
 			t.Errorf("Now: %v", err)
 		}
 	})
+}
+
+// Each of these rights is missed by the check of permissions, and nothing is left of it.
+func TestCheckPermissionsCoversTheRights(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	s := open(t, strings.Replace(server.URL(), "://", "://app:s3cret%2Dpw@", 1))
+	args := []any{"ACL", "SETUSER", "app", "reset"}
+	for _, rule := range strings.Fields(leastRights) {
+		args = append(args, rule)
+	}
+	for _, missing := range []string{"", "role", "get", "set", "del", "time", "eval", "evalsha"} {
+		all := args
+		if missing != "" {
+			all = append(slices.Clone(args), "-"+missing)
+		}
+		if err := server.Client().Do(t.Context(), all...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		var refused []string
+		redistest.Succeeds(t, "the permissions to be checked", func(ctx context.Context) error {
+			err := s.CheckPermissions(ctx)
+			if e := (*redisconn.PermissionError)(nil); errors.As(err, &e) {
+				refused, err = e.Nodes[0].Commands, nil
+			}
+			return err
+		})
+		if strings.Join(refused, " ") != missing {
+			t.Errorf("without %q, it finds %q missing", missing, refused)
+		}
+	}
+	for _, record := range server.Dump() { // what could not be deleted
+		if ttl := server.Client().Do(t.Context(), "PTTL", record.Key).Val(); ttl == int64(-1) {
+			t.Errorf("%s stays for ever", record.Key)
+		}
+	}
 }
 
 // Sentinels have credentials of their own, and give them no more than this.
@@ -225,11 +262,11 @@ func TestClusterLosesAPrimary(t *testing.T) {
 	lost.Client().Do(t.Context(), "WAIT", 1, 5000)
 	lost.Pause() // nothing answers, nothing refuses: the worst way to be away
 	redistest.Eventually(t, "a call for its keys to be refused at once", func() bool {
-		return errors.Is(s.Delete(within(t, 50*time.Millisecond), token.GrantID{9, 9, 9}), redisconn.ErrBreakerOpen) ||
-			errors.Is(s.Swap(within(t, 50*time.Millisecond), on[0], one, one, later(), later()), redisconn.ErrBreakerOpen)
+		return errors.Is(s.Delete(inside(t, 50*time.Millisecond), token.GrantID{9, 9, 9}), redisconn.ErrBreakerOpen) ||
+			errors.Is(s.Swap(inside(t, 50*time.Millisecond), on[0], one, one, later(), later()), redisconn.ErrBreakerOpen)
 	})
 	for _, id := range off { // nobody else is held up
-		if err := s.Swap(within(t, 5*time.Second), id, one, two, later(), later()); err != nil {
+		if err := s.Swap(inside(t, 5*time.Second), id, one, two, later(), later()); err != nil {
 			t.Errorf("Swap on another primary: %v", err)
 		}
 	}
@@ -280,10 +317,10 @@ func TestClusterMovesASlot(t *testing.T) {
 			was, ok := held[id]
 			next := fmt.Appendf(nil, "%s %d", when, i)
 			if !ok {
-				if err := s.Create(within(t, 10*time.Second), id, next, later()); err != nil {
+				if err := s.Create(inside(t, 10*time.Second), id, next, later()); err != nil {
 					t.Errorf("%s: Create: %v", when, err)
 				}
-			} else if err := s.Swap(within(t, 10*time.Second), id, was, next, later(), later()); err != nil {
+			} else if err := s.Swap(inside(t, 10*time.Second), id, was, next, later(), later()); err != nil {
 				t.Errorf("%s: Swap: %v", when, err)
 			}
 			held[id] = next
@@ -303,7 +340,7 @@ func TestClusterMovesASlot(t *testing.T) {
 		t.Fatalf("%d keys moved", n)
 	}
 	round("halfway", ids[:6])
-	if err := s.Delete(within(t, 10*time.Second), ids[5]); err != nil {
+	if err := s.Delete(inside(t, 10*time.Second), ids[5]); err != nil {
 		t.Errorf("Delete: %v", err)
 	}
 	delete(held, ids[5])

@@ -14,7 +14,7 @@ import (
 
 // Run checks every sentence of the contract of token.Store. open returns the
 // store to check, and closes it with the test; stores may share their records.
-// The store must be in reach, and its clock that of this machine.
+// The store must be available, and its clock that of this machine.
 func Run(t *testing.T, open func(t *testing.T) token.Store) {
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {
