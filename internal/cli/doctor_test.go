@@ -66,10 +66,10 @@ func TestDoctorSeesRedis(t *testing.T) {
 		{"warnings", passing.URL(), 2, []string{"warning redis_persistence", "note redis_replicas"}},
 		{"eviction", evicting.URL(), 1, []string{"error redis_eviction", "note redis_replicas"}},
 		{"a replica", replica.URL(), 1, []string{"error redis_role"}},
-		{"no Redis", "redis://:s3cret-pw@127.0.0.1:1/0", 1, []string{"error redis_reach"}},
-		{"no password", "redis://" + locked.Addr(), 1, []string{"error redis_reach"}},
-		{"wrong password", "redis://:s3cret-pw2@" + locked.Addr(), 1, []string{"error redis_reach"}},
-		{"no database", strings.TrimSuffix(healthy.URL(), "0") + "99", 1, []string{"error redis_reach"}},
+		{"no Redis", "redis://:s3cret-pw@127.0.0.1:1/0", 1, []string{"error redis_unavailable"}},
+		{"no password", "redis://" + locked.Addr(), 1, []string{"error redis_unavailable"}},
+		{"wrong password", "redis://:s3cret-pw2@" + locked.Addr(), 1, []string{"error redis_unavailable"}},
+		{"no database", strings.TrimSuffix(healthy.URL(), "0") + "99", 1, []string{"error redis_unavailable"}},
 		{"memory", "memory://", 0, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -83,7 +83,7 @@ func TestDoctorSeesRedis(t *testing.T) {
 		t.Errorf("%d keys are left in Redis", n)
 	}
 	healthy.Pause()
-	if status, brief, _ := diagnose(t, site, healthy.URL()); status != 1 || !cmp.Equal(brief, []string{"error redis_reach"}) {
+	if status, brief, _ := diagnose(t, site, healthy.URL()); status != 1 || !cmp.Equal(brief, []string{"error redis_unavailable"}) {
 		t.Errorf("a frozen Redis: %d %q", status, brief)
 	}
 }
@@ -98,7 +98,7 @@ func TestDoctorSpeaksTLS(t *testing.T) {
 		t.Errorf("%s%+v", diff, found)
 	}
 	_, brief, found = diagnose(t, authsvctest.NewSite(t), server.TLSURL(), authsvctest.Patient...)
-	if diff := cmp.Diff([]string{"error redis_reach"}, brief); diff != "" || !strings.Contains(found[0].Fix, "--store-ca") {
+	if diff := cmp.Diff([]string{"error redis_unavailable"}, brief); diff != "" || !strings.Contains(found[0].Fix, "--store-ca") {
 		t.Errorf("%s%+v", diff, found)
 	}
 }

@@ -63,7 +63,7 @@ func (f Finding) Log(log *slog.Logger) {
 
 // The checks. A name is never changed: scripts and metrics know it.
 const (
-	RedisUnavailable = "redis_reach"
+	RedisUnavailable = "redis_unavailable"
 	RedisPermissions = "redis_permissions"
 	RedisReadable    = "redis_readable"
 	RedisRole        = "redis_role"

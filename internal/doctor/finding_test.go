@@ -50,7 +50,7 @@ func TestEveryCheckIsTested(t *testing.T) {
 	for _, tt := range fileTests {
 		all = append(all, tt.want...)
 	}
-	all = append(all, permissionsWant, reachWant, replicaWant)
+	all = append(all, permissionsWant, unavailableWant, replicaWant)
 	for _, check := range Checks() {
 		if !slices.ContainsFunc(all, func(brief string) bool { return strings.Fields(brief)[1] == check }) {
 			t.Errorf("%s: no test has it", check)

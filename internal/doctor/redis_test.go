@@ -296,7 +296,7 @@ func TestClocksOfPrimaries(t *testing.T) {
 
 const (
 	permissionsWant = "error redis_permissions " + at
-	reachWant       = "error redis_reach " + at
+	unavailableWant = "error redis_unavailable " + at
 	replicaWant     = "error redis_role " + at
 )
 
@@ -340,7 +340,7 @@ func TestUnavailable(t *testing.T) {
 		{redisconn.TLSRefused, "remote error: tls: certificate required", "--store-cert"},
 	} {
 		f := Unavailable(at, &redisconn.Error{Reason: tt.reason, Err: errors.New(tt.err)})
-		wantFindings(t, []Finding{f}, []string{reachWant})
+		wantFindings(t, []Finding{f}, []string{unavailableWant})
 		if !strings.Contains(f.What, strings.TrimSuffix(tt.err, ".")) && !strings.Contains(f.What, "of the name that --store gives") {
 			t.Errorf("%s, want %s", f.What, tt.err)
 		}

@@ -428,7 +428,7 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-// The store out of reach is 0613 on every endpoint that needs it, and nothing is
+// An unavailable store is 0613 on every endpoint that needs it, and nothing is
 // guessed; with it back, all works again. Junk does not ask it at all.
 func TestStoreOutOfReach(t *testing.T) {
 	t.Parallel()

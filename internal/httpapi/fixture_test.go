@@ -282,7 +282,7 @@ func (f *fakeNow) advance(d time.Duration) {
 	f.now = f.now.Add(d)
 }
 
-// switchStore is a store that can be out of reach, and counts what it is asked.
+// switchStore is a store that can be unavailable, and counts its calls.
 type switchStore struct {
 	token.Store
 	mu    sync.Mutex

@@ -154,13 +154,13 @@ func TestMetricsBeforeTheFirst(t *testing.T) {
 	now := &fakeNow{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	s := newServiceOn(t, lateStore{memory.New(now.Now)}, now)
 	text := string(s.get(s.admin + "/metrics").body)
-	want := []string{"authsvc_redis_outages_total 0", "authsvc_redis_away 0", "authsvc_ready 1"}
+	want := []string{"authsvc_redis_breaker_opened_total 0", "authsvc_redis_breakers_open 0", "authsvc_ready 1"}
 	for _, endpoint := range []string{"token", "introspect", "verify", "revoke", "metadata", "errors", "openapi", "other"} {
 		for _, code := range []string{"ok", "APIG.0601", "APIG.0613"} {
 			want = append(want, fmt.Sprintf("authsvc_http_requests_total{code=%q,endpoint=%q} 0", code, endpoint))
 		}
 	}
-	for _, file := range []string{"apps", "keys", "tls"} {
+	for _, file := range []string{"apps", "keyring", "tls"} {
 		want = append(want, fmt.Sprintf("authsvc_last_reload_successful{file=%q} 1", file),
 			fmt.Sprintf(`authsvc_reloads_total{file=%q,result="ok"} 0`, file), fmt.Sprintf(`authsvc_reloads_total{file=%q,result="refused"} 0`, file))
 	}

@@ -58,7 +58,7 @@ func (p *Process) watch(file, what string, load func(watch func(path string)) er
 func (p *Process) readKeyring() error {
 	path := p.cfg.Keys
 	var check func(context.Context)
-	check, err := p.watch("keys", "the keyring", func(watch func(string)) error {
+	check, err := p.watch("keyring", "the keyring", func(watch func(string)) error {
 		watch(path)
 		ring, err := keyring.Read(path)
 		if err != nil {

@@ -71,22 +71,22 @@ func (p *Process) useStore(ctx context.Context, tasks *sync.WaitGroup, failed ch
 func (p *Process) breakerChanged(node string, err error, since time.Time) {
 	unavailable := err != nil && !errors.Is(err, redisconn.ErrReplaced)
 	p.metrics.Breaker(unavailable)
-	took := slog.Float64("away_seconds", time.Since(since).Seconds())
+	took := slog.Float64("open_seconds", time.Since(since).Seconds())
 	switch {
 	case unavailable:
-		p.log.Error("a Redis is away: what needs it is answered with APIG.0613 until it is back", "redis", node, "cause", err.Error(), "fix", doctor.Unavailable(node, err).Fix)
+		p.log.Error("the breaker of a Redis opened: calls that need it are answered with APIG.0613 until it closes", "redis", node, "cause", err.Error(), "fix", doctor.Unavailable(node, err).Fix)
 	case err != nil:
-		p.log.Info("a Redis was away; another has taken its place", "redis", node, took)
+		p.log.Info("a Redis with an open breaker was replaced by another", "redis", node, took)
 	default:
-		p.log.Info("a Redis is back", "redis", node, took)
+		p.log.Info("the breaker of a Redis closed", "redis", node, took)
 	}
 }
 
 // storeChanged logs that the store was lost, or found.
 func (p *Process) storeChanged(err error) {
 	if err != nil {
-		p.notify(statusAway)
-		p.log.Error("the token store is out of reach: requests that need it are answered with APIG.0613",
+		p.notify(statusUnavailable)
+		p.log.Error("the token store is unavailable: requests that need it are answered with APIG.0613",
 			"cause", err.Error(), "fix", doctor.Unavailable(p.cfg.Store.String(), err).Fix)
 		return
 	}

@@ -13,9 +13,9 @@ import (
 // would wait, and a process that only waits for Redis would be killed. Whether the
 // store answers is in the status line, and in /readyz.
 const (
-	statusWaiting = "STATUS=Serving; the token store has not answered yet"
-	statusReady   = "STATUS=Serving; the token store answers"
-	statusAway    = "STATUS=Serving; the token store is out of reach, and what needs it is answered with APIG.0613"
+	statusWaiting     = "STATUS=Serving; the token store has not answered yet"
+	statusReady       = "STATUS=Serving; the token store answers"
+	statusUnavailable = "STATUS=Serving; the token store is unavailable; requests that need it are answered with APIG.0613"
 )
 
 // notify tells systemd, if it started the process.

@@ -24,7 +24,7 @@ type Metrics struct {
 	reloads   *prometheus.CounterVec
 	reloaded  *prometheus.GaugeVec
 	open      prometheus.Gauge
-	outages   prometheus.Counter
+	opened    prometheus.Counter
 	checks    *prometheus.GaugeVec
 }
 
@@ -81,12 +81,12 @@ func NewMetrics(clock *token.Clock) *Metrics {
 			Help: "1 while the file is in use as it was last read, 0 after it was refused: then what was read before stays in use, and a process that starts now may not start.",
 		}, []string{"file"}),
 		open: f.NewGauge(prometheus.GaugeOpts{
-			Name: "authsvc_redis_away",
-			Help: "How many Redis primaries have not answered for half a second or more, so that calls which need them are refused: at most 1 but for a Cluster.",
+			Name: "authsvc_redis_breakers_open",
+			Help: "Redis primaries whose breaker is open: they have not answered for half a second or more, and calls that need them are refused at once. At most 1, except in a Cluster.",
 		}),
-		outages: f.NewCounter(prometheus.CounterOpts{
-			Name: "authsvc_redis_outages_total",
-			Help: "Times that a Redis primary was found to be away (see authsvc_redis_away), also those that were over before anybody looked.",
+		opened: f.NewCounter(prometheus.CounterOpts{
+			Name: "authsvc_redis_breaker_opened_total",
+			Help: "Times that the breaker of a Redis primary opened, including those that were over before a scrape.",
 		}),
 		checks: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "authsvc_redis_check",
@@ -100,7 +100,7 @@ func NewMetrics(clock *token.Clock) *Metrics {
 	} {
 		m.grants.WithLabelValues(string(e))
 	}
-	for _, file := range []string{"apps", "keys", "tls"} { // those that process watches
+	for _, file := range []string{"apps", "keyring", "tls"} { // those that process watches
 		m.reloads.WithLabelValues(file, resultOK)
 		m.reloads.WithLabelValues(file, resultRefused)
 		m.reloaded.WithLabelValues(file).Set(1)
@@ -136,7 +136,7 @@ func (m *Metrics) Reloaded(file string, err error) {
 // Breaker counts a breaker that has opened or closed.
 func (m *Metrics) Breaker(open bool) {
 	if open {
-		m.outages.Inc()
+		m.opened.Inc()
 		m.open.Inc()
 	} else {
 		m.open.Dec()

@@ -123,7 +123,7 @@ func TestRunMeasuresEveryTenSecondsAndMoreOftenAfterAFailure(t *testing.T) {
 			end, _ := ctx.Deadline()
 			deadlines = append(deadlines, end.Sub(now))
 			switch len(gaps) {
-			case 1, 2, 3, 6: // the store is out of reach; the sixth time the clock is known
+			case 1, 2, 3, 6: // the store is unavailable; the sixth time the clock is known
 				return time.Time{}, lost("now")
 			case 8:
 				cancel()

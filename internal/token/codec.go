@@ -28,7 +28,7 @@ const (
 //
 // The expiry is in unix seconds, the lifetime in seconds. The MAC is
 // HMAC-SHA-256 over the kind and everything before the MAC, cut to 15 bytes:
-// 2^120 is out of reach for guessing online, and 48 bytes need no padding.
+// 2^120 can't be guessed online, and 48 bytes need no padding.
 const (
 	tokenVersion = 1
 

@@ -158,7 +158,7 @@ func (m *Manager) unavailable(cause error) error {
 		return cause // unforeseen: a Store that breaks its contract
 	}
 	e := apierr.Wrap(apierr.Unavailable,
-		"The token store is out of reach. Nothing is wrong with your request: send it again, unchanged, after the time in Retry-After.", cause)
+		"The token store is unavailable. Nothing is wrong with your request: send it again, unchanged, after the time in Retry-After.", cause)
 	e.RetryAfter = time.Duration(1+mathrand.N(maxRetryAfter)) * time.Second // spread, so that the callers do not come back as one
 	return e
 }

@@ -55,7 +55,7 @@ func all(s *stack) {
 	s.sub("a replica is killed", (*stack).replicaKilled)
 	s.sub("a replica is frozen", (*stack).replicaFrozen)
 	s.sub("large headers", (*stack).largeHeaders)
-	s.sub("both replicas are down", (*stack).replicasAway)
+	s.sub("both replicas are down", (*stack).replicasStopped)
 	s.sub("Redis is killed", (*stack).redisKilled)
 	s.sub("rolling update", (*stack).rollingUpdate)
 	s.sub("observability", (*stack).observability)
@@ -278,7 +278,7 @@ func (s *stack) used(service string) {
 }
 
 // Without any replica, the answer is the row of the table, and recovery is automatic.
-func (s *stack) replicasAway() {
+func (s *stack) replicasStopped() {
 	p := s.issue()
 	s.run("stop", "authsvc-1", "authsvc-2")
 	for _, path := range []string{"/oauth/token", "/demo/"} {
@@ -308,7 +308,7 @@ func (s *stack) redisKilled() {
 	l.more(20 * callers)
 	n := l.end()
 	for code, times := range l.codes {
-		if code != away {
+		if code != unavailable {
 			s.t.Errorf("%d times %s", times, code)
 		}
 	}

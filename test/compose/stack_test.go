@@ -305,8 +305,8 @@ type load struct {
 	stalled int
 }
 
-// away is the code while the store, or authsvc, is unavailable.
-const away = "APIG.0613"
+// unavailable is the code while the store, or authsvc, is unavailable.
+const unavailable = "APIG.0613"
 
 const callers = 8
 
@@ -351,7 +351,7 @@ func (l *load) caller(ctx context.Context) {
 		}
 		what := fmt.Sprintf("%s: %v, %d %s", path, err, a.status, a.body)
 		code := a.text("error_code")
-		if code == away && (a.text("error_description") != "" || path == "/demo/") { // nginx itself has none
+		if code == unavailable && (a.text("error_description") != "" || path == "/demo/") { // nginx itself has none
 			l.stalled++
 			l.codes[code]++
 			return answer{}

@@ -93,7 +93,7 @@ func TestApache(t *testing.T) {
 		s.refused("two tokens", a, 401, "")
 	})
 
-	s.sub("backend away", func(s *setup) { s.backendAway() })
+	s.sub("backend stopped", func(s *setup) { s.backendStopped() })
 
-	s.sub("away", func(s *setup) { s.away(401, "", 401, "") })
+	s.sub("unavailable", func(s *setup) { s.unavailable(401, "", 401, "") })
 }

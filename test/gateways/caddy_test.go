@@ -61,7 +61,7 @@ func TestCaddy(t *testing.T) {
 		s.refused("two tokens", a, 400, "APIG.2206")
 	})
 
-	s.sub("backend away", func(s *setup) { s.backendAway() })
+	s.sub("backend stopped", func(s *setup) { s.backendStopped() })
 
-	s.sub("away", func(s *setup) { s.away(503, "APIG.0613", 503, "APIG.0613") })
+	s.sub("unavailable", func(s *setup) { s.unavailable(503, "APIG.0613", 503, "APIG.0613") })
 }

@@ -96,18 +96,18 @@ func (s *setup) everyCall(status int, code string) {
 	s.refused("revoked", s.do(call{token: token}), status, code)
 }
 
-// away checks that nothing passes while the store is unavailable, while authsvc does
+// unavailable checks that nothing passes while the store is unavailable, while authsvc does
 // not answer, or without authsvc. Afterwards authsvc is gone for good.
-func (s *setup) away(storeStatus int, storeCode string, status int, code string) {
+func (s *setup) unavailable(storeStatus int, storeCode string, status int, code string) {
 	s.t.Helper()
 	token := func() string { return s.issue(authsvctest.Worker) }
 	fresh, hung, refused := token(), token(), token() // none of them is in a cache
 
 	s.redis.Pause()
 	a := s.do(call{token: fresh})
-	s.refused("store away", a, storeStatus, storeCode)
+	s.refused("store unavailable", a, storeStatus, storeCode)
 	if storeCode != "" && a.Header.Get("Retry-After") != retryAfter {
-		s.t.Errorf("store away: Retry-After %q", a.Header.Get("Retry-After"))
+		s.t.Errorf("store unavailable: Retry-After %q", a.Header.Get("Retry-After"))
 	}
 	s.redis.Resume()
 
@@ -119,18 +119,18 @@ func (s *setup) away(storeStatus int, storeCode string, status int, code string)
 	s.authsvc.CloseClientConnections()
 	s.authsvc.Close()
 	a = s.do(call{token: refused})
-	s.refused("authsvc away", a, status, code)
+	s.refused("authsvc stopped", a, status, code)
 	if code != "" && a.Header.Get("Retry-After") == "" {
-		s.t.Error("authsvc away: no Retry-After")
+		s.t.Error("authsvc stopped: no Retry-After")
 	}
 }
 
-// backendAway checks that a failure of the backend is not taken for one of authsvc.
-func (s *setup) backendAway() {
+// backendStopped checks that a failure of the backend is not taken for one of authsvc.
+func (s *setup) backendStopped() {
 	s.t.Helper()
 	a := s.do(call{token: s.issue(authsvctest.Worker), path: "/orders/" + hangUp})
 	if a.Status != http.StatusBadGateway || a.Text("error_code") != "" || a.reached == 0 {
-		s.t.Errorf("backend away: %d %s, the backend was asked %d times", a.Status, a.Body, a.reached)
+		s.t.Errorf("backend stopped: %d %s, the backend was asked %d times", a.Status, a.Body, a.reached)
 	}
 }
 

@@ -126,9 +126,9 @@ func TestNginx(t *testing.T) {
 		}
 	})
 
-	s.sub("backend away", func(s *setup) { s.backendAway() })
+	s.sub("backend stopped", func(s *setup) { s.backendStopped() })
 
-	s.sub("away", func(s *setup) { s.away(503, "APIG.0613", 503, "APIG.0613") })
+	s.sub("unavailable", func(s *setup) { s.unavailable(503, "APIG.0613", 503, "APIG.0613") })
 }
 
 // Without the lines that the recipe marks, every call is checked.

@@ -70,7 +70,7 @@ func TestServeObserves(t *testing.T) {
 	s.WaitMetric(`authsvc_reloads_total{file="apps",result="refused"} 1`)
 	site.WriteApps(authsvctest.AppsYAML)
 	s.WaitMetric(`authsvc_last_reload_successful{file="apps"} 1`)
-	s.WaitMetric(`authsvc_last_reload_successful{file="keys"} 1`)
+	s.WaitMetric(`authsvc_last_reload_successful{file="keyring"} 1`)
 
 	later := first.Add(-48 * time.Hour) // pretend that the file is older
 	data, err := os.ReadFile(site.Keys)
@@ -96,7 +96,7 @@ func TestServeObservesRedis(t *testing.T) {
 	server := redistest.Start(t)
 	s := authsvctest.NewSite(t).Serve(server.URL())
 	s.Issue(authsvctest.Worker)
-	s.WaitMetric("authsvc_redis_outages_total 0")
+	s.WaitMetric("authsvc_redis_breaker_opened_total 0")
 	s.WaitMetric("authsvc_redis_pool_timeouts_total 0")
 	redistest.Eventually(t, "connections", func() bool {
 		idle, _ := s.Metric(`authsvc_redis_pool_connections{state="idle"}`)
@@ -105,11 +105,11 @@ func TestServeObservesRedis(t *testing.T) {
 	})
 	for i := range 2 {
 		server.Pause()
-		s.WaitMetric("authsvc_redis_away 1")
+		s.WaitMetric("authsvc_redis_breakers_open 1")
 		s.WaitMetric("authsvc_ready 0")
 		server.Resume()
-		s.WaitMetric("authsvc_redis_away 0")
+		s.WaitMetric("authsvc_redis_breakers_open 0")
 		s.WaitMetric("authsvc_ready 1")
-		s.WaitMetric(fmt.Sprintf("authsvc_redis_outages_total %d", i+1))
+		s.WaitMetric(fmt.Sprintf("authsvc_redis_breaker_opened_total %d", i+1))
 	}
 }

@@ -207,7 +207,7 @@ func TestFrozenRedis(t *testing.T) {
 
 // An unavailable store is 0613 on every endpoint, and the process recovers
 // automatically, even one that started without its store.
-func TestStoreAway(t *testing.T) {
+func TestStoreUnavailable(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
 	proxy := redistest.NewProxy(t, r.Addr())
@@ -224,8 +224,8 @@ func TestStoreAway(t *testing.T) {
 			"revoke":     s.Revoke(authsvctest.Worker, other.Refresh),
 		}
 	}
-	for name, away := range map[string]func(bool){"refused": proxy.Refuse, "black hole": proxy.Blackhole} {
-		away(true)
+	for name, fail := range map[string]func(bool){"refused": proxy.Refuse, "black hole": proxy.Blackhole} {
+		fail(true)
 		late := site.Start(proxy.URL())
 		for _, s := range []*authsvctest.Server{s, late} {
 			for endpoint, a := range endpoints(s) {
@@ -241,7 +241,7 @@ func TestStoreAway(t *testing.T) {
 			authsvctest.Want(t, "junk", s.Verify("nonsense", ""), 400, "APIG.2203")
 			authsvctest.Want(t, "wrong grant", s.MustPost("/oauth/token", authsvctest.Worker, "grant_type", "password"), 400, "APIG.2209")
 		}
-		away(false)
+		fail(false)
 		for _, s := range []*authsvctest.Server{s, late} {
 			s.WaitReady()
 			for _, endpoint := range []string{"issue", "introspect", "verify"} {

@@ -364,18 +364,18 @@ func TestQueries(t *testing.T) {
 		p.checkLabels(q)
 	}
 
-	if a := p.alerts("AuthsvcRedisAway"); len(a) != 0 {
-		t.Errorf("before Redis is away: %v", a)
+	if a := p.alerts("AuthsvcRedisBreakerOpen"); len(a) != 0 {
+		t.Errorf("before Redis is unavailable: %v", a)
 	}
 	s.redis.Pause()
-	for _, name := range []string{"AuthsvcRedisAway", "AuthsvcNoReplicaReady", "AuthsvcStoreUnavailable"} {
+	for _, name := range []string{"AuthsvcRedisBreakerOpen", "AuthsvcNoReplicaReady", "AuthsvcStoreUnavailable"} {
 		redistest.Eventually(t, name+" to fire", func() bool {
 			a := p.alerts(name)
 			return len(a) == 1 && a[0].State == "firing" && a[0].Labels["severity"] == "page"
 		})
 	}
 	s.redis.Resume()
-	for _, name := range []string{"AuthsvcRedisAway", "AuthsvcNoReplicaReady"} {
+	for _, name := range []string{"AuthsvcRedisBreakerOpen", "AuthsvcNoReplicaReady"} {
 		redistest.Eventually(t, name+" to end", func() bool { return len(p.alerts(name)) == 0 })
 	}
 	p.checkRules()
@@ -451,7 +451,7 @@ func TestMetricsAreThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range append(pages, rulesFile, testsFile, dashboard, root+"/docs/howto/watch.md", root+"/docs/howto/check-an-installation.md") {
+	for _, file := range append(pages, rulesFile, testsFile, dashboard, root+"/docs/howto/monitor.md", root+"/docs/howto/check-an-installation.md") {
 		for _, name := range metric.FindAllString(string(read(t, file)), -1) {
 			if !there[name] {
 				t.Errorf("%s names %s, which does not exist", file, name)

@@ -113,7 +113,7 @@ func (m *manager) wait(t *testing.T, what string) {
 const (
 	waiting  = "STATUS=Serving; the token store has not answered yet"
 	answers  = "STATUS=Serving; the token store answers"
-	away     = "STATUS=Serving; the token store is out of reach, and what needs it is answered with APIG.0613"
+	lost     = "STATUS=Serving; the token store is unavailable; requests that need it are answered with APIG.0613"
 	ready    = "READY=1"
 	stopping = "STOPPING=1"
 	watchdog = "WATCHDOG=1"
@@ -151,13 +151,13 @@ func TestNotify(t *testing.T) {
 
 // With Redis unavailable, the process starts nevertheless, and says what it waits for,
 // and when Redis answers.
-func TestNotifyWithRedisAway(t *testing.T) {
+func TestNotifyWithoutRedis(t *testing.T) {
 	t.Parallel()
 	r, m := redistest.Start(t), newManager(t)
 	r.Kill()
 	s := m.start(t, r.URL())
 	m.wait(t, ready)
-	m.wait(t, away)
+	m.wait(t, lost)
 	if s.Ready() || m.count(answers) > 0 {
 		t.Error("the process is ready without its Redis")
 	}
@@ -168,7 +168,7 @@ func TestNotifyWithRedisAway(t *testing.T) {
 	s.WaitEnded()
 	m.wait(t, stopping)
 	told := m.all()
-	if told[0] != waiting || slices.Index(told, away) > slices.Index(told, answers) || told[len(told)-1] != stopping || m.count(ready) != 1 {
+	if told[0] != waiting || slices.Index(told, lost) > slices.Index(told, answers) || told[len(told)-1] != stopping || m.count(ready) != 1 {
 		t.Errorf("systemd was told %q", told)
 	}
 }

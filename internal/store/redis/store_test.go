@@ -515,7 +515,7 @@ func TestRedisRestarted(t *testing.T) {
 	}
 }
 
-func TestRedisAwayAtFirst(t *testing.T) {
+func TestRedisUnavailableAtFirst(t *testing.T) {
 	server := redistest.Start(t)
 	server.Kill()
 	s := open(t, server.URL())

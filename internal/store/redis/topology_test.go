@@ -260,7 +260,7 @@ func TestClusterLosesAPrimary(t *testing.T) {
 		}
 	}
 	lost.Client().Do(t.Context(), "WAIT", 1, 5000)
-	lost.Pause() // nothing answers, nothing refuses: the worst way to be away
+	lost.Pause() // nothing answers, nothing refuses: the worst way to be unavailable
 	redistest.Eventually(t, "a call for its keys to be refused at once", func() bool {
 		return errors.Is(s.Delete(inside(t, 50*time.Millisecond), token.GrantID{9, 9, 9}), redisconn.ErrBreakerOpen) ||
 			errors.Is(s.Swap(inside(t, 50*time.Millisecond), on[0], one, one, later(), later()), redisconn.ErrBreakerOpen)

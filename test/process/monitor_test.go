@@ -15,7 +15,7 @@ import (
 
 // The log, the metrics and readyz show when a Redis becomes unavailable and when it
 // answers again, however it failed, and callers are answered again without a restart.
-func TestServeTellsThatRedisIsAway(t *testing.T) {
+func TestServeReportsAnUnavailableRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	s := authsvctest.NewSite(t).Serve(server.URL())
@@ -27,14 +27,14 @@ func TestServeTellsThatRedisIsAway(t *testing.T) {
 		way.goes()
 		redistest.Eventually(t, "readyz to fail", func() bool { return !s.Ready() })
 		redistest.Eventually(t, "a call to be refused", func() bool { return s.Introspect(p.Access).Status == 503 })
-		s.WaitMetric("authsvc_redis_away 1")
+		s.WaitMetric("authsvc_redis_breakers_open 1")
 		redistest.Eventually(t, "the log to say so", func() bool {
-			return s.Stderr.Count("a Redis is away: what needs it is answered with APIG.0613 until it is back") == i+1
+			return s.Stderr.Count("the breaker of a Redis opened: calls that need it are answered with APIG.0613 until it closes") == i+1
 		})
 		authsvctest.Want(t, "introspect", s.Introspect(p.Access), 503, "APIG.0613")
 		way.comes()
-		s.WaitMetric("authsvc_redis_away 0")
-		redistest.Eventually(t, "the log to say that Redis answers again", func() bool { return s.Stderr.Count("a Redis is back") == i+1 })
+		s.WaitMetric("authsvc_redis_breakers_open 0")
+		redistest.Eventually(t, "the log to say that Redis answers again", func() bool { return s.Stderr.Count("the breaker of a Redis closed") == i+1 })
 		s.WaitReady()
 		redistest.Eventually(t, "the token to be valid again", func() bool { return s.Introspect(p.Access).Active() })
 	}
@@ -132,7 +132,7 @@ func TestServeOnACluster(t *testing.T) {
 	}
 	s := site.Serve(strings.Replace(c.URL(), "://", "://app:s3cret-pw@", 1), authsvctest.Patient...)
 	redistest.Eventually(t, "a grant on another primary", func() bool { return s.Issue(authsvctest.Worker).Status == 200 })
-	s.WaitMetric(`authsvc_redis_check{check="redis_reach"} 3`)
+	s.WaitMetric(`authsvc_redis_check{check="redis_unavailable"} 3`)
 	if text := s.Stderr.Text(); !strings.Contains(text, "WRONGPASS") || strings.Contains(text, "s3cret-pw") {
 		t.Errorf("the log:\n%s", text)
 	}
@@ -146,7 +146,7 @@ func TestServeRefusesARedisThatComesLate(t *testing.T) {
 	server.Kill()
 	s := authsvctest.NewSite(t).Start(server.URL())
 	authsvctest.Want(t, "issue", s.Issue(authsvctest.Worker), 503, "APIG.0613")
-	s.Stderr.Event(t, "the token store is out of reach: requests that need it are answered with APIG.0613", s.Ended)
+	s.Stderr.Event(t, "the token store is unavailable: requests that need it are answered with APIG.0613", s.Ended)
 	server.Restart()
 	if code := s.WaitEnded(); code != 1 || !strings.Contains(s.Stderr.Text(), "redis_eviction") {
 		t.Errorf("exit status %d:\n%s", code, s.Stderr.Text())
