@@ -114,10 +114,7 @@ func (w *Watcher) Check(ctx context.Context) {
 }
 
 func (w *Watcher) check(now time.Time) {
-	found := make([]fingerprint, len(w.loaded))
-	for i, f := range w.loaded {
-		found[i] = w.fingerprint(f.path)
-	}
+	found := w.look()
 	if same(found, w.loaded) {
 		w.pending = nil
 		if w.failed != "" && now.Sub(w.tried) >= retryEvery {
@@ -134,12 +131,18 @@ func (w *Watcher) check(now time.Time) {
 }
 
 // reload loads the files again. A failure is reported where they have changed, or it
-// is another one than before.
+// is another one than before. One of a file that changed while it was read is none: it
+// was half written, and is loaded again once it has settled. (A file that is being
+// truncated can show its new size before its new time, and pass for one that has.)
 func (w *Watcher) reload(now time.Time, changed bool) {
 	before := w.failed
 	w.pending, w.tried, w.failed = nil, now, ""
 	err := w.load()
 	if err != nil {
+		if !same(w.look(), w.loaded) {
+			w.failed = before
+			return
+		}
 		w.failed = err.Error()
 		if !changed && w.failed == before {
 			return
@@ -168,6 +171,15 @@ func (w *Watcher) load() error {
 type fingerprint struct {
 	path string
 	info fs.FileInfo // nil: there is no such file, or its metadata can't be read
+}
+
+// look returns what the files that are watched are like now.
+func (w *Watcher) look() []fingerprint {
+	found := make([]fingerprint, len(w.loaded))
+	for i, f := range w.loaded {
+		found[i] = w.fingerprint(f.path)
+	}
+	return found
 }
 
 func (w *Watcher) fingerprint(path string) fingerprint {

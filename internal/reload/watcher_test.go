@@ -267,6 +267,32 @@ func TestFailureIsTriedAgain(t *testing.T) {
 	r.saw(nil, nil)
 }
 
+// A file that changed while it was read was half written: that is no failure of the
+// whole.
+func TestFailureOfAHalfWrittenFile(t *testing.T) {
+	r := newRig(t, "file")
+	r.fail = errors.New("half")
+	r.during = func() {
+		r.during = nil
+		r.write("file", "whole")
+	}
+	r.write("file", "half")
+	r.after(time.Second)
+	r.saw([]string{"half"}, nil)
+	r.fail = nil
+	r.settled()
+	r.saw([]string{"whole"}, []string{ok})
+
+	r.fail = errors.New("bad")
+	r.during = func() {
+		r.during = nil
+		r.write("file", "bad")
+	}
+	r.write("file", "half")
+	r.settled()
+	r.saw([]string{"half", "bad"}, []string{"reloading the file: bad"})
+}
+
 // A file that is gone is a failure, which its owner keeps the old for; not at
 // once, because rm and create is a way to write a file.
 func TestDeletion(t *testing.T) {
