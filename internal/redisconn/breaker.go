@@ -45,13 +45,17 @@ type failure struct {
 }
 
 func newFailure(since time.Time, cause error) *failure {
-	return &failure{since, cause, &Error{reasonOf(cause), &refusal{cause}}}
+	text := cause.Error() + " (" + ErrBreakerOpen.Error() + ")"
+	return &failure{since, cause, &Error{reasonOf(cause), &refusal{cause, text}}}
 }
 
 // refusal is ErrBreakerOpen with the error that opened it.
-type refusal struct{ cause error }
+type refusal struct {
+	cause error
+	text  string // made once, and not by each call that is refused
+}
 
-func (r *refusal) Error() string        { return r.cause.Error() + " (" + ErrBreakerOpen.Error() + ")" }
+func (r *refusal) Error() string        { return r.text }
 func (r *refusal) Is(target error) bool { return target == ErrBreakerOpen }
 func (r *refusal) Unwrap() error        { return r.cause }
 

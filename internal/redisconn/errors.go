@@ -160,7 +160,7 @@ func isAnswer(err error) bool {
 // isConnectionError reports whether an error happened on the way: it is no answer
 // of Redis, and no refusal of ours to send it anything.
 func isConnectionError(err error) bool {
-	return err != nil && !isAnswer(err) && !errors.Is(err, ErrBreakerOpen) &&
+	return err != nil && !errors.Is(err, ErrBreakerOpen) && !isAnswer(err) &&
 		!errors.Is(err, redis.ErrAutoPipelineQueueFull) && !errors.Is(err, redis.ErrClosed)
 }
 

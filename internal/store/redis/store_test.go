@@ -694,3 +694,15 @@ func BenchmarkRedis(b *testing.B) {
 		})
 	})
 }
+
+// A call that the open breaker refuses: what each costs while Redis is unavailable.
+func BenchmarkRefused(b *testing.B) {
+	s := open(b, "redis://127.0.0.1:1")
+	redistest.Eventually(b, "the breaker to open", func() bool {
+		return errors.Is(s.Delete(b.Context(), token.GrantID{}), redisconn.ErrBreakerOpen)
+	})
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = s.Delete(b.Context(), token.GrantID{})
+	}
+}
