@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -23,6 +24,10 @@ const (
 	maxDepth = 64   // lists and mappings in each other
 	maxKeys  = 1000 // of one mapping
 )
+
+// lineEnds makes every line end one line feed, as YAML has it (1.2.2, section 5.4). The
+// parser counts the line of a comment twice where it ends with two characters.
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
 
 // Fault is something that is wrong with a text. It quotes nothing of it.
 type Fault struct {
@@ -46,7 +51,7 @@ func Parse(data []byte) (v Value, fault *Fault) {
 	case !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0:
 		return Value{}, &Fault{Text: "not a text file in UTF-8"}
 	}
-	tokens := lexer.Tokenize(string(data))
+	tokens := lexer.Tokenize(lineEnds.Replace(string(data)))
 	var open nesting
 	for _, t := range tokens {
 		if limit := open.add(t); limit != "" {

@@ -165,17 +165,24 @@ b : w
 
 // A byte order mark and Windows line ends change nothing.
 func TestWindows(t *testing.T) {
-	const text = "a:\n- x\n- y\nb: |-\n  one\n  two\nc: 'it is'\n"
+	const text = "# one\n# two\na: # three\n- x\n- y\nb: |-\n  one\n  two\n# four\nc: 'it is'\n"
 	shape := func(text string) (all []string) {
 		fields, faults := good(t, text).Fields([]string{"a", "b", "c"}, refuse)
 		for _, key := range []string{"a", "b", "c"} {
 			s, err := fields[key].Text()
-			all = append(all, fmt.Sprint(fields[key].Line(), fields[key].Kind(), len(fields[key].Items()), strings.ReplaceAll(s, "\r", ""), err))
+			all = append(all, fmt.Sprint(key, " in line ", fields[key].Line(), " ", fields[key].Kind(), len(fields[key].Items()), s, err))
 		}
 		return append(all, fmt.Sprint(faults))
 	}
+	if want, got := "[a in line 3", fmt.Sprint(shape(text)); !strings.HasPrefix(got, want) {
+		t.Errorf("%s, want %s", got, want)
+	}
 	if diff := cmp.Diff(shape(text), shape("\ufeff"+strings.ReplaceAll(text, "\n", "\r\n"))); diff != "" {
 		t.Error(diff)
+	}
+	_, fault := Parse([]byte("# one\r\n# two\r\na: b: c\r\n"))
+	if want := (Fault{3, fmt.Sprintf(notYAML, 4)}); fault == nil || *fault != want {
+		t.Errorf("got %v, want %v", fault, want)
 	}
 }
 
@@ -270,7 +277,7 @@ func FuzzParse(f *testing.F) {
 	}
 	for _, s := range []string{
 		"a: b\n", "a: [b, 1, true, ~, 0.5]\n", "- {a: b}\n- - c\n", "a: |\n x\nb: >-\n y\n", "a: &a b\nc: *a\n<<: {d: e}\n", "? a\n: b\n? [c]\n: d\n",
-		"a: !!binary x", "a:\r\n- b\r\n", "--- |\n x\n--- >\n", "a: \"\\x41\\u0041\\n\"", "{[}]", "- - - -", "? ? ?", "a: [{b: 'c", "\ufeff# c\n", "{a, b: , : c}",
+		"a: !!binary x", "a:\r\n- b\r\n", "#\r\nx #\r\n0", "--- |\n x\n--- >\n", "a: \"\\x41\\u0041\\n\"", "{[}]", "- - - -", "? ? ?", "a: [{b: 'c", "\ufeff# c\n", "{a, b: , : c}",
 		// These panicked in older versions of the parser (goccy/go-yaml issues 439, 479 and 540).
 		"0::", "{{},<<}", "{? {? \n", "|0#\n0", "%YAML 1.2\n---\na: 1\nb: 0_\n", "*-0", ">\n>", "&{0",
 	} {
