@@ -87,7 +87,7 @@ func (x *Exchange) write(status int, contentType string, b []byte) {
 func (x *Exchange) fail(err error) {
 	var e *apierr.Error
 	if !errors.As(err, &e) {
-		e = apierr.Wrap(apierr.Internal, "Something unforeseen happened. Tell the operator the request_id; the log has the cause under it.", err)
+		e = apierr.Wrap(apierr.Internal, "An unexpected error occurred. Tell the operator the request_id; the log has the cause.", err)
 	}
 	x.failure = e
 	if x.gin.Writer.Written() {

@@ -64,7 +64,7 @@ func NewRouter(cfg Config) (*Router, error) {
 		return apierr.New(apierr.APINotFound, cfg.NotFoundHint)
 	}}))
 	r.gin.NoMethod(r.handler(Endpoint{Name: "other", Handle: func(*Exchange) error {
-		return apierr.New(apierr.APIMethodNotFound, "This path does not take the method. The Allow header lists those that it takes.")
+		return apierr.New(apierr.APIMethodNotFound, "This path does not support the method. The Allow header lists those that it does.")
 	}}))
 	return r, nil
 }

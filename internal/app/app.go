@@ -78,7 +78,7 @@ func (a Authenticated) Admit(ip netip.Addr) error {
 	switch {
 	case a.app.Frozen:
 		return apierr.New(apierr.AppFrozen,
-			"The app is frozen. Ask the operator to set its state to active; the tokens it holds work again then.")
+			"The app is frozen. Ask the operator to set its state to active; its tokens then work again.")
 	case !a.app.trusts(ip):
 		return apierr.New(apierr.IPNotTrusted,
 			"The address this request came from is not in the trusted_ips of the app. Call from a trusted network, or ask the operator to add this one.")

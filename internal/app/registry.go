@@ -150,7 +150,7 @@ func (r *Registry) Authenticate(key string, secrets ...string) (Authenticated, e
 	}
 	if !known || match != 1 {
 		return Authenticated{}, apierr.New(apierr.CredentialsInvalid,
-			"No app has this client_id and client_secret. Check both for typing errors, a secret that was replaced, and the environment you are calling.")
+			"No app has this client_id and client_secret. Check both for typos, and whether the secret was replaced or belongs to another environment.")
 	}
 	return Authenticated{app: a}, nil
 }

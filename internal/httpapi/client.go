@@ -35,7 +35,7 @@ func parse(x *answer.Exchange, known ...param) (f form, c client, err error) {
 	}
 	if !isForm(r.Header.Values("Content-Type")) { // rule 1
 		return f, c, apierr.New(apierr.ContentTypeInvalid,
-			"The Content-Type header is not application/x-www-form-urlencoded (a charset, if any, is UTF-8). Send the parameters as a form.")
+			"The Content-Type header is not application/x-www-form-urlencoded (its charset, if any, must be UTF-8). Send the parameters as a form.")
 	}
 	if auth := r.Header.Values("Authorization"); len(auth) > 0 {
 		if c, err = basicClient(auth, &f); err != nil {
@@ -77,7 +77,7 @@ func basicClient(headers []string, f *form) (c client, err error) {
 	scheme, encoded, _ := strings.Cut(headers[0], " ")
 	if scheme == "" {
 		return c, apierr.New(apierr.AuthMethodInvalid,
-			"The Authorization header is empty. Fill it in, or leave it out and send client_id and client_secret in the body.")
+			"The Authorization header is empty. Give it a value, or leave it out and send client_id and client_secret in the body.")
 	}
 	if !strings.EqualFold(scheme, "Basic") {
 		return c, apierr.New(apierr.AuthMethodInvalid,
@@ -92,12 +92,12 @@ func basicClient(headers []string, f *form) (c client, err error) {
 	id, secret, colon := strings.Cut(text, ":")
 	if decodeErr != nil || !colon || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
 		return c, apierr.New(apierr.AuthParameterInvalid,
-			"The Authorization header is malformed. After Basic comes the base64 form of client_id:client_secret.")
+			"The Authorization header is malformed. Send Basic followed by the base64 encoding of client_id:client_secret.")
 	}
 	c.id, c.secrets = readBasic(id, secret)
 	if f.has(clientID) && f.values[clientID] != c.id {
 		return c, apierr.New(apierr.AuthMethodInvalid,
-			"The client_id in the body is not the one in the Authorization header. Leave it out of the body, or send the same.")
+			"The client_id in the body differs from the one in the Authorization header. Leave it out of the body, or send the same one.")
 	}
 	return c, nil
 }
@@ -141,12 +141,12 @@ func (s *server) authenticate(x *answer.Exchange, c client) (app.Authenticated, 
 	// Rule 7.
 	if !app.ValidKey(c.id) {
 		return app.Authenticated{}, apierr.New(apierr.KeyOrSecretMalformed,
-			"The client_id cannot be an AppKey: 8 to 200 of the characters A-Z a-z 0-9 _ - and a letter or digit first.")
+			"The client_id is not a valid AppKey: that has 8 to 200 of the characters A-Z a-z 0-9 _ - and starts with a letter or digit.")
 	}
 	for _, secret := range c.secrets {
 		if !app.ValidSecret(secret) {
 			return app.Authenticated{}, apierr.New(apierr.KeyOrSecretMalformed,
-				"The client_secret cannot be a secret: 8 to 128 of the characters A-Z a-z 0-9 _ - ! @ # $ % and a letter or digit first. In a form, % is written %25.")
+				"The client_secret is not a valid secret: that has 8 to 128 of the characters A-Z a-z 0-9 _ - ! @ # $ % and starts with a letter or digit. In a form, write % as %25.")
 		}
 	}
 	if _, known := s.cfg.Apps.Lookup(c.id); known {

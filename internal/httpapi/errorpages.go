@@ -38,7 +38,7 @@ func errorPages(x *answer.Exchange) error {
 		rows = slices.Collect(apierr.All())
 	}
 	if len(rows) == 0 {
-		return apierr.New(apierr.APINotFound, "The table has no such code. All of them are at /errors.")
+		return apierr.New(apierr.APINotFound, "There is no such error code. All of them are listed at /errors.")
 	}
 	lang, tag := readerLanguage(x)
 	page := struct {

@@ -84,7 +84,7 @@ func readForm(body io.Reader, known []param) (form, error) {
 			return form{}, errBodyTooLarge()
 		default:
 			// Cut off, or its chunks are malformed.
-			p.fail("The body could not be read to its end. Send it whole, with the right Content-Length.")
+			p.fail("The body could not be read to the end. Send all of it, with the right Content-Length.")
 			return p.form, nil
 		}
 	}
@@ -157,7 +157,7 @@ func (p *formParser) hexDigit(c byte) {
 	case 'A' <= c && c <= 'F':
 		d = c - 'A' + 10
 	default:
-		p.fail("The body has a percent sign that two hexadecimal digits do not follow. Form-encode every value; a percent sign itself is %25.")
+		p.fail("The body has a percent sign that is not followed by two hexadecimal digits. Form-encode every value; a percent sign itself is %25.")
 		p.escape = 0
 		return
 	}
@@ -216,7 +216,7 @@ func (p *formParser) endName() {
 	for _, k := range p.known {
 		if params[k].name == string(p.name[:p.nameLen]) {
 			if p.seen[k] {
-				p.fail("The parameter " + params[k].name + " is given more than once. Send it once.")
+				p.fail("The " + params[k].name + " parameter is given more than once. Send it once.")
 				return // the first stays
 			}
 			p.seen[k] = true

@@ -43,9 +43,9 @@ func TestReadForm(t *testing.T) {
 		{name: "long unknown value", body: "x=" + long + "&scope=a", want: map[param]string{scope: "a"}},
 		{name: "one byte more than is needed is kept", body: "client_id=" + long, want: map[param]string{clientID: long[:201]}},
 
-		{name: "repeated", body: "scope=a&scope=b", want: map[param]string{scope: "a"}, fault: "scope is given more than once"},
-		{name: "repeated, first empty", body: "scope=&scope=b", fault: "scope is given more than once"},
-		{name: "repeated under an escaped name", body: "scope=a&sc%6fpe=b", want: map[param]string{scope: "a"}, fault: "scope is given more than once"},
+		{name: "repeated", body: "scope=a&scope=b", want: map[param]string{scope: "a"}, fault: "scope parameter is given more than once"},
+		{name: "repeated, first empty", body: "scope=&scope=b", fault: "scope parameter is given more than once"},
+		{name: "repeated under an escaped name", body: "scope=a&sc%6fpe=b", want: map[param]string{scope: "a"}, fault: "scope parameter is given more than once"},
 		{name: "percent sign at the end", body: "scope=a%", want: map[param]string{scope: "a"}, fault: "percent sign"},
 		{name: "percent sign and one digit", body: "scope=a%4&client_id=b", want: map[param]string{scope: "a", clientID: "b"}, fault: "percent sign"},
 		{name: "percent sign in an unknown name", body: "%x=1", fault: "percent sign"},

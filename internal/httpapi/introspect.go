@@ -38,7 +38,7 @@ func (s *server) introspect(x *answer.Exchange) error {
 	}
 	if !who.App().HasRole(app.RoleIntrospect) {
 		return apierr.New(apierr.AppNotAuthorized,
-			"The app does not have the role introspect. Ask the operator to add it to the roles of the app.")
+			"The app does not have the role introspect. Ask the operator to add it to the app's roles.")
 	}
 	if err := r.tokenRequired(); err != nil {
 		return err

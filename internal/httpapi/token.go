@@ -57,11 +57,11 @@ func (s *server) token(x *answer.Exchange) error {
 	}
 	if r.GrantType == token.RefreshToken && r.RefreshToken == "" { // rule 5
 		return apierr.New(apierr.RefreshTokenMissing,
-			"The refresh_token parameter is missing. Send the refresh_token of the last token answer.")
+			"The refresh_token parameter is missing. Send the refresh_token of the latest token response.")
 	}
 	if utf8.RuneCountInString(r.ThroughData) > token.MaxThroughData { // rule 6
 		return apierr.New(apierr.ThroughDataTooLong,
-			"The through_data parameter has more than 300 characters. Shorten it; a reference to data kept elsewhere does.")
+			"The through_data parameter is longer than 300 characters. Shorten it, for example to a reference to data kept elsewhere.")
 	}
 	who, err := s.authenticate(x, r.client) // rules 7 to 10
 	if err != nil {

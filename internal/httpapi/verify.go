@@ -34,14 +34,14 @@ type verifyRequest struct {
 func parseVerify(r *http.Request) (v verifyRequest, err error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return v, apierr.Wrap(apierr.AuthParameterInvalid, "The query of the URL is malformed. It takes scope and gateway.", err)
+		return v, apierr.Wrap(apierr.AuthParameterInvalid, "The query of the URL is malformed. Its parameters may be scope and gateway.", err)
 	}
 	for name, values := range query {
 		switch {
 		case name != "scope" && name != "gateway":
-			return v, apierr.New(apierr.AuthParameterInvalid, "The query of the URL has a parameter that is neither scope nor gateway. The caller's own query does not belong here.")
+			return v, apierr.New(apierr.AuthParameterInvalid, "The query of the URL has a parameter that is neither scope nor gateway. Do not forward the caller's own query.")
 		case len(values) > 1 || values[0] == "":
-			return v, apierr.New(apierr.AuthParameterInvalid, "The "+name+" parameter in the query of the URL is empty or given more than once.")
+			return v, apierr.New(apierr.AuthParameterInvalid, "The "+name+" parameter in the query of the URL is empty or given more than once. Send it once, with a value, or leave it out.")
 		}
 	}
 	if g := query.Get("gateway"); g != "" && g != "nginx" {
@@ -49,7 +49,7 @@ func parseVerify(r *http.Request) (v verifyRequest, err error) {
 	}
 	v.scopes = strings.Fields(query.Get("scope"))
 	if query.Has("scope") && len(v.scopes) == 0 {
-		return v, apierr.New(apierr.AuthParameterInvalid, "The scope parameter in the query of the URL names no scope.")
+		return v, apierr.New(apierr.AuthParameterInvalid, "The scope parameter in the query of the URL names no scope. Name one, or leave it out.")
 	}
 	auth := r.Header.Values("Authorization")
 	if len(auth) > 1 {
@@ -101,7 +101,7 @@ func (v verifyRequest) lacks(scope string) *apierr.Error {
 		if !slices.Contains(granted, s) {
 			return &apierr.Error{
 				Row: apierr.AppNotAuthorized, OAuth: "insufficient_scope",
-				Hint: "The access token does not have a scope that this API needs. Ask for a token with that scope; the operator can add it to the app.",
+				Hint: "The access token lacks a scope that this API needs. Request a token with that scope; the operator can add it to the app.",
 			}
 		}
 	}

@@ -147,11 +147,11 @@ func (c *refreshCase) rotated(n uint32) decision {
 // repeated returns the decision on a refresh that has been answered before.
 func (c *refreshCase) repeated() decision {
 	if !sameScope(c.grant.Scope, c.scope) {
-		return refused(scopeError("This refresh token was already used with another scope. Use the refresh token that was issued then."))
+		return refused(scopeError("This refresh token was already used with a different scope. Use the refresh token that was issued then."))
 	}
 	if c.throughData != "" && c.throughData != c.grant.ThroughData {
 		return refused(apierr.New(apierr.AuthParameterInvalid,
-			"This refresh token was already used with another through_data. Use the refresh token that was issued then."))
+			"This refresh token was already used with a different through_data. Use the refresh token that was issued then."))
 	}
 	return decision{outcome: repeat}
 }
@@ -202,7 +202,7 @@ func decideAccess(c accessCase) *apierr.Error {
 
 func errRefreshInvalid() *apierr.Error {
 	return apierr.New(apierr.RefreshTokenInvalid,
-		"The refresh_token parameter is not a refresh token of this service. Send the refresh_token of the last answer, unchanged; an access token (at_...) does not do.")
+		"The refresh_token parameter is not a refresh token of this service. Send the refresh_token of the latest token response, unchanged, not an access token (at_...).")
 }
 
 func errRefreshForged() *apierr.Error {
@@ -213,12 +213,12 @@ func errRefreshForged() *apierr.Error {
 
 func errRefreshGone() *apierr.Error {
 	return apierr.New(apierr.RefreshTokenInvalid,
-		"The refresh token is unknown: it was revoked, or its grant is over. Get a new token with client_credentials.")
+		"The refresh token is unknown: it was revoked, or its grant has ended. Get a new token with client_credentials.")
 }
 
 func errRefreshRevoked() *apierr.Error {
 	return apierr.New(apierr.RefreshTokenInvalid,
-		"All tokens of this app that were issued before its revocation are void. Get a new token with client_credentials.")
+		"The refresh token was revoked together with all other tokens of this app. Get a new token with client_credentials.")
 }
 
 func errRefreshWithdrawn() *apierr.Error {
@@ -233,7 +233,7 @@ func errRefreshSuperseded() *apierr.Error {
 
 func errRefreshReplayed() *apierr.Error {
 	return apierr.New(apierr.RefreshTokenInvalid,
-		"The refresh token was used before, too long ago for this to be a retry. The grant and all its tokens are now revoked. Get a new token with client_credentials, and look for a second holder of the token.")
+		"The refresh token was used before, too long ago for this to be a retry. The grant and all its tokens are now revoked. Get a new token with client_credentials, and find out who else has this one.")
 }
 
 func errRefreshExpired() *apierr.Error {
@@ -253,7 +253,7 @@ func errAccessMismatch() *apierr.Error {
 
 func errAccessInvalid() *apierr.Error {
 	return apierr.New(apierr.AccessTokenInvalid,
-		"The token is not an access token of this service. Send the access_token of a token answer, unchanged; a refresh token (rt_...) does not do.")
+		"The token is not an access token of this service. Send the access_token of a token response, unchanged, not a refresh token (rt_...).")
 }
 
 func errAccessForged() *apierr.Error {
@@ -264,7 +264,7 @@ func errAccessForged() *apierr.Error {
 
 func errAccessRevoked() *apierr.Error {
 	return apierr.New(apierr.AccessTokenInvalid,
-		"The access token was revoked, replaced by a refresh that changed its scope or through_data, or its grant is over. Get a new one.")
+		"The access token was revoked, replaced by a refresh that changed its scope or through_data, or its grant has ended. Get a new one.")
 }
 
 func errAccessExpired() *apierr.Error {

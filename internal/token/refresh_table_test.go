@@ -55,10 +55,10 @@ func TestRefreshTable(t *testing.T) {
 		{"another app's, of another generation", 5, func(c *refreshCase) { c.grant.AppKey = keyB; c.grant.Generation = 9 }, refusal, "1003", ""},
 
 		// The app's generation.
-		{"generation older", 5, func(c *refreshCase) { c.app.Generation = 1 }, refusal, "2202", "before its revocation"},
-		{"generation older, a repeat", 4, func(c *refreshCase) { c.app.Generation = 1 }, refusal, "2202", "before its revocation"},
-		{"generation older, a replay: nothing to delete", 1, func(c *refreshCase) { c.app.Generation = 1 }, refusal, "2202", "before its revocation"},
-		{"generation older, app just reloaded", 5, func(c *refreshCase) { c.app.Generation = 1; c.appReloaded = true }, refusal, "2202", "before its revocation"},
+		{"generation older", 5, func(c *refreshCase) { c.app.Generation = 1 }, refusal, "2202", "all other tokens of this app"},
+		{"generation older, a repeat", 4, func(c *refreshCase) { c.app.Generation = 1 }, refusal, "2202", "all other tokens of this app"},
+		{"generation older, a replay: nothing to delete", 1, func(c *refreshCase) { c.app.Generation = 1 }, refusal, "2202", "all other tokens of this app"},
+		{"generation older, app just reloaded", 5, func(c *refreshCase) { c.app.Generation = 1; c.appReloaded = true }, refusal, "2202", "all other tokens of this app"},
 		{"generation equal", 5, func(c *refreshCase) { c.app.Generation, c.grant.Generation = 7, 7 }, rotation, "", ""},
 		{"generation newer", 5, func(c *refreshCase) { c.grant.Generation = 1 }, staleApp, "", ""},
 		{"generation newer, expired", 5, func(c *refreshCase) { c.grant.Generation = 1; c.token.ExpiresAt = epoch.Unix() }, staleApp, "", ""},
@@ -95,12 +95,12 @@ func TestRefreshTable(t *testing.T) {
 		{"repeat, scope default", 4, func(c *refreshCase) { c.scope = "default" }, repeat, "", ""},
 		{"repeat, the same scope", 4, func(c *refreshCase) { c.scope = "orders.read orders.write" }, repeat, "", ""},
 		{"repeat, the same scope in another order", 4, func(c *refreshCase) { c.scope = "orders.write  orders.read" }, repeat, "", ""},
-		{"repeat, narrower", 4, func(c *refreshCase) { c.scope = "orders.read" }, refusal, "2205", "another scope"},
-		{"repeat, wider", 4, func(c *refreshCase) { c.scope = "orders.read orders.write admin" }, refusal, "2205", "another scope"},
-		{"repeat, empty scope", 4, func(c *refreshCase) { c.scope = " " }, refusal, "2205", "another scope"},
+		{"repeat, narrower", 4, func(c *refreshCase) { c.scope = "orders.read" }, refusal, "2205", "a different scope"},
+		{"repeat, wider", 4, func(c *refreshCase) { c.scope = "orders.read orders.write admin" }, refusal, "2205", "a different scope"},
+		{"repeat, empty scope", 4, func(c *refreshCase) { c.scope = " " }, refusal, "2205", "a different scope"},
 		{"repeat, what it was given is still had", 4, func(c *refreshCase) { c.app.Scopes = nil }, repeat, "", ""},
 		{"repeat, the same through_data", 4, func(c *refreshCase) { c.throughData = "td" }, repeat, "", ""},
-		{"repeat, another through_data", 4, func(c *refreshCase) { c.throughData = "other" }, refusal, "2205", "another through_data"},
+		{"repeat, another through_data", 4, func(c *refreshCase) { c.throughData = "other" }, refusal, "2205", "a different through_data"},
 		{"repeat, another scope, expired", 4, func(c *refreshCase) { c.scope = "orders.read"; c.token.ExpiresAt = epoch.Unix() }, refusal, "1001", ""},
 
 		// n = s-2 within the grace of its rotation; or this very request once read n = s.

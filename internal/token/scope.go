@@ -26,11 +26,11 @@ func narrow(may []string, requested, whose string) (string, error) {
 	}
 	names := scopeNames(requested)
 	if len(names) == 0 {
-		return "", scopeError("The scope parameter names no scope. Leave it out to get all that " + whose + " has.")
+		return "", scopeError("The scope parameter names no scope. Leave it out to get every scope that " + whose + " has.")
 	}
 	for _, n := range names {
 		if !slices.Contains(may, n) {
-			return "", scopeError("The scope parameter names a scope that " + whose + " does not have. Ask for fewer, or leave it out to get all of them.")
+			return "", scopeError("The scope parameter names a scope that " + whose + " does not have. Request fewer scopes, or leave the parameter out to get all of them.")
 		}
 	}
 	granted := make([]string, 0, len(names))
