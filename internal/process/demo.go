@@ -10,15 +10,15 @@ import (
 	"authsvc/internal/keyring"
 )
 
-// demo holds the apps that --dev makes up.
+// demo holds the apps that --dev creates.
 type demo struct {
 	App, AppSecret         string
 	Gateway, GatewaySecret string
 	URL                    string
 }
 
-// newDemo returns what a service with --dev has in the place of files: a new keyring,
-// and an app and a gateway with new secrets.
+// newDemo returns what a service with --dev has instead of files: a new keyring, and an
+// app and a gateway with new secrets.
 func newDemo() (files, *demo, error) {
 	d := &demo{App: "demo-app", AppSecret: app.GenerateSecret(), Gateway: "demo-gateway", GatewaySecret: app.GenerateSecret()}
 	ring := keyring.New(time.Now())

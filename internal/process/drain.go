@@ -10,9 +10,9 @@ import (
 	"syscall"
 )
 
-// linger goes on accepting connections for half of the drain time, for balancers that
-// have not noticed yet that the process is not ready. Answers close their connection.
-// With --dev there is no balancer, and no wait.
+// linger keeps accepting connections for half of the drain time, for load balancers
+// that have not yet noticed that the process is not ready. Answers close their
+// connection. With --dev there is no load balancer, so there is no wait.
 func (p *Process) linger() {
 	p.draining.Store(true)
 	p.log.Info("stopping", "drain", p.cfg.Drain.String())
@@ -33,7 +33,7 @@ func (p *Process) halfOfDrain() (context.Context, context.CancelFunc) {
 }
 
 // shutdown stops the servers; requests in flight have the other half of the drain time
-// to finish. What is left of that is for sending the last spans.
+// to finish, and what is left of that is for sending the last spans.
 func (p *Process) shutdown(servers []*http.Server) error {
 	ctx, cancel := p.halfOfDrain()
 	defer cancel()

@@ -15,7 +15,7 @@ import (
 	"authsvc/internal/reload"
 )
 
-// files is what a process reads at its start, and again when it changes.
+// files holds what a process reads at its start, and again when it changes.
 type files struct {
 	keys        *keyring.Current
 	apps        *app.Registry
@@ -23,27 +23,27 @@ type files struct {
 	watchers    []*reload.Watcher
 }
 
-// readFiles reads keyring, apps file and certificate. It fails with everything that
-// is wrong with them at once.
+// readFiles reads the keyring, the apps file and the certificate. Its error holds
+// everything that is wrong with them.
 func (p *Process) readFiles() error {
 	keysErr := p.readKeyring()
 	var appsErr error
 	if keysErr == nil {
 		appsErr = p.readApps()
-	} else { // without the pepper the apps mean nothing, but their faults can be told
+	} else { // without the pepper the apps are of no use, but their faults can be reported
 		_, appsErr = appsfile.Read(p.cfg.Apps, app.Pepper{}, nil)
 	}
 	return errors.Join(keysErr, appsErr, p.readCertificate())
 }
 
-// watch loads what a file holds, and adds it to those that are watched. file names it
-// in the log and the metrics, what in an error. check, once watch has returned, checks
-// whether the file has changed.
+// watch loads a file and adds it to those that are watched. file names it in the log
+// and the metrics, what in an error. check checks whether the file has changed; it may
+// be called once watch has returned.
 func (p *Process) watch(file, what string, load func(watch func(path string)) error) (check func(context.Context), err error) {
 	w, err := reload.New(reload.Options{Name: what, Load: load, OnResult: func(err error) {
 		p.metrics.Reloaded(file, err)
 		if err != nil {
-			p.log.Error("a changed file was refused; what was read before stays in use", "file", file, "cause", err.Error())
+			p.log.Error("a changed file was refused; the previous version stays in use", "file", file, "cause", err.Error())
 			return
 		}
 		p.log.Info("a changed file was reloaded", "file", file)
@@ -70,7 +70,7 @@ func (p *Process) readKeyring() error {
 		}
 		now, err := p.clock.Now()
 		if err != nil {
-			now = time.Now() // the store does not answer; which keys are long dead can be told without it
+			now = time.Now() // the store does not answer; the local clock can tell which keys are long dead
 		}
 		return p.files.keys.Replace(ring, now)
 	})

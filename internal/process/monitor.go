@@ -12,11 +12,11 @@ import (
 const (
 	checkEvery   = time.Minute
 	checkTimeout = 5 * time.Second
-	// firstTimeout bounds how long a Redis that is unavailable keeps a process from
-	// listening, and firstAgain is how soon it is tried again.
+	// firstTimeout bounds how long an unavailable Redis delays listening, and
+	// retryFirst is how soon it is tried again.
 	firstTimeout = time.Second
-	firstAgain   = 250 * time.Millisecond
-	toldEvery    = 10 * time.Second
+	retryFirst   = 250 * time.Millisecond
+	logEvery     = 10 * time.Second
 )
 
 // redisMonitor checks Redis: before it is used, and each minute after that.
@@ -27,7 +27,7 @@ type redisMonitor struct {
 	found []doctor.Finding // by the last check
 }
 
-// newRedisMonitor returns nil for a store that is no Redis.
+// newRedisMonitor returns a monitor of the store, or nil if it is not Redis.
 func newRedisMonitor(p *Process) *redisMonitor {
 	r, ok := p.store.(doctor.RedisStore)
 	if !ok {
@@ -36,13 +36,13 @@ func newRedisMonitor(p *Process) *redisMonitor {
 	return &redisMonitor{Process: p, redis: r, opts: RedisOptions(p.cfg)}
 }
 
-// first checks Redis before it is used. It fails with a refusedRedis where Redis
-// would get tokens wrong, and with another error while it is unavailable.
+// first checks Redis before it is used. It returns a refusedRedis if Redis would get
+// tokens wrong, and another error while it is unavailable.
 func (m *redisMonitor) first(ctx context.Context) error {
 	err := m.check(ctx)
 	var fatal refusedRedis
 	for _, f := range m.found {
-		if f.Severity == doctor.Error && f.Check != doctor.RedisUnavailable { // one primary of a Cluster does without another
+		if f.Severity == doctor.Error && f.Check != doctor.RedisUnavailable { // the other primaries of a Cluster still serve
 			fatal = append(fatal, f)
 		}
 	}
@@ -52,10 +52,10 @@ func (m *redisMonitor) first(ctx context.Context) error {
 	return err
 }
 
-// untilFirst calls first until Redis is available. Now and then it logs why it is not,
-// if that has changed.
+// untilFirst calls first until Redis is available. It logs why it is not, at most every
+// ten seconds and only if that has changed.
 func (m *redisMonitor) untilFirst(ctx context.Context) error {
-	var told string
+	var logged string
 	var at time.Time
 	for {
 		err := m.withTimeout(ctx, checkTimeout, m.first)
@@ -63,14 +63,14 @@ func (m *redisMonitor) untilFirst(ctx context.Context) error {
 		if err == nil || errors.As(err, &refused) || ctx.Err() != nil {
 			return err
 		}
-		if told != err.Error() && time.Since(at) > toldEvery {
+		if logged != err.Error() && time.Since(at) > logEvery {
 			m.storeChanged(err)
-			told, at = err.Error(), time.Now()
+			logged, at = err.Error(), time.Now()
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(firstAgain):
+		case <-time.After(retryFirst):
 		}
 	}
 }
@@ -95,8 +95,8 @@ func (m *redisMonitor) withTimeout(ctx context.Context, d time.Duration, f func(
 	return f(ctx)
 }
 
-// check checks Redis, and logs what has changed since the last time. It fails while
-// Redis serves nobody, which is logged elsewhere.
+// check checks Redis, and logs what has changed since the last time. It returns an error
+// while Redis serves no calls, which is logged elsewhere.
 func (m *redisMonitor) check(ctx context.Context) error {
 	found, err := doctor.CheckRedis(ctx, m.redis, m.opts)
 	if err != nil {
@@ -106,14 +106,14 @@ func (m *redisMonitor) check(ctx context.Context) error {
 		found = append(found, doctor.Unavailable(m.cfg.Store.String(), err))
 	}
 	appeared, gone := doctor.Changes(m.found, found)
-	if err != nil { // what was found at those that did not answer stands
+	if err != nil { // keep the findings about those that did not answer
 		found, gone = append(found, gone...), nil
 	}
 	for _, f := range appeared {
 		f.Log(m.log)
 	}
 	for _, f := range gone {
-		if f.Check != doctor.RedisExpiry { // a sample that has none says nothing of the others
+		if f.Check != doctor.RedisExpiry { // a sample without such keys proves nothing about the rest
 			m.log.Info("Redis: fixed", "check", f.Check, "subject", f.Subject)
 		}
 	}
@@ -128,8 +128,8 @@ func (m *redisMonitor) check(ctx context.Context) error {
 	return nil
 }
 
-// refusedRedis is why a process does not start: what is wrong with Redis would
-// get tokens wrong, or lose them without a word.
+// refusedRedis is why a process does not start: findings about Redis, which would make
+// tokens wrong, or lose them silently.
 type refusedRedis []doctor.Finding
 
 func (r refusedRedis) Error() string {

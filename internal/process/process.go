@@ -26,11 +26,11 @@ import (
 	"authsvc/internal/token"
 )
 
-// Config is what a Process is made of. Nothing is optional.
+// Config configures a Process. Nothing is optional.
 type Config struct {
 	Settings config.Config
 	Log      *slog.Logger
-	// LogLinesDropped returns how many lines the log has lost since the start.
+	// LogLinesDropped returns the number of log lines dropped since the start.
 	LogLinesDropped func() uint64
 	Build           telemetry.BuildInfo
 	Stdout          io.Writer // for what --dev prints
@@ -48,14 +48,14 @@ type Process struct {
 	measured token.Store
 	clock    *token.Clock
 	manager  *token.Manager
-	traces   *telemetry.Provider // nil: there are none
+	traces   *telemetry.Provider // nil: no traces
 	draining atomic.Bool
 	inFlight atomic.Int64
 }
 
-// New reads everything that must be there before a listener opens, and fails with all
-// that is wrong with it. The store need not answer yet: until it does, the process is
-// not ready. A Process must be run, which closes it.
+// New reads everything that is needed before a listener opens; its error holds all that
+// is wrong with it. The store need not answer yet: until it does, the process is not
+// ready. A Process must be run: Run closes it.
 func New(cfg Config) (*Process, error) {
 	p := &Process{cfg: cfg.Settings, log: cfg.Log, stdout: cfg.Stdout, clock: token.NewClock(time.Now)}
 	p.metrics = telemetry.NewMetrics(p.clock)
@@ -113,7 +113,7 @@ func (p *Process) observed(cfg Config) telemetry.Observed {
 	return o
 }
 
-// tracer makes spans; nil: there are none.
+// tracer returns what creates spans, or nil if there are no traces.
 func (p *Process) tracer() oteltrace.TracerProvider {
 	if p.traces == nil {
 		return nil
@@ -121,8 +121,8 @@ func (p *Process) tracer() oteltrace.TracerProvider {
 	return p.traces
 }
 
-// Run serves until ctx ends, and then until what is in flight has finished or the
-// time for that is up.
+// Run serves until ctx ends, and then until the requests in flight have finished or the
+// drain time is up.
 func (p *Process) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, p.close()) }()
 	background, stop := context.WithCancel(context.Background())
@@ -135,7 +135,7 @@ func (p *Process) Run(ctx context.Context) (err error) {
 	if err := p.useStore(background, &tasks, failed); err != nil {
 		return err
 	}
-	if len(p.files.watchers) > 0 { // with --dev the terminal that goes takes the process with it
+	if len(p.files.watchers) > 0 { // with --dev, closing the terminal ends the process
 		tasks.Go(func() { p.checkOnHangup(background) })
 	}
 	for _, w := range p.files.watchers {
@@ -192,15 +192,15 @@ func (p *Process) Run(ctx context.Context) (err error) {
 	return errors.Join(err, p.shutdown(servers))
 }
 
-// issuer returns the issuer of the settings, or the one that follows from the
-// listener, whose port is known only now.
+// issuer returns the issuer of the settings, or the one derived from the listener, whose
+// port is known only now.
 func (p *Process) issuer(public net.Listener) string {
 	if !p.cfg.IssuerDerived {
 		return p.cfg.Issuer
 	}
 	issuer := config.DefaultIssuer(public.Addr().String(), p.cfg.TLSCert != "")
 	if !p.cfg.Dev {
-		p.log.Warn("--issuer is not set, so the URLs in answers are those of this machine", "issuer", issuer)
+		p.log.Warn("--issuer is not set, so URLs in answers have the address of this machine", "issuer", issuer)
 	}
 	return issuer
 }
@@ -215,7 +215,7 @@ func (p *Process) checkOnHangup(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hangup:
-			p.log.Info("SIGHUP: looking for changed files, as every second anyway")
+			p.log.Info("SIGHUP: checking for changed files, which also happens every second")
 			for _, w := range p.files.watchers {
 				w.Check(ctx)
 			}

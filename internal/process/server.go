@@ -15,8 +15,8 @@ import (
 	"authsvc/internal/answer"
 )
 
-// The limits on a slow client. A token request is a few hundred bytes, but 12 MiB
-// must get through on a slow connection.
+// The limits for slow clients. A token request has a few hundred bytes, but 12 MiB must
+// get through a slow connection.
 const (
 	readHeaderTimeout = 10 * time.Second
 	readTimeout       = 60 * time.Second
@@ -38,7 +38,7 @@ func (p *Process) server(h http.Handler, cert *atomic.Pointer[tls.Certificate]) 
 		MaxHeaderBytes:    answer.MaxHeaderBytes,
 		ErrorLog:          log.New(httpLog{p.log}, "", 0),
 
-		DisableGeneralOptionsHandler: true, // OPTIONS * has a row of the table, too
+		DisableGeneralOptionsHandler: true, // OPTIONS * gets a row of the error table, too
 	}
 	if cert != nil {
 		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.Load(), nil }}
@@ -60,9 +60,9 @@ func serve(srv *http.Server, l net.Listener) error {
 	return err
 }
 
-// httpLog logs what net/http reports about connections. What any client can cause at
-// will is for debugging; the rest (no file descriptors left, for instance) is for the
-// operator.
+// httpLog logs what net/http reports about connections. What any client can cause is
+// logged at the debug level; the rest (no file descriptors left, for instance) concerns
+// the operator.
 type httpLog struct{ log *slog.Logger }
 
 // Write implements io.Writer; it is called with one line at a time.

@@ -18,14 +18,14 @@ import (
 )
 
 // OpenStore opens the store of the settings, without connecting to it. onBreaker is
-// told of a Redis that is unavailable, or answers again (see redisconn.Options); traces,
-// which may be nil, makes spans.
+// called when a breaker opens or closes (see redisconn.Options); traces, which may be
+// nil, creates spans.
 func OpenStore(cfg config.Config, onBreaker func(node string, err error, since time.Time), traces oteltrace.TracerProvider) (store.Opened, error) {
 	return store.Open(cfg.Store, store.Options{ClientName: clientName(), Timeout: cfg.StoreTimeout, OnBreaker: onBreaker, Traces: traces})
 }
 
-// clientName tells the replicas apart in Redis's CLIENT LIST. Redis takes no
-// spaces in it.
+// clientName returns the name that identifies this replica in Redis's CLIENT LIST.
+// Redis accepts no spaces in it.
 func clientName() string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -39,9 +39,9 @@ func clientName() string {
 	}, host)
 }
 
-// useStore lets the store be used: its clock is measured, without which no request
-// is served. A Redis is checked first, and then each minute. It fails for one that
-// would get tokens wrong; failed is told of one that is available only later.
+// useStore starts measuring the store's clock, without which no request is served. A
+// Redis is checked first, and then each minute. It returns an error for a Redis that
+// would get tokens wrong, or sends that to failed if it becomes available only later.
 func (p *Process) useStore(ctx context.Context, tasks *sync.WaitGroup, failed chan<- error) error {
 	run := func() { p.clock.Run(ctx, p.measured, p.cfg.StoreTimeout, p.storeChanged) }
 	monitor := newRedisMonitor(p)
@@ -67,22 +67,22 @@ func (p *Process) useStore(ctx context.Context, tasks *sync.WaitGroup, failed ch
 	return nil
 }
 
-// breakerChanged logs and counts that a Redis is unavailable, or no longer.
+// breakerChanged logs and counts that a breaker has opened or closed.
 func (p *Process) breakerChanged(node string, err error, since time.Time) {
 	unavailable := err != nil && !errors.Is(err, redisconn.ErrReplaced)
 	p.metrics.Breaker(unavailable)
 	took := slog.Float64("open_seconds", time.Since(since).Seconds())
 	switch {
 	case unavailable:
-		p.log.Error("the breaker of a Redis opened: calls that need it are answered with APIG.0613 until it closes", "redis", node, "cause", err.Error(), "fix", doctor.Unavailable(node, err).Fix)
+		p.log.Error("Redis breaker opened: calls that need this Redis are answered with APIG.0613 until it closes", "redis", node, "cause", err.Error(), "fix", doctor.Unavailable(node, err).Fix)
 	case err != nil:
-		p.log.Info("a Redis with an open breaker was replaced by another", "redis", node, took)
+		p.log.Info("a Redis whose breaker was open was replaced by another", "redis", node, took)
 	default:
-		p.log.Info("the breaker of a Redis closed", "redis", node, took)
+		p.log.Info("Redis breaker closed", "redis", node, took)
 	}
 }
 
-// storeChanged logs that the store was lost, or found.
+// storeChanged logs that the store has become unavailable, or available again.
 func (p *Process) storeChanged(err error) {
 	if err != nil {
 		p.notify(statusUnavailable)
@@ -95,7 +95,7 @@ func (p *Process) storeChanged(err error) {
 	p.log.Info("the token store answers", "clock_offset", offset.Seconds())
 }
 
-// RedisOptions returns how the settings say that Redis is used.
+// RedisOptions returns how Redis is used, according to the settings.
 func RedisOptions(cfg config.Config) doctor.RedisOptions {
 	return doctor.RedisOptions{AllowEviction: cfg.AllowEviction, TLS: cfg.Store.TLS, Cluster: cfg.Store.Topology == redisconn.Cluster}
 }

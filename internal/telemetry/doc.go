@@ -1,7 +1,7 @@
 // Package telemetry owns what the process reports to machines: Prometheus metrics,
-// OpenTelemetry spans and their way to a receiver, and the handler of probes,
-// metrics and profiles. It implements the small interfaces that answer and httpapi
-// have for it, and decorates a token.Store.
+// OpenTelemetry spans and their export, and the handler of probes, metrics and
+// profiles. It implements the small interfaces that answer and httpapi declare, and
+// decorates a token.Store.
 //
 // It does not own the request log (package answer), what is worth an alert
 // (deploy/prometheus), the spans of Redis commands (package store), or listeners

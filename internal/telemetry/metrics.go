@@ -9,8 +9,8 @@ import (
 )
 
 // Metrics are the service's Prometheus metrics. Every label has a small, fixed
-// set of values: endpoints, codes of the error table, operations. The methods are
-// safe for concurrent use, and none waits for anything.
+// set of values: endpoints, error codes, operations. The methods are safe for
+// concurrent use and never block.
 type Metrics struct {
 	registry *prometheus.Registry
 	clock    *token.Clock
@@ -40,7 +40,7 @@ func NewMetrics(clock *token.Clock) *Metrics {
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "authsvc_clock_offset_seconds",
-		Help: "How far the store's clock is ahead of the process clock; 0 while it is not known.",
+		Help: "How far the store's clock is ahead of the process's; 0 until it is known.",
 	}, func() float64 {
 		offset, _ := clock.Offset()
 		return offset.Seconds()
@@ -50,35 +50,35 @@ func NewMetrics(clock *token.Clock) *Metrics {
 		clock:    clock,
 		requests: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "authsvc_http_requests_total",
-			Help: "Requests answered, by endpoint and code of the answer (ok, or a code of the error table).",
+			Help: "Requests answered, by endpoint and code (ok, or an error code).",
 		}, []string{"endpoint", "code"}),
 		durations: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "authsvc_http_request_duration_seconds", Buckets: buckets,
-			Help: "Time from the head of a request to its answer, by endpoint and code.",
+			Help: "Time from reading the head of a request to answering it, by endpoint and code.",
 		}, []string{"endpoint", "code"}),
 		inFlight: f.NewGauge(prometheus.GaugeOpts{
 			Name: "authsvc_http_requests_in_flight",
-			Help: "Requests that have begun and are not answered yet.",
+			Help: "Requests that have not been answered yet.",
 		}),
 		verdicts: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "authsvc_introspections_total",
-			Help: "What tokens were found to be, by the endpoint that was asked: active, or the code of the error table that says why not. Where that could not be told there is no verdict; authsvc_http_requests_total has these.",
+			Help: "Verdicts on tokens, by endpoint: active, or the error code that says why not. A request without a verdict, because the store did not answer for instance, is only in authsvc_http_requests_total.",
 		}, []string{"endpoint", "verdict"}),
 		grants: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "authsvc_grant_events_total",
-			Help: "What happened to grants: issued and refreshed (each a pair of tokens), refresh_repeated (the same pair again, within the grace), revoked, refresh_replayed, grant_healed.",
+			Help: "What happened to grants: issued and refreshed (each a new pair of tokens), refresh_repeated (the same pair again, during the grace period), revoked, refresh_replayed, grant_healed.",
 		}, []string{"event"}),
 		store: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "authsvc_store_call_duration_seconds", Buckets: buckets,
-			Help: "Time of calls of the token store, by operation and result (ok, not_found, exists, conflict, late: a swap that came after its time and did nothing, unavailable).",
+			Help: "Duration of token store calls, by operation and result (ok, not_found, exists, conflict, unavailable, or late: a swap that came after its deadline and changed nothing).",
 		}, []string{"op", "result"}),
 		reloads: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "authsvc_reloads_total",
-			Help: "Times that a changed file was reloaded, by file and result (ok, refused).",
+			Help: "Reloads of a changed file, by file and result (ok, refused).",
 		}, []string{"file", "result"}),
 		reloaded: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "authsvc_last_reload_successful",
-			Help: "1 while the file is in use as it was last read, 0 after it was refused: then what was read before stays in use, and a process that starts now may not start.",
+			Help: "1 if the file was accepted when it was last read, 0 if it was refused: the previous version then stays in use, and a process that starts now may fail.",
 		}, []string{"file"}),
 		open: f.NewGauge(prometheus.GaugeOpts{
 			Name: "authsvc_redis_breakers_open",
@@ -86,14 +86,14 @@ func NewMetrics(clock *token.Clock) *Metrics {
 		}),
 		opened: f.NewCounter(prometheus.CounterOpts{
 			Name: "authsvc_redis_breaker_opened_total",
-			Help: "Times that the breaker of a Redis primary opened, including those that were over before a scrape.",
+			Help: "Times that the breaker of a Redis primary opened, even if it closed again before a scrape.",
 		}),
 		checks: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "authsvc_redis_check",
-			Help: "What the examination of Redis, at start and each minute, found by check: 0 nothing, 1 a note, 2 a warning, 3 an error. The log says what and how to mend it, and so does authsvc doctor.",
+			Help: "The worst finding about Redis, by check, at start and each minute: 0 none, 1 a note, 2 a warning, 3 an error. The log and authsvc doctor say what is wrong and how to fix it.",
 		}, []string{"check"}),
 	}
-	// An alert needs the 0 before the first.
+	// An alert needs the 0 that comes before the first event.
 	for _, e := range []token.EventKind{
 		token.EventIssued, token.EventRefreshed, token.EventRefreshRepeated,
 		token.EventRevoked, token.EventRefreshReplayed, token.EventGrantHealed,
@@ -113,14 +113,14 @@ func NewMetrics(clock *token.Clock) *Metrics {
 	return m
 }
 
-// The values of the label result that are no verdict of a store.
+// The values of the label result that are not verdicts of a store.
 const (
 	resultOK          = "ok"
 	resultRefused     = "refused"     // of a reload
 	resultUnavailable = "unavailable" // of a store call
 )
 
-// Registry returns where the metrics are registered, for whoever lists them.
+// Registry returns the registry that holds the metrics.
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
 // Reloaded counts one reload of a changed file; err is why the file was refused.
@@ -133,7 +133,7 @@ func (m *Metrics) Reloaded(file string, err error) {
 	m.reloaded.WithLabelValues(file).Set(successful)
 }
 
-// Breaker counts a breaker that has opened or closed.
+// Breaker records that a breaker has opened or closed.
 func (m *Metrics) Breaker(open bool) {
 	if open {
 		m.opened.Inc()

@@ -15,29 +15,28 @@ import (
 	"authsvc/internal/token"
 )
 
-// ProbesConfig is what the handler of the admin listener is made of. Nothing is
-// optional.
+// ProbesConfig configures the handler of the admin listener. Nothing is optional.
 type ProbesConfig struct {
 	Store   token.Store
 	Clock   *token.Clock
 	Metrics *Metrics
-	// StoreTimeout bounds the call of the store that readiness depends on.
+	// StoreTimeout bounds the store call that readiness depends on.
 	StoreTimeout time.Duration
 	// Draining reports whether the process is about to stop.
 	Draining func() bool
-	// Pprof serves profiles of the process.
+	// Pprof enables profiles of the process.
 	Pprof bool
 }
 
-// NewProbes returns the handler of the admin listener: GET /livez (the process
-// runs), /readyz (it can do its work: the store answers, its clock is known, and
-// the process is not about to stop) and /metrics; and, where they are wanted, the
-// profiles of net/http/pprof but for the command line, which can hold a secret. It
-// adds the metric of readiness, so it is called once for a Metrics.
+// NewProbes returns the handler of the admin listener: GET /livez (the process is
+// running), /readyz (the store answers, its clock is known, and the process is not
+// about to stop) and /metrics; and, if enabled, the profiles of net/http/pprof except
+// the command line, which can hold a secret. It adds the metric of readiness, so it
+// must be called only once for a Metrics.
 func NewProbes(cfg ProbesConfig) http.Handler {
 	promauto.With(cfg.Metrics.registry).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "authsvc_ready",
-		Help: "1 while /readyz answers ok, else 0. The store is asked for it each time.",
+		Help: "1 while /readyz answers ok, else 0. Each scrape calls the store.",
 	}, func() float64 {
 		if cfg.ready(context.Background()) != nil {
 			return 0
@@ -56,7 +55,7 @@ func NewProbes(cfg ProbesConfig) http.Handler {
 	return mux
 }
 
-// ready returns why the process is not ready, nil while it is.
+// ready returns why the process is not ready, or nil if it is.
 func (cfg ProbesConfig) ready(ctx context.Context) error {
 	if cfg.Draining() {
 		return errDraining
@@ -72,7 +71,7 @@ func (cfg ProbesConfig) ready(ctx context.Context) error {
 	return nil
 }
 
-// errDraining is why a process that was told to stop is not ready.
+// errDraining is why a process that is shutting down is not ready.
 const errDraining = readiness("the process is stopping")
 
 type readiness string

@@ -15,32 +15,31 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// ProviderConfig says where spans go. Nothing is optional.
+// ProviderConfig configures where spans are sent. Nothing is optional.
 type ProviderConfig struct {
 	Endpoint string  // URL of an OTLP/HTTP receiver, with its path
-	Sample   float64 // the share of the traces that begin here which is recorded: 0 to 1
+	Sample   float64 // the share of the traces beginning here that is recorded, 0 to 1
 	Version  string  // of this program
 	Log      *slog.Logger
 }
 
-// Provider makes spans, and sends them in the background. Spans that no receiver
-// takes wait in a bounded queue, and are dropped beyond it: no caller ever waits.
-// End it with Close.
+// Provider creates spans and sends them in the background. Unsent spans wait in a
+// bounded queue and are dropped if it is full: no caller ever waits. It must be closed.
 type Provider struct {
 	*sdktrace.TracerProvider
 	exporter sdktrace.SpanExporter
 }
 
-// NewProvider returns a provider, without connecting to the receiver. It follows the
+// NewProvider returns a provider, without connecting to the receiver. It honors the
 // standard variables OTEL_EXPORTER_OTLP_*, OTEL_BSP_* and OTEL_RESOURCE_ATTRIBUTES,
-// and fails where these name files that can't be read.
+// and fails if these name files that can't be read.
 func NewProvider(cfg ProviderConfig) (*Provider, error) {
-	// OpenTelemetry by itself writes to standard error, and of a malformed
-	// OTEL_EXPORTER_OTLP_HEADERS it writes the header.
+	// By default OpenTelemetry writes to standard error, including the value of a
+	// malformed OTEL_EXPORTER_OTLP_HEADERS.
 	otel.SetLogger(logr.Discard())
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { cfg.Log.Warn("traces", "cause", brief(err)) }))
 
-	ctx := context.Background() // nothing here waits for anything
+	ctx := context.Background() // nothing here blocks
 	to, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(cfg.Endpoint))
 	if err != nil {
 		return nil, fmt.Errorf("setting up traces: %w", err)
@@ -48,7 +47,7 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	self, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithHost(), resource.WithAttributes(
 		semconv.ServiceName("authsvc"), semconv.ServiceVersion(cfg.Version), semconv.ServiceInstanceID(uuid.NewString()),
 	), resource.WithFromEnv())
-	if err != nil { // the rest of it is there
+	if err != nil { // the rest of the resource is usable
 		cfg.Log.Warn("traces", "cause", brief(err))
 	}
 	e := &exporter{SpanExporter: to, log: cfg.Log}
@@ -62,11 +61,11 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 // Close sends the queued spans until ctx ends, and drops the rest.
 func (p *Provider) Close(ctx context.Context) {
 	_ = p.Shutdown(ctx)
-	_ = p.exporter.Shutdown(ctx) // it ends what is still being sent
+	_ = p.exporter.Shutdown(ctx) // aborts what is still being sent
 }
 
-// requestsOnly lets a trace begin with a request, and with nothing else: clock,
-// monitor and breaker call Redis all day.
+// requestsOnly lets only requests begin a trace: clock, monitor and breaker call Redis
+// all day.
 type requestsOnly struct{ sdktrace.Sampler }
 
 // ShouldSample implements sdktrace.Sampler.
@@ -77,22 +76,22 @@ func (r requestsOnly) ShouldSample(p sdktrace.SamplingParameters) sdktrace.Sampl
 	return r.Sampler.ShouldSample(p)
 }
 
-// exporter logs once that no receiver takes the spans, and once that one does
-// again. It is never called concurrently.
+// exporter logs when sending begins to fail and when it succeeds again, once each. It
+// is never called concurrently.
 type exporter struct {
 	sdktrace.SpanExporter
 	log  *slog.Logger
-	lost int // spans since the last that were taken; 0 while they are
+	lost int // spans dropped since sending last succeeded
 }
 
-// ExportSpans implements sdktrace.SpanExporter. It never fails: OpenTelemetry would
-// report the error each time.
+// ExportSpans implements sdktrace.SpanExporter. It never returns an error, because
+// OpenTelemetry would report each one.
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	err := e.SpanExporter.ExportSpans(ctx, spans)
 	switch {
 	case err != nil:
 		if e.lost == 0 {
-			e.log.Warn("traces can't be sent, and are dropped; requests are served all the same", "cause", brief(err))
+			e.log.Warn("traces can't be sent and are dropped; requests are not affected", "cause", brief(err))
 		}
 		e.lost += len(spans)
 	case e.lost > 0:
@@ -102,7 +101,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	return nil
 }
 
-// brief returns the beginning of an error, which may hold a receiver's whole answer.
+// brief returns the beginning of an error's text, which may hold a whole answer.
 func brief(err error) string {
 	const most = 300
 	text := err.Error()

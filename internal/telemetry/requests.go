@@ -17,8 +17,8 @@ import (
 
 var _ httpapi.Telemetry = (*Metrics)(nil)
 
-// Expect implements answer.Telemetry: it makes the counters that an alert needs the 0
-// of, those of successes and of faults of ours.
+// Expect implements answer.Telemetry. It creates the counters of successes and of
+// faults of the service: an alert needs their 0.
 func (m *Metrics) Expect(endpoint string) {
 	for _, code := range []string{answer.CodeOK, apierr.Internal.Code(), apierr.Unavailable.Code()} {
 		m.requests.WithLabelValues(endpoint, code)
@@ -40,8 +40,7 @@ func (m *Metrics) Verdict(endpoint, verdict string) {
 	m.verdicts.WithLabelValues(endpoint, verdict).Inc()
 }
 
-// Answered implements answer.Telemetry: it counts a request, and says in its span
-// what became of it.
+// Answered implements answer.Telemetry: it counts the request and completes its span.
 func (m *Metrics) Answered(ctx context.Context, o answer.Outcome) {
 	m.requests.WithLabelValues(o.Endpoint, o.Code).Inc()
 	m.durations.WithLabelValues(o.Endpoint, o.Code).Observe(o.Took.Seconds())
@@ -75,8 +74,8 @@ func (m *Metrics) TraceID(ctx context.Context) string {
 	return ""
 }
 
-// GrantEvents returns the OnEvent of a token.Manager: all events are counted, and
-// security events logged, under the id of the request that brought them.
+// GrantEvents returns the OnEvent of a token.Manager: it counts all events, and logs
+// security events with the id of the request that caused them.
 func (m *Metrics) GrantEvents(log *slog.Logger) func(context.Context, token.Event) {
 	return func(ctx context.Context, e token.Event) {
 		m.grants.WithLabelValues(string(e.Kind)).Inc()

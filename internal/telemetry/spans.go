@@ -14,19 +14,18 @@ import (
 	"authsvc/internal/answer"
 )
 
-// wholeKey is the context key of the request that a span is about.
+// wholeKey is the context key of the request that a span describes.
 type wholeKey struct{}
 
-// Requests returns a handler that makes a span of each request to next, or next
-// itself where traces is nil. issuer is the absolute URL of the service. A trace
-// that one of the trusted proxies began goes on, and the proxy has decided whether
-// it is recorded; a trace of anybody else is only linked to: the caller does not
-// decide what we record.
+// Requests returns a handler that wraps each request to next in a span, or next itself
+// if traces is nil. issuer is the absolute URL of the service. A trace begun by a
+// trusted proxy is continued, and the proxy has decided whether it is recorded. Any
+// other caller's trace is only linked to: callers do not decide what is recorded.
 func Requests(next http.Handler, traces trace.TracerProvider, issuer string, proxies []netip.Prefix) http.Handler {
 	if traces == nil {
 		return next
 	}
-	self, _ := url.Parse(issuer) // a setting that was checked
+	self, _ := url.Parse(issuer) // checked with the settings
 	spans := otelhttp.NewHandler(http.HandlerFunc(func(w http.ResponseWriter, shown *http.Request) {
 		whole := shown.Context().Value(wholeKey{}).(*http.Request).WithContext(shown.Context())
 		whole.Body = shown.Body
@@ -39,9 +38,8 @@ func Requests(next http.Handler, traces trace.TracerProvider, issuer string, pro
 		otelhttp.WithSpanNameFormatter(func(string, *http.Request) string { return "other" }), // until Answered
 	)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Clients put tokens and secrets anywhere: into the path, the query, the
-		// Host, the User-Agent, a method. otelhttp records all of them but one, so
-		// it is shown none.
+		// Clients put tokens and secrets anywhere: in the path, the query, the Host,
+		// the User-Agent, the method. otelhttp records most of these, so it sees none.
 		shown := &http.Request{
 			Method: knownMethod(r.Method), URL: &url.URL{}, Host: self.Host, Header: http.Header{}, Body: r.Body,
 			Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor, TLS: r.TLS, RemoteAddr: r.RemoteAddr,
@@ -56,8 +54,8 @@ func Requests(next http.Handler, traces trace.TracerProvider, issuer string, pro
 	})
 }
 
-// knownMethod returns a method of RFC 9110 or 5789, and "" for any other, which
-// OpenTelemetry calls _OTHER.
+// knownMethod returns m if it is a method of RFC 9110 or 5789, and "" for any other,
+// which OpenTelemetry calls _OTHER.
 func knownMethod(m string) string {
 	switch m {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,

@@ -13,8 +13,8 @@ import (
 	"authsvc/internal/token"
 )
 
-// Store returns a store whose calls are measured and, unless traces is nil, are
-// spans of the request that makes them.
+// Store returns s with metrics of its calls and, unless traces is nil, spans within
+// that of the request.
 func Store(s token.Store, m *Metrics, traces trace.TracerProvider) token.Store {
 	o := &observedStore{store: s, durations: m.store}
 	if traces != nil {
@@ -36,8 +36,8 @@ var storeOps = []struct {
 	{"now", nil},
 }
 
-// storeResult returns the value of the label result for what a call returned. An
-// error that breaks the contract of token.Store counts as unavailable.
+// storeResult returns the value of the label result for the error of a call. One that
+// breaks the contract of token.Store counts as unavailable.
 func storeResult(err error) string {
 	switch {
 	case err == nil:
@@ -60,7 +60,7 @@ type observedStore struct {
 	tracer    trace.Tracer // nil: no spans
 }
 
-// storeCall is a call that has begun.
+// storeCall is a call in progress.
 type storeCall struct {
 	op    string
 	start time.Time

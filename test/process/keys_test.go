@@ -13,7 +13,7 @@ import (
 
 const (
 	readAgain = "a changed file was reloaded"
-	refused   = "a changed file was refused; what was read before stays in use"
+	refused   = "a changed file was refused; the previous version stays in use"
 )
 
 // replicas are three processes that share a keyring and a Redis.

@@ -29,12 +29,12 @@ func TestServeReportsAnUnavailableRedis(t *testing.T) {
 		redistest.Eventually(t, "a call to be refused", func() bool { return s.Introspect(p.Access).Status == 503 })
 		s.WaitMetric("authsvc_redis_breakers_open 1")
 		redistest.Eventually(t, "the log to say so", func() bool {
-			return s.Stderr.Count("the breaker of a Redis opened: calls that need it are answered with APIG.0613 until it closes") == i+1
+			return s.Stderr.Count("Redis breaker opened: calls that need this Redis are answered with APIG.0613 until it closes") == i+1
 		})
 		authsvctest.Want(t, "introspect", s.Introspect(p.Access), 503, "APIG.0613")
 		way.comes()
 		s.WaitMetric("authsvc_redis_breakers_open 0")
-		redistest.Eventually(t, "the log to say that Redis answers again", func() bool { return s.Stderr.Count("the breaker of a Redis closed") == i+1 })
+		redistest.Eventually(t, "the log to say that Redis answers again", func() bool { return s.Stderr.Count("Redis breaker closed") == i+1 })
 		s.WaitReady()
 		redistest.Eventually(t, "the token to be valid again", func() bool { return s.Introspect(p.Access).Active() })
 	}

@@ -350,10 +350,10 @@ func TestAppsFileChanges(t *testing.T) {
 	authsvctest.Want(t, "verify", s.Verify(p.Access, ""), 405, "APIG.0502")
 
 	for _, broken := range []string{"", "apps: []\n", authsvctest.AppsYAML + "  - key: x\n"} {
-		n := s.Stderr.Count("a changed file was refused; what was read before stays in use")
+		n := s.Stderr.Count("a changed file was refused; the previous version stays in use")
 		site.WriteApps(broken)
 		redistest.Eventually(t, "the broken file to be refused", func() bool {
-			return s.Stderr.Count("a changed file was refused; what was read before stays in use") > n
+			return s.Stderr.Count("a changed file was refused; the previous version stays in use") > n
 		})
 		authsvctest.Want(t, "issue", s.Issue(authsvctest.Worker), 405, "APIG.0502")
 	}
@@ -391,7 +391,7 @@ func TestKeyringChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		redistest.Eventually(t, "the keyring to be refused", func() bool {
-			return s.Stderr.Count("a changed file was refused; what was read before stays in use") == i+1
+			return s.Stderr.Count("a changed file was refused; the previous version stays in use") == i+1
 		})
 		if !s.Introspect(p.Access).Active() || s.Issue(authsvctest.Worker).Status != 200 {
 			t.Error("a bad keyring was accepted")
