@@ -33,8 +33,8 @@ func count(n int, thing string) string {
 // cli returns a command for this primary.
 func (n node) cli(args ...string) string { return cli(n.Addr, n.DB, n.opts, args...) }
 
-// configSet returns the command that changes settings for as long as the primary runs,
-// and how to keep them. Whoever hides its settings does not let them be changed either.
+// configSet returns the command that changes settings until the primary restarts, and
+// how to keep them. A Redis that hides its settings does not let them be changed either.
 func (n node) configSet(namesAndValues ...string) string {
 	var lines []string
 	for i := 0; i < len(namesAndValues); i += 2 {
@@ -65,7 +65,7 @@ func cli(addr string, db int, opts RedisOptions, args ...string) string {
 	return shell(append(words, args...)...)
 }
 
-// split returns the host and the port of an address that the store has used.
+// split returns the host and the port of an address; the port may be empty.
 func split(addr string) (host, port string) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -21,7 +21,7 @@ const (
 	day = 24 * time.Hour
 
 	oldKey       = 90 * day // since it began to sign
-	soonToExpire = 30 * day // of a certificate that lives for three times that
+	soonToExpire = 30 * day // or a third of the certificate's lifetime, if that is shorter
 )
 
 // Keyring returns the findings about a keyring file.
@@ -33,22 +33,22 @@ func Keyring(path string, now time.Time) []Finding {
 	return append(KeyringMode(path), keyAge(ring, path, now)...)
 }
 
-// KeyringError returns the finding that a keyring can't be read.
+// KeyringError returns the finding that a keyring can't be read because of err.
 func KeyringError(path string, err error) Finding {
 	f := Finding{
 		Check: KeyringFile, Subject: path, Severity: Error,
 		What: "The keyring can't be used: " + err.Error() + ".",
-		Why:  "The service does not start. One that runs goes on with the keys that it has read.",
-		Fix:  "Put the copy back that you keep in a safe place. A new keyring ends every token, and every secret_hash.",
+		Why:  "The service does not start. One that is running keeps the keys that it has read.",
+		Fix:  "Restore your backup of it. A new keyring invalidates every token and every secret_hash.",
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		f.Fix = shell("authsvc", "keys", "init", "--keys", path) + "  # unless there is a copy of an older one: put that back"
+		f.Fix = shell("authsvc", "keys", "init", "--keys", path) + "  # unless you have a backup of it: then restore that"
 	}
 	return f
 }
 
-// KeyringMode returns the finding that others than its owner have access to a keyring,
-// if they have.
+// KeyringMode returns the finding that others besides its owner have access to a
+// keyring, if so.
 func KeyringMode(path string) []Finding {
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm()&0o077 == 0 {
@@ -56,8 +56,8 @@ func KeyringMode(path string) []Finding {
 	}
 	return []Finding{{
 		Check: KeyringPermissions, Subject: path, Severity: Warning,
-		What: fmt.Sprintf("Others than its owner have access to the keyring (mode %04o).", info.Mode().Perm()),
-		Why:  "Whoever has it and a copy of the store can forge tokens.",
+		What: fmt.Sprintf("Others besides its owner have access to the keyring (mode %04o).", info.Mode().Perm()),
+		Why:  "Anyone who has it and a copy of the store can forge tokens.",
 		Fix:  shell("chmod", "600", path),
 	}}
 }
@@ -78,8 +78,8 @@ func keyAge(ring *keyring.Keyring, path string, now time.Time) []Finding {
 	}
 	return []Finding{{
 		Check: KeyringAge, Subject: path, Severity: Warning,
-		What: fmt.Sprintf("Key %d has signed for %d days.", signs.ID, age/day),
-		Why:  "The longer a key is in use, the more copies of it there are, and whoever has one and a copy of the store can forge tokens.",
+		What: fmt.Sprintf("Key %d has been signing for %d days.", signs.ID, age/day),
+		Why:  "The longer a key is in use, the more copies of it there are, and anyone who has one and a copy of the store can forge tokens.",
 		Fix:  shell("authsvc", "keys", "rotate", "--keys", path) + "  # and copy the file to every replica within five minutes",
 	}}
 }
@@ -99,34 +99,34 @@ func Apps(path string, grace time.Duration) []Finding {
 		what, _, _ := strings.Cut(fault, "\n") // an example may follow
 		found = append(found, Finding{
 			Check: AppsFile, Subject: path, Severity: Error, What: strings.TrimSuffix(what, ":") + ".",
-			Why: "The service does not start. One that runs goes on with the apps that it has read.",
-			Fix: "Correct the file, and then: " + shell("authsvc", "app", "check", "--apps", path),
+			Why: "The service does not start. One that is running keeps the apps that it has read.",
+			Fix: "Correct the file, then run: " + shell("authsvc", "app", "check", "--apps", path),
 		})
 	}
 	return append(found, GoodApps(path, f, grace)...)
 }
 
-// GoodApps returns the findings about an apps file that was read without a fault.
+// GoodApps returns the findings about an apps file that was read without faults.
 func GoodApps(path string, f appsfile.File, grace time.Duration) []Finding {
 	var found []Finding
 	for _, e := range f.Exposed {
 		found = append(found, Finding{
 			Check: AppsPermissions, Subject: path, Severity: Warning,
-			What: fmt.Sprintf("%s holds a secret, and others than its owner may read it (mode %04o).", e.Path, e.Mode),
-			Why:  "Whoever has an app's secret gets tokens in its name.",
+			What: fmt.Sprintf("%s holds a secret, and others besides its owner can read it (mode %04o).", e.Path, e.Mode),
+			Why:  "Anyone who has an app's secret can get tokens in its name.",
 			Fix:  shell("chmod", "600", e.Path),
 		})
 	}
 	for _, a := range f.Apps {
-		if a.RefreshTTL == 0 || a.RefreshTTL >= grace { // 0: the service's, which its settings are checked for
+		if a.RefreshTTL == 0 || a.RefreshTTL >= grace { // 0: the service's, which is checked with the settings
 			continue
 		}
 		found = append(found, Finding{
 			Check: AppsTTL, Subject: path, Severity: Warning,
-			What: fmt.Sprintf("app %s: its refresh_ttl of %s is shorter than the refresh grace of %s, so the retry of a refresh can get tokens that have expired.",
+			What: fmt.Sprintf("app %s: its refresh_ttl of %s is shorter than the refresh grace of %s, so retrying a refresh can return tokens that have expired.",
 				a.Key, a.RefreshTTL, grace),
-			Why: "The app takes the answer for a success, and its next call is refused.",
-			Fix: "Raise refresh_ttl of the app in " + path + ", or lower --refresh-grace.",
+			Why: "To the app that looks like a success, but its next call is refused.",
+			Fix: "Raise the app's refresh_ttl in " + path + ", or lower --refresh-grace.",
 		})
 	}
 	return found
@@ -137,14 +137,14 @@ func TLS(certFile, keyFile string, now time.Time) []Finding {
 	f := Finding{
 		Check: TLSCertificate, Subject: certFile, Severity: Error,
 		Why: "Clients will reject the connection.",
-		Fix: "Have it renewed, and put the new one in its place. Then: " + shell("openssl", "x509", "-in", certFile, "-noout", "-dates"),
+		Fix: "Renew it, and replace the file. Then check the dates: " + shell("openssl", "x509", "-in", certFile, "-noout", "-dates"),
 	}
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		f.What = "The certificate and its key can't be used: " + err.Error() + "."
 		f.Why = "The service does not start."
 		f.Fix = shell("openssl", "x509", "-in", certFile, "-noout", "-subject") + "; " +
-			shell("openssl", "pkey", "-in", keyFile, "-noout") + "  # both must succeed, and belong together"
+			shell("openssl", "pkey", "-in", keyFile, "-noout") + "  # both must succeed, and the two must belong together"
 		return []Finding{f}
 	}
 	c := pair.Leaf
@@ -152,7 +152,7 @@ func TLS(certFile, keyFile string, now time.Time) []Finding {
 	switch {
 	case now.Before(c.NotBefore):
 		f.What = fmt.Sprintf("The certificate is not valid before %s.", c.NotBefore.Format(time.RFC3339))
-		f.Fix = "timedatectl  # is the clock of this machine right? If it is, put the certificate back that came before"
+		f.Fix = "timedatectl  # is the clock of this machine right? If it is, restore the previous certificate"
 	case left <= 0:
 		f.What = fmt.Sprintf("The certificate expired at %s.", c.NotAfter.Format(time.RFC3339))
 	case left <= min(soonToExpire, c.NotAfter.Sub(c.NotBefore)/3):
@@ -165,7 +165,7 @@ func TLS(certFile, keyFile string, now time.Time) []Finding {
 	return []Finding{f}
 }
 
-// Networks of nobody's, or of whoever runs them: however wide, they hold no stranger.
+// Private networks: however wide, they hold no stranger.
 var private = []netip.Prefix{
 	netip.MustParsePrefix("10.0.0.0/8"),
 	netip.MustParsePrefix("127.0.0.0/8"),
@@ -179,15 +179,15 @@ const (
 	wide6 = 16
 )
 
-// Proxies returns the findings about the networks whose X-Forwarded-For is believed, of
-// a service that listens at an address.
+// Proxies returns the findings about the trusted proxies of a service that listens on
+// an address.
 func Proxies(listen string, networks []netip.Prefix) []Finding {
 	if len(networks) == 0 && !loopback(listen) {
 		return []Finding{{
 			Check: TrustedProxies, Subject: "--trusted-proxies", Severity: Note,
 			What: "No proxy is trusted, so X-Forwarded-For is ignored.",
-			Why:  "Behind a proxy every call then comes from the proxy, for trusted_ips of the apps and in the log. Where clients connect by themselves, all is well.",
-			Fix:  "Name the proxies, if there are any, with --trusted-proxies.",
+			Why:  "Behind a proxy, every call then seems to come from the proxy, for the apps' trusted_ips and in the log. If clients connect directly, nothing is wrong.",
+			Fix:  "List the proxies, if there are any, in --trusted-proxies.",
 		}}
 	}
 	var found []Finding
@@ -195,8 +195,8 @@ func Proxies(listen string, networks []netip.Prefix) []Finding {
 		f := Finding{
 			Check: TrustedProxies, Subject: "--trusted-proxies " + p.String(), Severity: Error,
 			What: "Every address is trusted as a proxy.",
-			Why:  "A caller chooses its own address with X-Forwarded-For: trusted_ips of the apps protect nothing, and the log shows what the caller likes.",
-			Fix:  "Name the addresses of your proxies, and no more, with --trusted-proxies.",
+			Why:  "Any caller can choose its own address with X-Forwarded-For: the apps' trusted_ips protect nothing, and the log can't be relied on.",
+			Fix:  "List only the addresses of your proxies in --trusted-proxies.",
 		}
 		if p.Bits() > 0 {
 			inside := func(q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Contains(p.Addr()) }
@@ -204,8 +204,8 @@ func Proxies(listen string, networks []netip.Prefix) []Finding {
 				continue
 			}
 			f.Severity = Warning
-			f.What = "A network is trusted that is too wide to be all yours."
-			f.Why = "A caller from it chooses its own address with X-Forwarded-For, for trusted_ips of the apps and in the log."
+			f.What = "A trusted network is too wide to be all yours."
+			f.Why = "Callers from it can choose their own address with X-Forwarded-For, for the apps' trusted_ips and in the log."
 		}
 		found = append(found, f)
 	}

@@ -118,11 +118,11 @@ var fileTests = []struct {
 	{name: "90 days", find: keyringFile(90*day, 0o600, nil)},
 	{
 		name: "over 90 days", find: keyringFile(90*day+time.Second, 0o600, nil), want: []string{oldSigner},
-		what: "Key 1 has signed for 90 days", fix: "authsvc keys rotate --keys keys.json  #",
+		what: "Key 1 has been signing for 90 days", fix: "authsvc keys rotate --keys keys.json  #",
 	},
 	{name: "another signs", find: keyringFile(200*day, 0o600, rotated(50*day))},
 	{name: "another is about to sign", find: keyringFile(200*day, 0o600, rotated(time.Minute))},
-	{name: "another signed for as long", find: keyringFile(400*day, 0o600, rotated(100*day)), want: []string{oldSigner}, what: "Key 2 has signed for 99 days"},
+	{name: "another signed for as long", find: keyringFile(400*day, 0o600, rotated(100*day)), want: []string{oldSigner}, what: "Key 2 has been signing for 99 days"},
 	{
 		name: "a keyring for the group", find: keyringFile(0, 0o640, nil), want: []string{"warning keyring_permissions keys.json"},
 		what: "mode 0640", fix: "chmod 600 keys.json",
@@ -136,7 +136,7 @@ var fileTests = []struct {
 	},
 	{
 		name: "a bad keyring", find: func(t *testing.T) []Finding { write(t, "keys.json", "{}", 0o600); return Keyring("keys.json", now) },
-		want: []string{"error keyring_file keys.json"}, what: "keyring version 0", fix: "Put the copy back",
+		want: []string{"error keyring_file keys.json"}, what: "keyring version 0", fix: "Restore your backup",
 	},
 
 	{name: "apps", find: apps(oneApp, 0o600)},

@@ -14,8 +14,8 @@ type Severity int
 // The severities.
 const (
 	Note    Severity = iota // worth knowing
-	Warning                 // can cost tokens or calls, now or on some day
-	Error                   // makes tokens wrong or loses them without a word, or keeps the service from its work
+	Warning                 // can cost tokens or calls, now or later
+	Error                   // makes tokens wrong, loses them silently, or keeps the service from working
 )
 
 var severities = []string{"note", "warning", "error"}
@@ -23,10 +23,10 @@ var severities = []string{"note", "warning", "error"}
 // String returns the severity in one word, as in JSON.
 func (s Severity) String() string { return severities[s] }
 
-// MarshalText implements encoding.TextMarshaler, by String.
+// MarshalText implements encoding.TextMarshaler, using String.
 func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Level returns the level at which it is logged.
+// Level returns the level at which a finding of this severity is logged.
 func (s Severity) Level() slog.Level {
 	return []slog.Level{slog.LevelInfo, slog.LevelWarn, slog.LevelError}[s]
 }
@@ -34,11 +34,11 @@ func (s Severity) Level() slog.Level {
 // Finding is one thing that is wrong. Its texts hold no secret.
 type Finding struct {
 	Check    string   `json:"check"`   // one of Checks
-	Subject  string   `json:"subject"` // the address, the file or the setting that it is about
+	Subject  string   `json:"subject"` // the address, file or setting concerned
 	Severity Severity `json:"severity"`
 	What     string   `json:"what"`
-	Why      string   `json:"why"` // what can come of it
-	Fix      string   `json:"fix"` // to paste into a shell, where a command mends it
+	Why      string   `json:"why"` // what can happen
+	Fix      string   `json:"fix"` // to paste into a shell, if it is a command
 }
 
 // String returns a paragraph: the check and the subject, what is wrong, why that
@@ -55,7 +55,7 @@ func (f Finding) Warning() string { return f.What + " Fix: " + f.Fix }
 func (f Finding) Log(log *slog.Logger) {
 	what := f.What
 	if strings.HasPrefix(f.Check, "redis_") {
-		what = "Redis: " + what // which says "it" of the subject
+		what = "Redis: " + what // the text calls the subject "it"
 	}
 	log.Log(context.Background(), f.Severity.Level(), what,
 		"check", f.Check, "severity", f.Severity.String(), "subject", f.Subject, "why", f.Why, "fix", f.Fix)
@@ -96,7 +96,7 @@ func Checks() []string {
 	})
 }
 
-// RedisChecks returns the names of those that are made of a Redis that is in use.
+// RedisChecks returns the names of the checks of a Redis that is in use.
 func RedisChecks() []string {
 	return []string{
 		RedisUnavailable, RedisPermissions, RedisReadable, RedisVersion, RedisTopology, RedisEviction, RedisMemory, RedisPersistence, RedisDisk,
@@ -112,9 +112,9 @@ func Worst(found []Finding) (worst Severity) {
 	return worst
 }
 
-// Changes returns what is worth a line in the log: the findings that are new since
-// before, and those that are gone. Two are the same where check, subject and severity are:
-// the numbers in a text may be others each time.
+// Changes returns what is worth logging: the findings that have appeared since before,
+// and those that are gone. Two findings are the same if their check, subject and
+// severity are: the numbers in their texts may differ each time.
 func Changes(before, after []Finding) (appeared, gone []Finding) {
 	missing := func(from, in []Finding) (list []Finding) {
 		for _, f := range from {

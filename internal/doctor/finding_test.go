@@ -92,12 +92,12 @@ func TestFindingInJSON(t *testing.T) {
 // be another, and a log has all of it.
 func TestFindingAsText(t *testing.T) {
 	t.Parallel()
-	f := Finding{RedisRole, "a\nb", Error, "It is\nwrong.", "It matters.", "mend\nit"}
-	const want = "error  redis_role  a?b\nIt is?wrong.\n  Why: It matters.\n  Fix: mend?it"
+	f := Finding{RedisRole, "a\nb", Error, "It is\nwrong.", "It matters.", "fix\nit"}
+	const want = "error  redis_role  a?b\nIt is?wrong.\n  Why: It matters.\n  Fix: fix?it"
 	if got := f.String(); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if got := (Finding{What: "It is wrong.", Fix: "mend it"}).Warning(); got != "It is wrong. Fix: mend it" {
+	if got := (Finding{What: "It is wrong.", Fix: "fix it"}).Warning(); got != "It is wrong. Fix: fix it" {
 		t.Errorf("%q", got)
 	}
 	for check, prefix := range map[string]string{RedisRole: "Redis: ", RedisExpiry: "Redis: ", KeyringPermissions: ""} {

@@ -10,13 +10,13 @@ import (
 	"authsvc/internal/redisconn"
 )
 
-// The limits of what is fine.
+// The limits beyond which a finding is made.
 const (
 	oldestMajor   = 7                      // of Redis; the script of a refresh needs it
 	fullPercent   = 90                     // of maxmemory, or of the machine
 	clockLimit    = time.Second            // between Redis and this machine
 	clocksLimit   = 100 * time.Millisecond // between two primaries
-	longestGrant  = 30 * 24 * time.Hour    // and ten minutes
+	longestGrant  = 30 * 24 * time.Hour    // kept for ten minutes more
 	expiryOfStray = longestGrant + 10*time.Minute
 )
 
@@ -36,8 +36,8 @@ func Redis(nodes []redisconn.NodeFacts, opts RedisOptions) []Finding {
 	return append(found, clocks(nodes)...)
 }
 
-// node is a primary that is checked. A check of it returns a Finding without a
-// subject, and an empty one where nothing is wrong.
+// node is a primary that is checked. Its checks return a Finding without a subject, or
+// an empty one if nothing is wrong.
 type node struct {
 	*redisconn.NodeFacts
 	opts RedisOptions
@@ -53,7 +53,7 @@ func (n node) checks() []func() Finding {
 	}
 }
 
-// unknown holds what is not known without a command.
+// unknown lists what can't be known if a command is not permitted.
 var unknown = []struct{ command, what string }{
 	{"info", "the version, the memory, the persistence and the replicas"},
 	{"config|get", "appendfsync, save and min-replicas-to-write"},
@@ -77,7 +77,7 @@ func (n node) readable() Finding {
 		Check: RedisReadable, Severity: Note,
 		What: fmt.Sprintf("The user %s may not run %s here.", n.User, strings.Join(n.Unreadable, ", ")),
 		Why:  "Not checked: " + strings.Join(what, "; ") + ".",
-		Fix:  n.cli(args...) + "  # or look at it where this Redis is managed",
+		Fix:  n.cli(args...) + "  # or check it where this Redis is managed",
 	}
 	if !n.Knows("info") {
 		f.Severity = Warning
@@ -93,7 +93,7 @@ func (n node) version() Finding {
 	return Finding{
 		Check: RedisVersion, Severity: Error,
 		What: fmt.Sprintf("It is Redis %s.", cmp.Or(n.Version, "of an unknown version")),
-		Why:  "The script of a refresh needs Redis 7.0: before, every refresh and every revocation of an access token fails.",
+		Why:  "The script of a refresh needs Redis 7.0: on an older one, every refresh and every revocation of an access token fails.",
 		Fix:  "Upgrade it to Redis 7.0 or later: first its replicas, then the primary.",
 	}
 }
@@ -104,9 +104,9 @@ func (n node) topology() Finding {
 	}
 	return Finding{
 		Check: RedisTopology, Severity: Error,
-		What: "It is a node of a Cluster, and --store takes it for all there is.",
-		Why:  "It has only some of the keys, and sends callers elsewhere for the others: most requests are answered with APIG.0613.",
-		Fix:  "Write --store as redis+cluster://, with the same host and port, and two or three other nodes if you like.",
+		What: "It is a node of a Cluster, but --store treats it as a single Redis.",
+		Why:  "It has only some of the keys, and redirects callers for the others: most requests are answered with APIG.0613.",
+		Fix:  "Write --store as redis+cluster://, with the same host and port, and optionally two or three other nodes.",
 	}
 }
 
@@ -117,13 +117,13 @@ func (n node) eviction() Finding {
 	f := Finding{
 		Check: RedisEviction, Severity: Error,
 		What: fmt.Sprintf("maxmemory-policy is %s.", cmp.Or(n.Eviction, "not known")),
-		Why:  "When memory is full, Redis drops living grants without an error: their tokens are refused, and nobody is told why.",
+		Why:  "When memory is full, Redis silently drops grants that are in use: their tokens are refused, and nothing says why.",
 		Fix:  n.configSet("maxmemory-policy", "noeviction"),
 	}
 	if n.opts.AllowEviction || n.Eviction == "" {
 		f.Severity = Warning
 	} else {
-		f.Fix += "; or insist, with --allow-eviction"
+		f.Fix += "; or accept it with --allow-eviction"
 	}
 	return f
 }
@@ -143,15 +143,15 @@ func (n node) memory() Finding {
 			Fix:  n.configSet("maxmemory", mb(2*limit)) + ", if the machine has that much to spare",
 		}
 		if unlimited {
-			f.Why = "When it is full, the system ends Redis, or swaps, and no call is answered in time."
+			f.Why = "When it is full, the system kills Redis, or swaps, and no call is answered in time."
 			f.Fix = moreMemory
 		}
 		return f
 	case unlimited:
 		f := Finding{
 			Check: RedisMemory, Severity: Note,
-			What: "maxmemory does not keep it below the memory of its machine.",
-			Why:  "When that runs out, the system ends Redis. At maxmemory it only refuses new tokens: refresh and revocation still work.",
+			What: "maxmemory does not keep it below its machine's memory.",
+			Why:  "When that runs out, the system kills Redis. At maxmemory, only new tokens are refused: refresh and revocation still work.",
 			Fix:  n.configSet("maxmemory", mb(max(n.SystemMemory/4*3, 1<<30))),
 		}
 		if n.Memory > max(n.SystemMemory/4*3, 1<<30)/100*fullPercent {
@@ -162,9 +162,9 @@ func (n node) memory() Finding {
 	return Finding{}
 }
 
-const moreMemory = "Give its machine more memory, and then Redis a limit below it: maxmemory in redis.conf."
+const moreMemory = "Give its machine more memory, and then limit Redis to less than that: maxmemory in redis.conf."
 
-// mb returns a size as redis.conf takes it.
+// mb returns a size in the notation of redis.conf.
 func mb(size int64) string { return fmt.Sprintf("%dmb", max(1, size>>20)) }
 
 func (n node) persistence() Finding {
@@ -172,20 +172,20 @@ func (n node) persistence() Finding {
 		Check: RedisPersistence, Severity: Warning,
 		Fix: n.configSet("appendonly", "yes", "appendfsync", "always"),
 	}
-	const lost = ": new grants are gone, and tokens that were revoked are good again."
+	const lost = ": new grants are gone, and revoked tokens are valid again."
 	switch {
 	case !n.AOF && n.Knows("config|get") && n.Snapshots == "":
-		f.What = "It keeps nothing on disk."
-		f.Why = "When it restarts, every grant is gone: all tokens are refused, and each app needs new ones."
+		f.What = "It stores nothing on disk."
+		f.Why = "When it restarts, every grant is lost: all tokens are refused, and each app needs new ones."
 	case !n.AOF:
-		f.What = "It keeps snapshots at most (appendonly no)."
-		f.Why = "A crash takes all that was written since the last one" + lost
+		f.What = "It stores only snapshots, if anything (appendonly no)."
+		f.Why = "A crash loses all that was written since the last one" + lost
 	case n.Fsync == "everysec":
 		f.What = "It writes to disk once a second (appendfsync everysec)."
-		f.Why = "A power loss takes writes that were acknowledged, 30% of them when one was simulated, and none with always" + lost
+		f.Why = "A power failure loses acknowledged writes (30% of them when one was simulated, none with always)" + lost
 	case n.Fsync == "no":
-		f.What = "It writes to disk when the system likes (appendfsync no)."
-		f.Why = "A power loss takes the writes of half a minute, though they were acknowledged" + lost
+		f.What = "It leaves syncing to disk to the system (appendfsync no)."
+		f.Why = "A power failure loses half a minute of acknowledged writes" + lost
 	default:
 		return Finding{}
 	}
@@ -198,11 +198,11 @@ func (n node) disk() Finding {
 	case n.AOFFailed:
 		f.What = "The last write to the append-only file failed."
 		f.Why = "Redis refuses every write until one succeeds: no token can be issued, refreshed or revoked."
-		f.Fix = n.cli("CONFIG", "GET", "dir") + "  # make room there; its log has the cause"
+		f.Fix = n.cli("CONFIG", "GET", "dir") + "  # free some space there; its log has the cause"
 	case n.SnapshotFailed && (n.Snapshots != "" || !n.Knows("config|get")):
 		f.What = "The last snapshot failed."
-		f.Why = "Unless it is told otherwise, Redis refuses every write until one succeeds: no token can be issued, refreshed or revoked."
-		f.Fix = n.cli("CONFIG", "GET", "dir") + "  # make room there; its log has the cause. Then: " + n.cli("BGSAVE")
+		f.Why = "By default, Redis refuses every write until one succeeds: no token can be issued, refreshed or revoked."
+		f.Fix = n.cli("CONFIG", "GET", "dir") + "  # free some space there; its log has the cause. Then: " + n.cli("BGSAVE")
 	default:
 		return Finding{}
 	}
@@ -215,7 +215,7 @@ func (n node) loading() Finding {
 	}
 	return Finding{
 		Check: RedisLoading, Severity: Warning,
-		What: "It is still reading its data from disk.",
+		What: "It is still loading its data from disk.",
 		Why:  "Until it is done, calls that need it are answered with APIG.0613.",
 		Fix:  n.cli("INFO", "persistence") + "  # wait: loading_eta_seconds says how long",
 	}
@@ -226,9 +226,9 @@ func (n node) replicas() Finding {
 	case n.Replicas == 0:
 		f := Finding{
 			Check: RedisReplicas, Severity: Note, What: "It has no replica.",
-			Why: "With its machine all grants are lost: all tokens are refused, and each app needs new ones.",
+			Why: "If its machine is lost, so are all grants: all tokens are refused, and each app needs new ones.",
 		}
-		f.Fix = "Start a redis-server on another machine, with replicaof HOST PORT, and masteruser and masterauth where this one wants them."
+		f.Fix = "Start a redis-server on another machine, with replicaof HOST PORT, and masteruser and masterauth if this one requires them."
 		if n.Cluster {
 			f.Fix = shell("redis-cli", "--cluster", "add-node", "REPLICA:6379", n.Addr, "--cluster-slave") + "  # REPLICA: another machine"
 		}
@@ -236,15 +236,15 @@ func (n node) replicas() Finding {
 	case len(n.Strangers) > 0:
 		return Finding{
 			Check: RedisReplicas, Severity: Warning,
-			What: fmt.Sprintf("The user %s is not known, or may do less, at %s.", n.User, strings.Join(n.Strangers, " and ")),
-			Why:  "Users are not replicated. After a failover to such a replica every call is answered with APIG.0613.",
-			Fix:  "Make the user there, too, with the same password and rights: ACL SETUSER, and the same in the ACL file or in redis.conf.",
+			What: fmt.Sprintf("The user %s is missing, or may do less, on %s.", n.User, strings.Join(n.Strangers, " and ")),
+			Why:  "Users are not replicated. After a failover to such a replica, every call is answered with APIG.0613.",
+			Fix:  "Create the user there, with the same password and permissions: ACL SETUSER, and the same in the ACL file or in redis.conf.",
 		}
 	case n.ReplicasOnline < n.Replicas:
 		return Finding{
 			Check: RedisReplicas, Severity: Warning,
-			What: fmt.Sprintf("%d of %s follow it.", n.ReplicasOnline, count(n.Replicas, "replica")),
-			Why:  "One that does not have all data is of no use when the primary is lost.",
+			What: fmt.Sprintf("%d of %s are in sync.", n.ReplicasOnline, count(n.Replicas, "replica")),
+			Why:  "A replica without all the data is of no use if the primary is lost.",
 			Fix:  n.cli("INFO", "replication") + "  # shows which; its log has the cause, unless it is new",
 		}
 	}
@@ -258,23 +258,23 @@ func (n node) minReplicas() Finding {
 	case n.MinReplicas > n.ReplicasOnline:
 		return Finding{
 			Check: RedisMinReplicas, Severity: Warning,
-			What: fmt.Sprintf("min-replicas-to-write is %d, and %s follow it.", n.MinReplicas, count(n.ReplicasOnline, "replica")),
+			What: fmt.Sprintf("min-replicas-to-write is %d, with %s in sync.", n.MinReplicas, count(n.ReplicasOnline, "replica")),
 			Why:  "It refuses every write: no token can be issued, refreshed or revoked.",
 			Fix:  n.configSet("min-replicas-to-write", strconv.Itoa(n.ReplicasOnline)) + ", unless the replicas can be brought back",
 		}
 	case n.MinReplicas > 0 && n.MinReplicas >= n.Replicas:
 		return Finding{
 			Check: RedisMinReplicas, Severity: Warning,
-			What: fmt.Sprintf("min-replicas-to-write is %d, of %s.", n.MinReplicas, count(n.Replicas, "replica")),
-			Why:  "As soon as one is missing, as after any failover, it refuses every write: no token can be issued, refreshed or revoked.",
+			What: fmt.Sprintf("min-replicas-to-write is %d, with %s in all.", n.MinReplicas, count(n.Replicas, "replica")),
+			Why:  "As soon as one replica is missing, as after any failover, it refuses every write: no token can be issued, refreshed or revoked.",
 			Fix:  "Add a replica, or: " + n.configSet("min-replicas-to-write", strconv.Itoa(n.MinReplicas-1)),
 		}
 	case n.MinReplicas == 0 && n.Replicas > 1:
 		return Finding{
 			Check: RedisMinReplicas, Severity: Warning,
 			What: "min-replicas-to-write is 0.",
-			Why: "A primary that is cut off from its replicas goes on acknowledging writes, and a failover throws them away: " +
-				"new grants are gone, and tokens that were revoked are good again.",
+			Why: "A primary that is cut off from its replicas keeps acknowledging writes, and a failover discards them: " +
+				"new grants are gone, and revoked tokens are valid again.",
 			Fix: n.configSet("min-replicas-to-write", "1"),
 		}
 	}
@@ -294,12 +294,12 @@ func (n node) clock() Finding {
 	return Finding{
 		Check: RedisClock, Severity: Warning,
 		What: fmt.Sprintf("Its clock is %s %s this machine's.", n.ClockOffset.Abs().Round(100*time.Millisecond), where),
-		Why:  "The service goes by Redis's, so tokens are right as long as that is. But the logs of the two do not fit, and who goes by the other clock sees tokens expire at another time.",
+		Why:  "The service uses Redis's clock, so tokens are right if that one is. But the two logs do not line up, and anything that uses the other clock sees tokens expire at a different time.",
 		Fix:  setClock,
 	}
 }
 
-// clocks compares the primaries with each other.
+// clocks returns the finding that the clocks of two primaries differ, if they do.
 func clocks(nodes []redisconn.NodeFacts) []Finding {
 	var worst time.Duration
 	var a, b string
@@ -320,7 +320,7 @@ func clocks(nodes []redisconn.NodeFacts) []Finding {
 	return []Finding{{
 		Check: RedisClock, Subject: "primaries", Severity: Warning,
 		What: fmt.Sprintf("The clocks of %s and %s differ by %s or more.", a, b, worst.Round(time.Millisecond)),
-		Why:  "A change of a grant is only good until a time, by the clock of the primary that has it: where that is wrong, one that was given up can land late, or one in time is refused. And a token expires sooner or later than it says.",
+		Why:  "A change of a grant has a deadline, by the clock of the primary that holds it. If that is wrong, a change that was given up can still be made, or one in time is refused; and tokens expire earlier or later than they say.",
 		Fix:  setClock,
 	}}
 }
@@ -333,8 +333,8 @@ func (n node) expiry() Finding {
 	expire := n.cli("EXPIRE", "KEY", strconv.Itoa(int(expiryOfStray.Seconds())), "NX")
 	return Finding{
 		Check: RedisExpiry, Severity: Warning,
-		What: fmt.Sprintf("%d of %s that were looked at have no expiry.", n.Endless, count(n.Sampled, "key")+" "+n.Keys),
-		Why:  "The service writes none without, so somebody else did, or took it away. They fill the memory for ever.",
-		Fix:  scan + " | xargs -I KEY " + expire + "  # changes none that has an expiry",
+		What: fmt.Sprintf("%d of %s in a sample have no expiry.", n.Endless, count(n.Sampled, "key")+" "+n.Keys),
+		Why:  "The service writes every key with one, so something else wrote these keys or removed it. They take up memory forever.",
+		Fix:  scan + " | xargs -I KEY " + expire + "  # changes no key that has an expiry",
 	}
 }

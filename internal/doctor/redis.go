@@ -11,29 +11,28 @@ import (
 	"authsvc/internal/redisconn"
 )
 
-// RedisOptions say how the service uses its Redis.
+// RedisOptions says how the service uses its Redis.
 type RedisOptions struct {
-	// AllowEviction makes a policy that drops grants a warning: the operator
-	// insists on it.
+	// AllowEviction reduces an eviction policy that drops grants to a warning: the
+	// operator accepts it.
 	AllowEviction bool
-	// TLS is whether the service speaks TLS to it; a command to paste then does
-	// so as well.
+	// TLS is set if the service uses TLS; commands to paste then do so as well.
 	TLS bool
-	// Cluster is whether the service takes it for a Cluster.
+	// Cluster is set if the service treats it as a Cluster.
 	Cluster bool
 }
 
-// RedisStore is a store in Redis, as package store opens it. Its methods fail with
-// errors that hold a *redisconn.Error, where a primary does not answer.
+// RedisStore is a store in Redis, as package store opens it. If a primary does not
+// answer, its methods return errors that wrap a *redisconn.Error.
 type RedisStore interface {
 	Facts(context.Context) ([]redisconn.NodeFacts, error)
 	CheckPermissions(context.Context) error
 	Now(context.Context) (time.Time, error)
 }
 
-// CheckRedis reads the facts and the permissions of every primary of a store, and
-// judges them. A primary that does not answer makes it fail; what was found at the
-// others is returned even so.
+// CheckRedis returns the findings about the facts and the permissions of every primary
+// of a store. If a primary does not answer, it returns an error besides the findings
+// about the others.
 func CheckRedis(ctx context.Context, r RedisStore, opts RedisOptions) ([]Finding, error) {
 	nodes, err := r.Facts(ctx)
 	found := Redis(nodes, opts)
@@ -48,7 +47,7 @@ func CheckRedis(ctx context.Context, r RedisStore, opts RedisOptions) ([]Finding
 	return found, cmp.Or(err, checked, serves)
 }
 
-// Unavailable returns the finding that a store did not answer, or not as it should.
+// Unavailable returns the finding that a store did not answer, or not correctly.
 func Unavailable(subject string, err error) Finding {
 	cause := (*redisconn.Error)(nil)
 	if !errors.As(err, &cause) {
@@ -59,38 +58,38 @@ func Unavailable(subject string, err error) Finding {
 		Check: RedisUnavailable, Subject: subject, Severity: Error,
 		What: "It can't be used: " + text,
 		Why:  "Until it answers, calls that need it are answered with APIG.0613.",
-		Fix:  "See that Redis runs, that nothing is between it and this machine, and that --store names its host, its port and its database, and TLS (rediss) where it speaks TLS, and only there.",
+		Fix:  "Check that Redis is running, that no firewall is in the way, and that --store has the right host, port and database, and rediss if and only if Redis uses TLS.",
 	}
 	switch cause.Reason {
 	case redisconn.Replica:
 		f.Check = RedisRole
-		f.Why = "What is read from it may be old, and it takes no writes, so the service does not use it."
-		f.Fix = "Give --store the host and the port of the primary, or whoever knows it: redis+sentinel:// or redis+cluster://."
+		f.Why = "What is read from it may be out of date, and it accepts no writes, so the service does not use it."
+		f.Fix = "Set --store to the host and port of the primary, or to a URL that finds it: redis+sentinel:// or redis+cluster://."
 	case redisconn.SentinelRefuses:
-		f.Fix = "Correct --store-sentinel-user and --store-sentinel-password: Sentinels have users of their own, who may sentinel|get-master-addr-by-name, sentinel|sentinels, subscribe, ping and role."
+		f.Fix = "Correct --store-sentinel-user and --store-sentinel-password: Sentinels have users of their own, which need sentinel|get-master-addr-by-name, sentinel|sentinels, subscribe, ping and role."
 	case redisconn.UnknownPrimary:
-		f.What = "The Sentinels know no primary of the name that --store gives."
-		f.Fix = "Correct the name, which is behind the hosts: redis+sentinel://HOST,HOST/NAME/DB. SENTINEL MASTERS has the names."
+		f.What = "The Sentinels know no primary with the name in --store."
+		f.Fix = "Correct the name, which follows the hosts: redis+sentinel://HOST,HOST/NAME/DB. SENTINEL MASTERS lists the names."
 	case redisconn.IsNoSentinel:
-		f.Fix = "Name Sentinels in a redis+sentinel:// URL (they usually listen on port 26379), or this Redis in a redis:// one."
+		f.Fix = "List Sentinels in a redis+sentinel:// URL (they usually listen on port 26379), or use redis:// for this Redis."
 	case redisconn.IsSentinel:
-		f.Fix = "Write --store as redis+sentinel://HOST,HOST/NAME/DB, with the name that the Sentinels know the primary by."
+		f.Fix = "Write --store as redis+sentinel://HOST,HOST/NAME/DB, with the Sentinels' name for the primary."
 	case redisconn.IsNoCluster:
-		f.Fix = "It is no Cluster: write --store as redis://."
+		f.Fix = "It is not a Cluster: write --store as redis://."
 	case redisconn.ClusterDown:
-		f.What = "The Cluster is down, or a part of it: " + text
-		f.Fix = "redis-cli --cluster check HOST:PORT  # says which slots nobody serves; with cluster-require-full-coverage no, the others are served"
+		f.What = "The Cluster, or part of it, is down: " + text
+		f.Fix = "redis-cli --cluster check HOST:PORT  # lists the slots that no node serves; with cluster-require-full-coverage no, the others are served"
 	case redisconn.NotPermitted:
-		f.Fix = "Permit the user what it lacks, on every server: ACL SETUSER USER +COMMAND, and the same in the ACL file or in redis.conf."
+		f.Fix = "Grant the user what it lacks, on every server: ACL SETUSER USER +COMMAND, and the same in the ACL file or in redis.conf."
 	case redisconn.NoUser:
-		f.Fix = "Correct the user and the password: in --store, percent-encoded, or in the file that AUTHSVC_STORE_PASSWORD_FILE names. Every server needs the user, replicas too: users are not replicated."
+		f.Fix = "Correct the user and the password: in --store, percent-encoded, or in the file that AUTHSVC_STORE_PASSWORD_FILE names. Every server needs the user, including replicas: users are not replicated."
 	case redisconn.TLSRefused:
-		f.Fix = "Name the PEM files that fit with --store-ca, --store-cert and --store-key, and the host in --store as its certificate does."
+		f.Fix = "Set --store-ca, --store-cert and --store-key to the right PEM files, and use the host name in the certificate in --store."
 	}
 	return f
 }
 
-// Permissions returns the findings about what primaries do not let the service do.
+// Permissions returns the findings about missing permissions.
 func Permissions(refused *redisconn.PermissionError, opts RedisOptions) []Finding {
 	var found []Finding
 	for _, n := range refused.Nodes {
@@ -98,7 +97,7 @@ func Permissions(refused *redisconn.PermissionError, opts RedisOptions) []Findin
 			Check: RedisPermissions, Subject: n.Addr, Severity: Error,
 			What: "It refuses what the service needs: " + n.What() + ".",
 			Why:  "Requests that need it are answered with APIG.0613.",
-			Fix:  "Take the rename-command lines out of redis.conf, or choose a Redis that has the commands.",
+			Fix:  "Remove the rename-command lines from redis.conf, or use a Redis that has the commands.",
 		}
 		sentinel := func(command string) bool { return strings.HasPrefix(command, "sentinel") || command == "subscribe" }
 		if grant := n.Grant(); slices.ContainsFunc(n.Commands, sentinel) {

@@ -54,28 +54,28 @@ var redisTests = []struct {
 	},
 	{
 		name: "a node of a Cluster", is: func(f *redisconn.NodeFacts) { f.Cluster = true }, want: []string{"error redis_topology " + at},
-		what: "node of a Cluster", fix: "Write --store as redis+cluster://, with the same host and port, and two or three other nodes if you like.",
+		what: "node of a Cluster", fix: "Write --store as redis+cluster://, with the same host and port, and optionally two or three other nodes.",
 	},
 	{name: "a Cluster", is: func(f *redisconn.NodeFacts) { f.Cluster = true }, opts: RedisOptions{Cluster: true}},
 	{
 		name: "eviction", is: func(f *redisconn.NodeFacts) { f.Eviction = "volatile-ttl" }, want: []string{"error redis_eviction " + at},
 		what: "volatile-ttl",
-		fix:  "redis-cli -h 10.0.0.1 -p 6379 CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction; or insist, with --allow-eviction",
+		fix:  "redis-cli -h 10.0.0.1 -p 6379 CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction; or accept it with --allow-eviction",
 	},
 	{
 		name: "eviction behind a socket", is: func(f *redisconn.NodeFacts) { f.Eviction, f.Addr = "allkeys-lru", "/run/redis.sock" },
 		want: []string{"error redis_eviction /run/redis.sock"},
-		fix:  "redis-cli -s /run/redis.sock CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction; or insist, with --allow-eviction",
+		fix:  "redis-cli -s /run/redis.sock CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction; or accept it with --allow-eviction",
 	},
 	{
 		name: "eviction somewhere", is: func(f *redisconn.NodeFacts) { f.Eviction, f.Addr = "allkeys-lru", "the primary of main" },
 		want: []string{"error redis_eviction the primary of main"},
-		fix:  "redis-cli -h 'the primary of main' CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction; or insist, with --allow-eviction",
+		fix:  "redis-cli -h 'the primary of main' CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction; or accept it with --allow-eviction",
 	},
 	{
 		name: "eviction over TLS", is: func(f *redisconn.NodeFacts) { f.Eviction, f.Addr, f.DB = "allkeys-lru", "[::1]:6380", 3 },
 		opts: RedisOptions{TLS: true}, want: []string{"error redis_eviction [::1]:6380"},
-		fix: "redis-cli -h ::1 -p 6380 --tls -n 3 CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction; or insist, with --allow-eviction",
+		fix: "redis-cli -h ::1 -p 6380 --tls -n 3 CONFIG SET maxmemory-policy noeviction  # and in redis.conf: maxmemory-policy noeviction; or accept it with --allow-eviction",
 	},
 	{
 		name: "eviction that is insisted on", is: func(f *redisconn.NodeFacts) { f.Eviction = "allkeys-lru" },
@@ -115,7 +115,7 @@ var redisTests = []struct {
 	},
 	{
 		name: "snapshots", is: func(f *redisconn.NodeFacts) { f.AOF, f.Snapshots = false, "3600 1" }, want: []string{"warning redis_persistence " + at},
-		what: "snapshots at most",
+		what: "only snapshots, if anything",
 	},
 	{name: "everysec", is: func(f *redisconn.NodeFacts) { f.Fsync = "everysec" }, want: []string{"warning redis_persistence " + at}, what: "everysec"},
 	{name: "no fsync", is: func(f *redisconn.NodeFacts) { f.Fsync = "no" }, want: []string{"warning redis_persistence " + at}, what: "appendfsync no"},
@@ -129,12 +129,12 @@ var redisTests = []struct {
 	{
 		name: "a file, and no CONFIG", is: func(f *redisconn.NodeFacts) { f.Fsync, f.MinReplicas, f.Unreadable = "", 0, []string{"config|get"} },
 		want: []string{"note redis_readable " + at}, what: "app may not run config|get",
-		fix: "redis-cli -h 10.0.0.1 -p 6379 ACL SETUSER app '+config|get'  # or look at it where this Redis is managed",
+		fix: "redis-cli -h 10.0.0.1 -p 6379 ACL SETUSER app '+config|get'  # or check it where this Redis is managed",
 	},
 
 	{
 		name: "a write failed", is: func(f *redisconn.NodeFacts) { f.AOFFailed = true }, want: []string{"warning redis_disk " + at}, what: "append-only",
-		fix: "redis-cli -h 10.0.0.1 -p 6379 CONFIG GET dir  # make room there; its log has the cause",
+		fix: "redis-cli -h 10.0.0.1 -p 6379 CONFIG GET dir  # free some space there; its log has the cause",
 	},
 	{name: "a snapshot failed", is: func(f *redisconn.NodeFacts) { f.SnapshotFailed, f.Snapshots = true, "60 1" }, want: []string{"warning redis_disk " + at}, what: "snapshot"},
 	{name: "a snapshot failed that nobody wants", is: func(f *redisconn.NodeFacts) { f.SnapshotFailed = true }},
@@ -146,7 +146,7 @@ var redisTests = []struct {
 
 	{
 		name: "no replica", is: func(f *redisconn.NodeFacts) { f.Replicas, f.ReplicasOnline, f.MinReplicas = 0, 0, 0 }, want: []string{"note redis_replicas " + at},
-		fix: "Start a redis-server on another machine, with replicaof HOST PORT, and masteruser and masterauth where this one wants them.",
+		fix: "Start a redis-server on another machine, with replicaof HOST PORT, and masteruser and masterauth if this one requires them.",
 	},
 	{
 		name: "no replica in a Cluster", is: func(f *redisconn.NodeFacts) { f.Replicas, f.ReplicasOnline, f.MinReplicas, f.Cluster = 0, 0, 0, true },
@@ -161,16 +161,16 @@ var redisTests = []struct {
 	},
 	{
 		name: "no replica to spare", is: func(f *redisconn.NodeFacts) { f.MinReplicas = 2 }, want: []string{"warning redis_min_replicas " + at},
-		what: "is 2, of 2 replicas", fix: "Add a replica, or: redis-cli -h 10.0.0.1 -p 6379 CONFIG SET min-replicas-to-write 1  # and in redis.conf: min-replicas-to-write 1",
+		what: "is 2, with 2 replicas in all", fix: "Add a replica, or: redis-cli -h 10.0.0.1 -p 6379 CONFIG SET min-replicas-to-write 1  # and in redis.conf: min-replicas-to-write 1",
 	},
 	{name: "one replica, and none needed", is: func(f *redisconn.NodeFacts) { f.Replicas, f.ReplicasOnline, f.MinReplicas = 1, 1, 0 }},
 	{
 		name: "a replica that does not know the user", is: func(f *redisconn.NodeFacts) { f.Strangers = []string{"10.0.0.3:6379"} },
-		want: []string{"warning redis_replicas " + at}, what: "user app is not known, or may do less, at 10.0.0.3:6379",
+		want: []string{"warning redis_replicas " + at}, what: "user app is missing, or may do less, on 10.0.0.3:6379",
 	},
 	{
 		name: "too few replicas", is: func(f *redisconn.NodeFacts) { f.MinReplicas = 3 }, want: []string{"warning redis_min_replicas " + at},
-		what: "min-replicas-to-write is 3, and 2 replicas follow it",
+		what: "min-replicas-to-write is 3, with 2 replicas in sync",
 	},
 	{
 		name: "none of the replicas needed", is: func(f *redisconn.NodeFacts) { f.Replicas, f.ReplicasOnline = 0, 0 },
@@ -190,7 +190,7 @@ var redisTests = []struct {
 		name: "a key without an expiry", is: func(f *redisconn.NodeFacts) { f.Endless = 1 }, want: []string{"warning redis_expiry " + at},
 		what: "1 of 1000 keys authsvc:* ",
 		fix: "redis-cli -h 10.0.0.1 -p 6379 --scan --pattern 'authsvc:*' | xargs -I KEY redis-cli -h 10.0.0.1 -p 6379 EXPIRE KEY 2592600 NX" +
-			"  # changes none that has an expiry",
+			"  # changes no key that has an expiry",
 	},
 	{name: "no keys", is: func(f *redisconn.NodeFacts) { f.Sampled = 0 }},
 
@@ -199,11 +199,11 @@ var redisTests = []struct {
 			*f = redisconn.NodeFacts{Addr: at, User: "app", Unreadable: []string{"info", "scan"}, Fsync: "always", ClockOffset: time.Minute}
 		},
 		want: []string{"warning redis_readable " + at, "warning redis_clock " + at}, what: "info, scan",
-		fix: "redis-cli -h 10.0.0.1 -p 6379 ACL SETUSER app +info +scan  # or look at it where this Redis is managed",
+		fix: "redis-cli -h 10.0.0.1 -p 6379 ACL SETUSER app +info +scan  # or check it where this Redis is managed",
 	},
 	{
 		name: "no TIME", is: func(f *redisconn.NodeFacts) { f.Unreadable = []string{"time", "pttl"} },
-		want: []string{"note redis_readable " + at}, fix: "redis-cli -h 10.0.0.1 -p 6379 ACL SETUSER app +time +pttl  # or look at it where this Redis is managed",
+		want: []string{"note redis_readable " + at}, fix: "redis-cli -h 10.0.0.1 -p 6379 ACL SETUSER app +time +pttl  # or check it where this Redis is managed",
 	},
 }
 
@@ -326,7 +326,7 @@ func TestUnavailable(t *testing.T) {
 		err    string
 		fix    string
 	}{
-		{redisconn.Other, "dial tcp 10.0.0.1:6379: connect: connection refused", "See that Redis runs"},
+		{redisconn.Other, "dial tcp 10.0.0.1:6379: connect: connection refused", "Check that Redis is running"},
 		{redisconn.NoUser, "WRONGPASS invalid username-password pair or user is disabled.", "users are not replicated"},
 		{redisconn.NotPermitted, "NOPERM this user has no permissions to run the 'cluster|slots' command", "ACL SETUSER"},
 		{redisconn.IsNoCluster, "ERR This instance has cluster support disabled", "redis://"},
@@ -341,7 +341,7 @@ func TestUnavailable(t *testing.T) {
 	} {
 		f := Unavailable(at, &redisconn.Error{Reason: tt.reason, Err: errors.New(tt.err)})
 		wantFindings(t, []Finding{f}, []string{unavailableWant})
-		if !strings.Contains(f.What, strings.TrimSuffix(tt.err, ".")) && !strings.Contains(f.What, "of the name that --store gives") {
+		if !strings.Contains(f.What, strings.TrimSuffix(tt.err, ".")) && !strings.Contains(f.What, "with the name in --store") {
 			t.Errorf("%s, want %s", f.What, tt.err)
 		}
 		if !strings.Contains(f.Fix, tt.fix) {
