@@ -97,8 +97,8 @@ func newRequestID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// run calls the endpoint, after the limits on the head of the request (rule 0). A
-// panic becomes an error.
+// run calls the endpoint, after the limits on the head of the request (rule 0 of the
+// precedence in package httpapi). A panic becomes an error.
 func (x *Exchange) run() (err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -19,7 +19,8 @@ var english = tongue{
 	lang: apierr.English, title: "Errors",
 	intro: "Every row of the error table: %d rows with %d codes. Only code, status and message together\n" +
 		"identify a row. A running service has the same pages at `/errors`, and the `error_uri` of an\n" +
-		"answer links to them. In Chinese: [errors.zh.md](errors.zh.md).",
+		"answer links to them. If a request has several faults, [precedence.md](precedence.md) says\n" +
+		"which one is answered. In Chinese: [errors.zh.md](errors.zh.md).",
 	code: "code", status: "status", name: "OAuth name", message: "message", cause: "Cause", fix: "Fix", stop: ": ",
 }
 
@@ -27,6 +28,7 @@ var chinese = tongue{
 	lang: apierr.Chinese, title: "错误码",
 	intro: "错误码表的全部内容：共 %d 行、%d 个错误码。同一错误码可能有多行，须结合状态码和消息区分。\n" +
 		"运行中的服务在 `/errors` 提供同样的页面，错误响应的 `error_uri` 指向对应的一页。\n" +
+		"一个请求有多处错误时返回哪一个，见 [precedence.md](precedence.md)（英文）。\n" +
 		"英文版：[errors.md](errors.md)。",
 	code: "错误码", status: "状态码", name: "OAuth 错误名", message: "消息", cause: "原因", fix: "处理", stop: "：",
 }

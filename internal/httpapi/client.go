@@ -21,7 +21,7 @@ type client struct {
 	secrets []string
 }
 
-// parse applies rules 0 (413) to 3 to a POST request of an app. It returns the
+// parse applies rules 0 (413) to 3 of doc.go to a POST request of an app. It returns the
 // parameters in known, and the client. It fails with APIG.0201 (413), 2204, 2206 or
 // 2205. Rules 0 and 2 need the whole body, so it is read before any rule answers.
 func parse(x *answer.Exchange, known ...param) (f form, c client, err error) {
@@ -135,8 +135,8 @@ func (c *client) required() error {
 	return nil
 }
 
-// authenticate applies rules 7 to 9, and of rule 10 what holds for every
-// endpoint that an app calls. It fails with APIG.2201, 1009, 0502 or 0405.
+// authenticate applies rules 7, 9 and 10, which hold for every endpoint that an app
+// calls. It fails with APIG.2201, 1009, 0502 or 0405.
 func (s *server) authenticate(x *answer.Exchange, c client) (app.Authenticated, error) {
 	// Rule 7.
 	if !app.ValidKey(c.id) {
@@ -152,14 +152,11 @@ func (s *server) authenticate(x *answer.Exchange, c client) (app.Authenticated, 
 	if _, known := s.cfg.Apps.Lookup(c.id); known {
 		x.SetApp(c.id)
 	}
-	// Rule 8, too many wrong secrets (APIG.0308), has its place here: before
-	// the secret is looked at.
-
 	// Rule 9.
 	who, err := s.cfg.Apps.Authenticate(c.id, c.secrets...)
 	if err != nil {
 		return who, err
 	}
-	// Rule 10, without the limits on token requests.
+	// Rule 10.
 	return who, who.Admit(x.ClientIP())
 }

@@ -82,8 +82,8 @@ func parsePresented(x *answer.Exchange) (presentedToken, error) {
 	return presentedToken{c, f.values[tokenParam]}, err
 }
 
-// tokenCaller returns the request and the app that it comes from: rules 0 to 3, 5, and
-// 7 to 10 of the token endpoint, without the limits on token requests.
+// tokenCaller returns the request and the app that it comes from: rules 0 to 3, 5 and
+// 7 to 10 of the token endpoint (doc.go).
 func (s *server) tokenCaller(x *answer.Exchange) (r presentedToken, who app.Authenticated, err error) {
 	if r, err = parsePresented(x); err != nil {
 		return r, who, err

@@ -48,7 +48,8 @@ func (c *tokenCall) send(s *service) received {
 	return s.do(r)
 }
 
-// A fault breaks one rule of the precedence table.
+// A fault breaks one rule of the precedence table (doc.go, which
+// TestPrecedenceDocumented compares).
 type fault struct {
 	rule    int
 	name    string

@@ -25,7 +25,7 @@ type tokenRequest struct {
 	token.Request
 }
 
-// parseToken applies rules 0 (413) to 3, as parse does.
+// parseToken applies rules 0 (413) to 3, as parse does. The rules are in doc.go.
 func parseToken(x *answer.Exchange) (tokenRequest, error) {
 	f, c, err := parse(x, grantType, clientID, clientSecret, refreshToken, throughData, scope)
 	return tokenRequest{c, token.Request{
@@ -36,7 +36,7 @@ func parseToken(x *answer.Exchange) (tokenRequest, error) {
 	}}, err
 }
 
-// token is POST /oauth/token: the rules in their order, the first that fails
+// token is POST /oauth/token: the rules of doc.go in their order, the first that fails
 // answers.
 func (s *server) token(x *answer.Exchange) error {
 	r, err := parseToken(x) // rules 0 to 3
@@ -67,9 +67,6 @@ func (s *server) token(x *answer.Exchange) error {
 	if err != nil {
 		return err
 	}
-	// The limits on token requests of rule 10 (APIG.0308, 0501) have their
-	// place here; an in-grace repeat of a refresh is never refused by them.
-
 	ctx, cancel := s.storeContext(x)
 	defer cancel()
 	t, presented, err := s.cfg.Manager.Token(ctx, who, r.Request) // rules 11 to 16

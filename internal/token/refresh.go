@@ -20,12 +20,12 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 	t, err := parse(ctx, refreshToken, Refresh, m.cfg.Keys)
 	p := presented(t, err)
 	if err != nil {
-		e := errRefreshInvalid()
+		e := errRefreshInvalid() // rule 12 of the precedence in package httpapi
 		e.Cause = err
 		return nil, p, e
 	}
 	if t.AppTag != TagOf(who.App().Key) {
-		return nil, p, errAppMismatch()
+		return nil, p, errAppMismatch() // rule 13
 	}
 	c := refreshCase{
 		token: t, app: who.App(), grace: m.cfg.Grace, scope: scope, throughData: throughData,
@@ -35,7 +35,7 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 			return nil, p, m.unavailableRefresh(err)
 		}
 		if t.Expired(c.now.Add(-m.cfg.Grace)) {
-			return nil, p, errRefreshExpired()
+			return nil, p, errRefreshExpired() // rule 14, without the store
 		}
 		var record []byte
 		if c.grant, record, err = m.read(ctx, t.Grant); err != nil {
@@ -43,7 +43,7 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 		}
 		c.key, c.ttl = m.cfg.Keys.Signer(c.now), m.ttl(c.app)
 
-		d := decideRefresh(c)
+		d := decideRefresh(c) // rules 13 to 16
 		switch d.outcome {
 		case refusal, staleApp:
 			p.AppKey = c.grant.provenApp(&t)
