@@ -12,7 +12,7 @@ COMPOSE       := github.com/docker/compose/v5@v5.6.0
 GOVULNCHECK   := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 GOTESTSUM     := gotest.tools/gotestsum@v1.13.0
 
-VERSION  ?= $(shell git describe --tags --always --dirty)
+VERSION  ?= $(shell cat internal/cli/VERSION)
 REVISION ?= $(shell git rev-parse HEAD)
 IMAGE    ?= authsvc:$(VERSION)
 

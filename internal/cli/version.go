@@ -2,14 +2,17 @@ package cli
 
 import (
 	"cmp"
+	_ "embed"
 	"fmt"
 	"io"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
 
-// buildInfo is what this binary was built from; empty where the build did not stamp it.
+// buildInfo is what this binary was built from; all but the version is empty where the
+// build did not say.
 type buildInfo struct {
 	Version  string `json:"version"`
 	Revision string `json:"revision"`
@@ -18,16 +21,23 @@ type buildInfo struct {
 	Go       string `json:"go"`
 }
 
-// version and revision are stamped with -ldflags "-X authsvc/internal/cli.version=..." where the
-// sources are built without their repository, as in an image.
+// treeVersion is the version of this tree, with a line break: the one place where it is set.
+//
+//go:embed VERSION
+var treeVersion string
+
+// version, if it is to differ from that of the tree, and revision are stamped with
+// -ldflags "-X authsvc/internal/cli.version=..." where the sources are built without
+// their repository, as in an image.
 var version, revision string
 
 func readBuildInfo() buildInfo {
+	b := buildInfo{Version: cmp.Or(version, strings.TrimSpace(treeVersion)), Revision: revision}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return buildInfo{}
+		return b
 	}
-	b := buildInfo{Version: cmp.Or(version, info.Main.Version), Revision: revision, Go: info.GoVersion}
+	b.Go = info.GoVersion
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
@@ -53,11 +63,7 @@ func versionCommand() *cobra.Command {
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		b := readBuildInfo()
 		return out.print(c, b, func(w io.Writer) {
-			version := b.Version
-			if version == "" || version == "(devel)" {
-				version = "devel"
-			}
-			fmt.Fprintf(w, "authsvc %s\n", version)
+			fmt.Fprintf(w, "authsvc %s\n", b.Version)
 			at := b.Time
 			if b.Modified {
 				at += ", changed since"

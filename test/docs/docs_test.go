@@ -1,15 +1,17 @@
 package docs
 
 import (
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"authsvc/internal/authsvctest"
 	"authsvc/internal/pagetest"
-
 	"authsvc/internal/redistest"
 )
 
@@ -73,15 +75,7 @@ var link = regexp.MustCompile(`\]\(([^)#:\s]+)(?:#[^)]*)?\)`)
 // The targets of the pages' links exist.
 func TestLinks(t *testing.T) {
 	t.Parallel()
-	pages := []string{root + "/README.md"}
-	for _, dir := range []string{".", "adr", "howto", "reference", "runbooks"} {
-		more, err := filepath.Glob(filepath.Join(docs, dir, "*.md"))
-		if err != nil || len(more) == 0 {
-			t.Fatal(more, err)
-		}
-		pages = append(pages, more...)
-	}
-	for _, page := range pages {
+	for _, page := range pages(t) {
 		data, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
@@ -92,4 +86,86 @@ func TestLinks(t *testing.T) {
 			}
 		}
 	}
+}
+
+var (
+	commands = regexp.MustCompile("(?s)```(?:sh|text)\n(.*?)```|\n\n((?:    [^\n]*\n)+)")
+	made     = regexp.MustCompile(`(?:[ 2]>>? ?|-keyout |-out |--keys |--apps |-file | tee )([A-Za-z.][\w./-]*)`)
+)
+
+// Git ignores every file that the pages make in a clone: most of them are secret. Only
+// those of operating.md are always made in its root.
+func TestIgnored(t *testing.T) {
+	t.Parallel()
+	lines, err := os.ReadFile(root + "/.gitignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	patterns := strings.Fields(regexp.MustCompile(`(?m)^#.*`).ReplaceAllString(string(lines), ""))
+	names := []string{"secret.txt", "refresh.txt", "ca.pem", "keys.json.new", "apps.yaml.new"} // from the help, and a killed command
+	for _, page := range pages(t) {
+		data, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range commands.FindAllString(string(data), -1) {
+			for _, m := range made.FindAllStringSubmatch(block, -1) {
+				name := m[1]
+				if _, err := os.Stat(filepath.Join(root, name)); err == nil || name == "another-Secret-02" {
+					continue // in the repository; or only looks like a file
+				}
+				switch filepath.Base(page) {
+				case "tutorial.md":
+					name = "tutorial/" + name
+				case "operating.md":
+				default:
+					names = append(names, "work/"+name)
+				}
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	for _, name := range names {
+		if !slices.ContainsFunc(patterns, func(pattern string) bool { return ignores(pattern, name) }) {
+			t.Errorf(".gitignore lacks %s", name)
+		}
+	}
+	if len(names) < 25 {
+		t.Errorf("the pages make only %q, so the test sees too little", names)
+	}
+	t.Log(names)
+}
+
+// ignores reports whether a line of .gitignore, of the kinds in use, matches a file.
+func ignores(pattern, name string) bool {
+	anchored, ok := strings.CutPrefix(pattern, "/")
+	switch {
+	case strings.HasSuffix(pattern, "/"):
+		return ok && strings.HasPrefix(name, anchored)
+	case !ok:
+		name = path.Base(name)
+	}
+	match, err := path.Match(anchored, name)
+	return match && err == nil
+}
+
+// pages returns every page: those of the root, and all below docs.
+func pages(t *testing.T) []string {
+	t.Helper()
+	pages, err := filepath.Glob(root + "/*.md")
+	if err != nil || len(pages) < 4 {
+		t.Fatal(pages, err)
+	}
+	err = filepath.WalkDir(docs, func(path string, _ fs.DirEntry, err error) error {
+		if filepath.Ext(path) == ".md" {
+			pages = append(pages, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages
 }
