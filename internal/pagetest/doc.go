@@ -9,5 +9,9 @@
 //     free port.
 //   - output is the output of the block before it. "..." stands for anything inside a
 //     line, and on a line of its own for any lines.
+//   - diff FILE is an edit by hand: it changes the lines that "-" and " " mark, which
+//     must be in exactly one place of FILE, to those that "+" and " " mark. "..." stands
+//     for anything inside a line that is there, and $NAME, in a line to add, for the
+//     variable of the blocks.
 //   - text is not run. The paragraph before it says why: "Not run: ...".
 package pagetest

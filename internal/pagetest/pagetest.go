@@ -64,11 +64,32 @@ func Read(t *testing.T, page string) []Block {
 	}
 	for i, b := range blocks {
 		switch {
-		case b.kind == "sh":
+		case b.kind == "sh", b.edits() != "":
 		case b.kind == "output" && i > 0 && blocks[i-1].kind == "sh":
 		case b.kind == "text" && strings.Contains(b.before, "Not run: "):
 		default:
-			t.Errorf("%s: %q is neither sh, nor output after sh, nor text after \"Not run: ...\"", b.at, b.kind)
+			t.Errorf("%s: %q is neither sh, nor diff FILE, nor output after sh, nor text after \"Not run: ...\"", b.at, b.kind)
+		}
+	}
+	return blocks
+}
+
+// edits returns the file that the block edits, or "".
+func (b Block) edits() string {
+	file, _ := strings.CutPrefix(b.kind, "diff ")
+	if file == b.kind {
+		return ""
+	}
+	return file
+}
+
+// Then returns the blocks with a command after each one that is run. The command must
+// print nothing.
+func Then(blocks []Block, command string) []Block {
+	blocks = slices.Clone(blocks)
+	for i, b := range blocks {
+		if b.kind == "sh" {
+			blocks[i].text += command + "\n"
 		}
 	}
 	return blocks
@@ -87,8 +108,11 @@ func Run(t *testing.T, work string, blocks []Block, env ...string) {
 	output := func(i int) string { return filepath.Join(outputs, strconv.Itoa(i)) }
 	script := "set -euo pipefail\n" + ending + "\n"
 	for i, b := range blocks {
-		if b.kind == "sh" {
+		switch {
+		case b.kind == "sh":
 			script += fmt.Sprintf("exec >'%s' 2>&1\n%s", output(i), b.text)
+		case b.edits() != "":
+			script += fmt.Sprintf(handEdit, output(i), b.text, i)
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -99,6 +123,13 @@ func Run(t *testing.T, work string, blocks []Block, env ...string) {
 	// A separate process group, so that everything it started can be killed with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	defer editor(t, cmd, work, func(i int) (file, diff string) {
+		text, err := os.ReadFile(output(i))
+		if err != nil {
+			t.Error(err)
+		}
+		return blocks[i].edits(), string(text)
+	})()
 	runErr := cmd.Run()
 
 	last := 0

@@ -42,13 +42,17 @@ func TestHowto(t *testing.T) {
 			if page != filepath.Clean(prelude) {
 				blocks = append(pagetest.Read(t, prelude), blocks...)
 			}
-			run(t, blocks)
+			dir := run(t, pagetest.Then(blocks, "cp apps.yaml ../$((STEP += 1)).yaml"))
+			edited := onlyEdits(t, dir, "billing-worker")
+			if want := editing[filepath.Base(page)]; edited != want {
+				t.Errorf("the page changes billing-worker %d times, want %d", edited, want)
+			}
 		})
 	}
 }
 
-// run runs the blocks of a page in an empty directory.
-func run(t *testing.T, blocks []pagetest.Block) {
+// run runs the blocks of a page in the empty directory work of the one that it returns.
+func run(t *testing.T, blocks []pagetest.Block) string {
 	t.Helper()
 	for _, tool := range []string{"bash", "redis-server", "nginx", "curl", "openssl"} {
 		redistest.Program(t, tool, filepath.Join(sbin, tool))
@@ -67,7 +71,9 @@ func run(t *testing.T, blocks []pagetest.Block) {
 	}
 	pagetest.Run(t, work, blocks,
 		"PATH="+filepath.Dir(authsvctest.Binary(t))+":"+os.Getenv("PATH")+":"+sbin,
+		"STEP=0",
 		"AUTHSVC_STORE_TIMEOUT=5s") // on a busy machine the default may not be enough; that is not what is tested
+	return dir
 }
 
 var link = regexp.MustCompile(`\]\(([^)#:\s]+)(?:#[^)]*)?\)`)
