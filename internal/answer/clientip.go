@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// clientIP returns the address that a request came from: that of the peer, or, where
-// that is a trusted proxy, the right-most address of X-Forwarded-For that is not
-// one, with or without a port.
+// clientIP returns the address that a request came from: the peer's, or, if that is a
+// trusted proxy, the rightmost address in X-Forwarded-For that is not one, with or
+// without a port.
 //
-// Where a trusted proxy sends something that is no address, the result is not
-// valid, and no network contains it: taking the proxy itself for the client would
-// let everybody behind it into a network that the proxy is in.
+// If a trusted proxy sends something that is not an address, the result is not valid,
+// and no network contains it: treating the proxy as the client would let everybody behind
+// it into the proxy's networks.
 func clientIP(r *http.Request, proxies []netip.Prefix) netip.Addr {
 	ip := parseIP(r.RemoteAddr)
 	forwarded := strings.Join(r.Header.Values("X-Forwarded-For"), ",")
@@ -34,7 +34,7 @@ func inside(ip netip.Addr, networks []netip.Prefix) bool {
 	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
-// parseIP reads an address with or without a port.
+// parseIP parses an address with or without a port.
 func parseIP(s string) netip.Addr {
 	if ap, err := netip.ParseAddrPort(s); err == nil {
 		return ap.Addr().Unmap().WithZone("")

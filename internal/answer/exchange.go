@@ -25,45 +25,43 @@ type Exchange struct {
 	start    time.Time
 	id       string // the request id
 
-	ip      netip.Addr    // of the client; not valid where it can't be told
+	ip      netip.Addr    // of the client; not valid if it is not known
 	app     string        // of the request, once it is known
 	failure *apierr.Error // that was answered; nil for a success
 
-	notes    []slog.Attr // of the endpoint, for the log line
+	notes    []slog.Attr // added by the endpoint to the log line
 	noteRoom [3]slog.Attr
 }
 
 // Request returns the request.
 func (x *Exchange) Request() *http.Request { return x.gin.Request }
 
-// Writer returns what the answer is written to. It is for answers that none of the
-// renderers fits.
+// Writer returns the writer of the answer, for answers that fit none of the renderers.
 func (x *Exchange) Writer() http.ResponseWriter { return x.gin.Writer }
 
 // Header returns the header of the answer.
 func (x *Exchange) Header() http.Header { return x.gin.Writer.Header() }
 
-// Param returns the value of a parameter of the path, "" for one that is not there.
+// Param returns the value of a path parameter, or "" if there is none.
 func (x *Exchange) Param(name string) string { return x.gin.Param(name) }
 
-// Query returns the first value of a parameter of the query, "" for one that is not
-// there.
+// Query returns the first value of a query parameter, or "" if there is none.
 func (x *Exchange) Query(name string) string { return x.gin.Query(name) }
 
-// Negotiate returns which of the media types the Accept header prefers: the first
-// where there is no such header, "" where it takes none of them.
+// Negotiate returns the offered media type that the Accept header prefers: the first if
+// there is no such header, "" if it accepts none of them.
 func (x *Exchange) Negotiate(offered ...string) string { return x.gin.NegotiateFormat(offered...) }
 
-// ClientIP returns the address that the request came from. It is not valid where that
-// can't be told, and no network contains it then.
+// ClientIP returns the address that the request came from. If that is not known, the
+// address is not valid, and no network contains it.
 func (x *Exchange) ClientIP() netip.Addr { return x.ip }
 
-// SetApp sets the app of the request, for the log. It takes only an app that exists, or
-// that is proved to have existed: an unknown key may be a secret in the wrong place.
+// SetApp sets the app of the request, for the log. The app must exist, or be proved to
+// have existed: an unknown key may be a misplaced secret.
 func (x *Exchange) SetApp(key string) { x.app = key }
 
 // Note adds a field to the log line of the request, unless the value is empty. The
-// first three take no memory of their own.
+// first three do not allocate.
 func (x *Exchange) Note(field, value string) {
 	if value == "" {
 		return
@@ -74,9 +72,9 @@ func (x *Exchange) Note(field, value string) {
 	x.notes = append(x.notes, slog.String(field, value))
 }
 
-// Context returns the context of what is done for the request. It has the request id
-// (see RequestID), and does not end when the caller goes away: that would only turn
-// a refresh that is under way into one whose outcome nobody knows.
+// Context returns the context for the work of the request. It holds the request id (see
+// RequestID), and does not end when the caller disconnects: that would only turn a
+// refresh in progress into one whose outcome nobody knows.
 func (x *Exchange) Context() context.Context {
 	return context.WithValue(context.WithoutCancel(x.gin.Request.Context()), requestIDKey{}, x.id)
 }
@@ -84,8 +82,8 @@ func (x *Exchange) Context() context.Context {
 // requestIDKey is the context key of the request id.
 type requestIDKey struct{}
 
-// RequestID returns the id of the request that something is done for, so that what is
-// logged beside the request can name it; "" for none.
+// RequestID returns the id of the request that ctx belongs to, or "" if there is none, so
+// that other log lines can refer to the request.
 func RequestID(ctx context.Context) string {
 	id, _ := ctx.Value(requestIDKey{}).(string)
 	return id
@@ -97,8 +95,8 @@ func newRequestID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// run calls the endpoint, after the limits on the head of the request (rule 0 of the
-// precedence in package httpapi). A panic becomes an error.
+// run checks the limits on the head of the request (rule 0 of the precedence in package
+// httpapi) and calls the endpoint. A panic becomes an error.
 func (x *Exchange) run() (err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -6,19 +6,18 @@ import (
 	apierr "authsvc/internal/errors"
 )
 
-// The limits on the head of a request, in bytes (the table's rows APIG.0201, 414 and
-// 494).
+// The limits on the head of a request, in bytes (the rows APIG.0201, 414 and 494).
 const (
 	maxURI       = 32 << 10
 	maxHeader    = 32 << 10
 	maxAllHeader = 128 << 10
 )
 
-// MaxHeaderBytes is what an http.Server must let through for heads that are too large
-// to be answered with their row.
+// MaxHeaderBytes is what an http.Server must let through so that a head that is too large
+// is answered with its row.
 const MaxHeaderBytes = 1 << 20
 
-// checkHead applies the limits on the head of a request. It fails with APIG.0201.
+// checkHead applies the limits on the head of a request. Its error is APIG.0201.
 func checkHead(r *http.Request) error {
 	if len(r.RequestURI) > maxURI {
 		return apierr.New(apierr.RequestURITooLarge, "The request URI is longer than 32 KiB. Parameters belong in the body.")

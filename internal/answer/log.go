@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// finish reports and logs a request that has been answered: one line each, info for a
-// success, warn for a refusal, error for a fault of ours.
+// finish reports and logs a request that has been answered: one line, at the level info
+// for a success, warn for a refusal, error for a fault of the service.
 func (x *Exchange) finish() {
 	took := time.Since(x.start)
 	code, level := CodeOK, slog.LevelInfo
 	if e := x.failure; e != nil {
 		code, level = e.Row.Code(), slog.LevelWarn
-		if e.Row.Status() >= 500 { // whatever StatusFor says
+		if e.Row.Status() >= 500 { // whatever StatusFor returns
 			level = slog.LevelError
 		}
 	}
@@ -47,8 +47,8 @@ func (x *Exchange) finish() {
 		slog.Int("bytes", max(0, x.gin.Writer.Size())),
 		slog.Any("client_ip", x.ip),
 	)
-	// A caller's own id helps to follow a call through several services; ours is
-	// never taken from it.
+	// A caller's own id helps to follow a call through several services; it never
+	// becomes ours.
 	if id := r.Header.Get("X-Request-Id"); callerID.MatchString(id) {
 		attrs = append(attrs, slog.String("caller_request_id", id))
 	}
@@ -58,6 +58,6 @@ func (x *Exchange) finish() {
 	log.LogAttrs(ctx, level, "request", attrs...)
 }
 
-// callerID matches what is taken for a request id of a caller: shorter than a token
-// without its kind (64), so that none comes into the log this way.
+// callerID matches what is accepted as a caller's request id. It is shorter than a token
+// without its kind (64), so that no token gets into the log this way.
 var callerID = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,60}$`)

@@ -12,7 +12,7 @@ import (
 	apierr "authsvc/internal/errors"
 )
 
-// errorBody is every failure on the wire: the gateway's envelope, and RFC 6749
+// errorBody is the body of every failure: the gateway's envelope, and that of RFC 6749
 // section 5.2 for OAuth clients.
 type errorBody struct {
 	ErrorCode        string `json:"error_code"`
@@ -23,7 +23,7 @@ type errorBody struct {
 	ErrorURI         string `json:"error_uri"`
 }
 
-// JSON answers with JSON that no cache keeps (RFC 6749 section 5.1).
+// JSON answers with JSON that must not be cached (RFC 6749 section 5.1).
 func (x *Exchange) JSON(status int, body any) error {
 	b, err := encode(body)
 	if err != nil {
@@ -44,17 +44,17 @@ func (x *Exchange) PublicJSON(body any) error {
 	return nil
 }
 
-// Public answers 200 with what is the same for everybody and changes only with the
-// process; caches may keep it for five minutes.
+// Public answers 200 with content that is the same for everybody and never changes while
+// the process runs. Caches may keep it for five minutes.
 func (x *Exchange) Public(contentType string, b []byte) {
 	x.Header().Set("Cache-Control", PublicCache)
 	x.write(http.StatusOK, contentType, b)
 }
 
-// PublicCache is the Cache-Control of what is the same for everybody.
+// PublicCache is the Cache-Control of content that is the same for everybody.
 const PublicCache = "public, max-age=300"
 
-// OK answers 200 without a body. No cache keeps it.
+// OK answers 200 without a body. It must not be cached.
 func (x *Exchange) OK() {
 	x.noStore()
 	x.gin.Status(http.StatusOK)
@@ -79,11 +79,11 @@ func (x *Exchange) write(status int, contentType string, b []byte) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(b)))
 	x.gin.Status(status)
-	_, _ = x.gin.Writer.Write(b) // a caller that has gone away gets no answer
+	_, _ = x.gin.Writer.Write(b) // fails only if the caller has disconnected
 }
 
-// fail answers an error with its row; it is the only writer of failures. An error
-// that is none of ours is APIG.0601, and says nothing of its cause.
+// fail answers an error with its row; it is the only writer of failures. Any error that
+// is not an *apierr.Error becomes APIG.0601, without its cause.
 func (x *Exchange) fail(err error) {
 	var e *apierr.Error
 	if !errors.As(err, &e) {
@@ -91,7 +91,7 @@ func (x *Exchange) fail(err error) {
 	}
 	x.failure = e
 	if x.gin.Writer.Written() {
-		return // a panic after the answer; it is still logged
+		return // it panicked after the answer, which is still logged
 	}
 	h, status := x.Header(), x.status(e.Row)
 	switch status {
@@ -117,8 +117,8 @@ func (x *Exchange) fail(err error) {
 	}
 }
 
-// status returns the status of a failure: the row's own, or the one that the endpoint
-// has for it, with the row in headers.
+// status returns the status of a failure: the row's, or the endpoint's own for it, in
+// which case it adds the row to the headers.
 func (x *Exchange) status(row apierr.Row) int {
 	if x.endpoint.StatusFor == nil {
 		return row.Status()

@@ -12,39 +12,38 @@ import (
 	apierr "authsvc/internal/errors"
 )
 
-// Config is how a listener answers. Nothing is optional but TrustedProxies.
+// Config configures a Router. Only TrustedProxies is optional.
 type Config struct {
 	Telemetry Telemetry
 	Log       *slog.Logger
-	// ErrorPages is the absolute URL, with a slash at its end, below which each error
-	// code has its page.
+	// ErrorPages is the absolute URL, with a trailing slash, below which each error code
+	// has its page.
 	ErrorPages string
-	// TrustedProxies are the networks whose X-Forwarded-For is believed.
+	// TrustedProxies are the networks whose X-Forwarded-For is trusted.
 	TrustedProxies []netip.Prefix
-	// Draining reports whether the process is about to stop: answers then ask for
-	// their connection to be closed.
+	// Draining reports whether the process is about to stop: answers then close their
+	// connection.
 	Draining func() bool
-	// NotFoundHint says what to do about a path at which there is nothing.
+	// NotFoundHint is the hint for a path without an endpoint.
 	NotFoundHint string
 }
 
-// Endpoint is what answers at a path. Handle is required.
+// Endpoint handles a path. Handle is required.
 type Endpoint struct {
 	Name    string   // in logs and metrics, one of few
-	Methods []string // that the path takes
-	// Handle answers the request, or returns why not: an *apierr.Error, or anything
-	// else, which is answered with APIG.0601, as is a panic.
+	Methods []string // that the path supports
+	// Handle answers the request, or returns an error: an *apierr.Error, or any other,
+	// which is answered with APIG.0601, as is a panic.
 	Handle func(*Exchange) error
-	// Challenge returns the WWW-Authenticate of a 401. It may be nil where there is
-	// none.
+	// Challenge returns the WWW-Authenticate of a 401. It may be nil if there is none.
 	Challenge func(*apierr.Error) string
-	// StatusFor returns the status of a failure for a caller that understands few;
-	// the row then stands in headers. 0, or nil, is the row's own.
+	// StatusFor returns the status of a failure for a caller that supports only a few;
+	// the row is then in headers. If it is nil or returns 0, the row's own is used.
 	StatusFor func(*Exchange, apierr.Row) int
 }
 
-// Router is the handler of a listener: it leads each request to its endpoint, and
-// those that have none to the row that says so.
+// Router is the handler of a listener. It routes each request to its endpoint, and
+// answers those without one with the row that says so.
 type Router struct {
 	cfg Config
 	gin *gin.Engine
@@ -56,8 +55,8 @@ func NewRouter(cfg Config) (*Router, error) {
 	r := &Router{cfg: cfg, gin: gin.New()}
 	r.gin.RedirectTrailingSlash = false
 	r.gin.HandleMethodNotAllowed = true
-	r.gin.UseRawPath = true                              // a path that is encoded in another way is another path
-	if err := r.gin.SetTrustedProxies(nil); err != nil { // the address is our own business
+	r.gin.UseRawPath = true                              // a differently encoded path is a different path
+	if err := r.gin.SetTrustedProxies(nil); err != nil { // clientIP finds the address
 		return nil, fmt.Errorf("setting up gin: %w", err)
 	}
 	r.gin.NoRoute(r.handler(Endpoint{Name: "other", Handle: func(*Exchange) error {
@@ -80,8 +79,8 @@ func (r *Router) Routes() gin.RoutesInfo { return r.gin.Routes() }
 // ServeHTTP implements http.Handler.
 func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) { r.gin.ServeHTTP(w, req) }
 
-// handler puts around an endpoint what holds for every request. Whatever it returns
-// or panics with is answered and logged here, and only here.
+// handler wraps an endpoint in what every request needs. An error or panic of the
+// endpoint is answered and logged here, and only here.
 func (r *Router) handler(e Endpoint) gin.HandlerFunc {
 	r.cfg.Telemetry.Expect(e.Name)
 	return func(c *gin.Context) {

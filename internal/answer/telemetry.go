@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// Telemetry is what exchanges report to. The methods are called in the course of
-// requests, by many goroutines at once, so they must be fast and never wait.
+// Telemetry receives reports about exchanges. Its methods are called during requests, by
+// many goroutines at once, so they must be fast and must not block.
 type Telemetry interface {
 	// Expect announces an endpoint before its first request.
 	Expect(endpoint string)
 	// Began reports that a request has come in.
 	Began()
-	// Answered reports that it has been answered: once for each, with its context.
+	// Answered reports that a request has been answered, once for each, with its context.
 	Answered(ctx context.Context, o Outcome)
-	// TraceID returns the id of the trace in which a request is recorded, "" for none.
+	// TraceID returns the id of the trace that records a request, or "" if there is none.
 	TraceID(ctx context.Context) string
 }
 
-// Outcome is what became of a request.
+// Outcome describes how a request was answered.
 type Outcome struct {
 	RequestID string
 	Endpoint  string        // its name, one of few
@@ -28,7 +28,7 @@ type Outcome struct {
 	Fault     bool          // the code has a status of 500 or above, whatever status was sent
 	Took      time.Duration // from the head of the request to its answer
 	App       string        // "": not known
-	ClientIP  netip.Addr    // not valid where it can't be told
+	ClientIP  netip.Addr    // not valid if it is not known
 }
 
 // CodeOK is the code of a success.

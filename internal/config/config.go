@@ -19,9 +19,9 @@ import (
 	"authsvc/internal/token"
 )
 
-// Config is the settings of authsvc serve, checked. Where nothing else is said,
-// an empty text means that there is none. Relative paths are those of the
-// working directory, wherever they were set.
+// Config holds the checked settings of authsvc serve. Unless noted otherwise, an empty
+// string means not set. Relative paths are relative to the working directory, wherever
+// they were set.
 type Config struct {
 	Listen      string // host:port of the public endpoints
 	AdminListen string // host:port of health and metrics; never that of Listen
@@ -39,36 +39,35 @@ type Config struct {
 
 	Issuer         string         // absolute URL without a trailing slash; never empty
 	IssuerDerived  bool           // Issuer was not set, and follows from Listen
-	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is trusted
 
-	TLSCert string // PEM file, with TLSKey: Listen speaks TLS
+	TLSCert string // PEM file; with TLSKey, Listen uses TLS
 	TLSKey  string
 
-	Drain            time.Duration // for requests under way at the end; 0 to 10 min
+	Drain            time.Duration // for requests in flight at shutdown; 0 to 10 min
 	IntrospectReason bool          // whether introspection says why a token is not active
 	LogLevel         slog.Level
 
-	TraceEndpoint string  // URL that traces are sent to, with its path; empty: there are none
-	TraceSample   float64 // how many of the traces that begin here are recorded: 0 to 1
+	TraceEndpoint string  // URL that traces are sent to, with its path; empty: no traces
+	TraceSample   float64 // the share of the traces beginning here that is recorded, 0 to 1
 	Pprof         bool    // profiles at AdminListen
 
-	// Dev keeps everything in memory. Store is then Memory, and Apps and Keys are
+	// Dev keeps everything in memory: Store is then Memory, and Apps and Keys are
 	// empty.
 	Dev bool
 }
 
-// MinGrace and MaxGrace bound the refresh grace. Without any, each lost reply
-// would cost a login, and with less than a second every one over a slow network;
-// half of it is the longest that a refresh is told to wait for the store, and
-// Retry-After counts in seconds.
-// On the other side, a stolen refresh token that was used already raises no
-// alarm during the grace, and no client retries for longer than ten minutes.
+// MinGrace and MaxGrace bound the refresh grace. Without a grace, every lost reply would
+// cost a login; with less than a second, so would every one over a slow network. Half of
+// it is the longest Retry-After of a refresh while the store is unavailable, in whole
+// seconds. At the other end, the replay of a stolen refresh token raises no alarm during
+// the grace, and no client retries for longer than ten minutes.
 const (
 	MinGrace = 2 * time.Second
 	MaxGrace = 10 * time.Minute
 )
 
-// Register adds the flags of authsvc serve to fs. It is the one list of settings.
+// Register adds the flags of authsvc serve to fs. It holds the only list of settings.
 func Register(fs *pflag.FlagSet) *Settings {
 	s := &Settings{}
 	c := &s.cfg
@@ -122,7 +121,7 @@ func Register(fs *pflag.FlagSet) *Settings {
 	return s
 }
 
-// check is the rules that concern more than one setting, after each was parsed.
+// check applies the rules that concern more than one setting, once each is parsed.
 func (s *Settings) check() {
 	c := &s.cfg
 	if s.given("dev") && c.Dev {
@@ -164,17 +163,17 @@ func (s *Settings) check() {
 	}
 }
 
-// storeSettings are the names of the settings that the parts of a store come from.
+// storeSettings holds the name of the setting for each part of a store.
 var storeSettings = map[store.Part]string{
 	store.URL: "store", store.Password: "store-password", store.SentinelUser: "store-sentinel-user", store.SentinelPassword: "store-sentinel-password",
 	store.Prefix: "store-prefix", store.CAFile: "store-ca", store.CertFile: "store-cert", store.KeyFile: "store-key",
 }
 
-// checkStore reports what is wrong with the settings of the store together.
+// checkStore reports faults in the combination of the store's settings.
 func (s *Settings) checkStore() {
 	for _, f := range s.cfg.Store.Faults(func(p store.Part) string { return "--" + storeSettings[p] }) {
 		of, missing := storeSettings[f.Part], storeSettings[f.Missing]
-		if s.given(of) && s.good(of, missing) { // else that it is missing or bad was reported
+		if s.given(of) && s.good(of, missing) { // otherwise it was reported as missing or bad
 			s.fault("%s: %s", s.label(of), f.What)
 		}
 	}
@@ -188,7 +187,7 @@ const exampleApps = `    apps:
         secret: at-least-8-Characters
         scopes: [orders.read]`
 
-// derive sets what follows from other settings.
+// derive sets what depends on other settings.
 func (s *Settings) derive() {
 	c := &s.cfg
 	if c.Issuer == "" {
@@ -198,9 +197,9 @@ func (s *Settings) derive() {
 	}
 }
 
-// DefaultIssuer is the issuer of a service that listens at an address, as a
-// client on the same machine knows it. A service on port 0 knows its address
-// only once it listens.
+// DefaultIssuer returns the issuer of a service that listens on an address, as seen by a
+// client on the same machine. A service on port 0 knows its address only once it
+// listens.
 func DefaultIssuer(listen string, tls bool) string {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
@@ -216,7 +215,7 @@ func DefaultIssuer(listen string, tls bool) string {
 	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
-// together reports that one of two settings was given without the other.
+// together reports if one of two settings was given without the other.
 func (s *Settings) together(a, b string) {
 	if s.given(b) {
 		a, b = b, a
@@ -226,10 +225,10 @@ func (s *Settings) together(a, b string) {
 	}
 }
 
-// The parsers of values. No error quotes one: the setting's name says enough,
-// and a value in the wrong place may be a secret.
+// The parsers of values. Their errors quote no value: the setting's name is enough, and
+// a misplaced value may be a secret.
 
-// one is the parser of a setting that has one value.
+// one returns the parser of a setting that has one value.
 func one(parse func(string) error) func([]string) error {
 	return func(values []string) error { return parse(values[0]) }
 }
@@ -250,7 +249,7 @@ func boolOf(to *bool) func(string) error {
 	}
 }
 
-// durationOf parses whole units from least to most.
+// durationOf returns a parser of durations from least to most, in whole units.
 func durationOf(to *time.Duration, least, most, unit time.Duration) func(string) error {
 	return func(s string) error {
 		d, err := time.ParseDuration(s)
@@ -269,7 +268,7 @@ func durationOf(to *time.Duration, least, most, unit time.Duration) func(string)
 	}
 }
 
-// short is a duration without the zeros that Duration.String ends it with.
+// short formats a duration without the trailing zeros of Duration.String.
 func short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -295,8 +294,8 @@ func addressOf(to *string) func(string) error {
 	}
 }
 
-// targetOf keeps what the URL of the store says. What other settings say of the
-// store is kept after it.
+// targetOf returns a parser of the store's URL. It runs before the parsers of the other
+// settings of the store, which set the rest of the target.
 func targetOf(to *store.Target) func(string) error {
 	return func(url string) (err error) {
 		*to, err = store.ParseTarget(url)
@@ -314,7 +313,8 @@ func otherPasswordOf(to *store.Target) func(string) error {
 	}
 }
 
-// checkedOf keeps a text that passes a check, whose errors quote no part of it.
+// checkedOf returns a parser of text that must pass a check, whose errors quote no part
+// of it.
 func checkedOf(to *string, check func(string) error) func(string) error {
 	return func(s string) error {
 		if err := check(s); err != nil {
@@ -327,9 +327,9 @@ func checkedOf(to *string, check func(string) error) func(string) error {
 
 func issuerOf(to *string) func(string) error { return urlOf(to, "https://auth.example.com") }
 
-// traceOf keeps the URL that traces go to. Of OpenTelemetry's own settings some
-// name the receiver, and some its path for traces; either is taken. It is no
-// secret, as it takes no user and no query.
+// traceOf returns a parser of the URL that traces are sent to. Some of OpenTelemetry's
+// own settings name the receiver, and some its path for traces; both are accepted. It is
+// not a secret, as it allows no user and no query.
 func traceOf(to *string) func(string) error {
 	const path = "/v1/traces"
 	receiver := urlOf(to, "http://127.0.0.1:4318")
@@ -345,7 +345,7 @@ func traceOf(to *string) func(string) error {
 func ratioOf(to *float64) func(string) error {
 	return func(s string) error {
 		ratio, err := strconv.ParseFloat(s, 64)
-		if err != nil || !(ratio >= 0 && ratio <= 1) { // so that NaN is none
+		if err != nil || !(ratio >= 0 && ratio <= 1) { // which excludes NaN
 			return errors.New("must be a number from 0 to 1, as in 0.1")
 		}
 		*to = ratio
@@ -353,7 +353,7 @@ func ratioOf(to *float64) func(string) error {
 	}
 }
 
-// urlOf keeps a URL without the slash at its end.
+// urlOf returns a parser of URLs, which are stored without a trailing slash.
 func urlOf(to *string, example string) func(string) error {
 	return func(s string) error {
 		u, err := url.Parse(s)

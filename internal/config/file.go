@@ -11,15 +11,15 @@ import (
 	"authsvc/internal/strictyaml"
 )
 
-// fileValue is what the file says of a setting.
+// fileValue is a setting in the file.
 type fileValue struct {
 	values []string
 	source string // "authsvc.yaml: line 3: listen"
-	bad    bool   // of the wrong type, which was reported
+	bad    bool   // has the wrong type, which was reported
 }
 
-// readFile returns the settings in a YAML file, by key, and reports what is wrong with
-// it. from is what named the file.
+// readFile returns the settings in a YAML file by key, and reports its faults. from says
+// where the file was named.
 func (s *Settings) readFile(path, from string) map[string]fileValue {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -33,7 +33,7 @@ func (s *Settings) readFile(path, from string) map[string]fileValue {
 	}
 	switch root.Kind() {
 	case strictyaml.None:
-		return nil // no settings; the defaults may do
+		return nil // no settings; the defaults may be enough
 	case strictyaml.Map:
 	default:
 		s.fault("%s: must consist of settings, each with a name and a colon", at(path, root.Line()))
@@ -75,7 +75,7 @@ func (s *Settings) readFile(path, from string) map[string]fileValue {
 }
 
 // plain reports whether a key looks like the name of a setting. One that does not is
-// not shown: it may be a piece of a secret.
+// never shown: it may be part of a secret.
 func plain(key string) bool {
 	return !strings.ContainsFunc(key, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '_' && r != '-'
@@ -89,7 +89,7 @@ func at(path string, line int) string {
 	return fmt.Sprintf("%s: line %d", path, line)
 }
 
-// valuesOf returns the value of a setting of some kind.
+// valuesOf returns the values of a setting of a kind.
 func valuesOf(v strictyaml.Value, k kind) ([]string, error) {
 	switch got := v.Kind(); {
 	case got == strictyaml.Null, got == strictyaml.Other:

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Origin is where the value of a setting came from. A higher one goes first.
+// Origin is where the value of a setting came from. A higher one takes precedence.
 type Origin int
 
 // The origins.
@@ -22,24 +22,24 @@ const (
 	Flag
 )
 
-// String is default, file, env or flag.
+// String returns default, file, env or flag.
 func (o Origin) String() string { return [...]string{"default", "file", "env", "flag"}[o] }
 
-// Setting is one setting as it is in effect, for people to read.
+// Setting describes the effective value of one setting, for people to read.
 type Setting struct {
 	Name   string // of the flag, without dashes
-	Value  string // "(secret)" for one that is
+	Value  string // "(secret)" for a secret
 	Origin Origin
-	// Source is what the user wrote it as: --listen, AUTHSVC_LISTEN,
+	// Source is where the user set it: --listen, AUTHSVC_LISTEN,
 	// "authsvc.yaml: line 3: listen". Empty for a default.
 	Source string
 }
 
-// Error is everything that is wrong with the settings, each by the name that the
-// user gave it. It quotes no value.
+// Error holds everything that is wrong with the settings, each named as the user set
+// it. It quotes no value.
 type Error struct{ Faults []string }
 
-// Error is one line for each fault.
+// Error returns one line for each fault.
 func (e *Error) Error() string {
 	if len(e.Faults) == 1 {
 		return e.Faults[0]
@@ -47,7 +47,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%d faults in the settings:\n  %s", len(e.Faults), strings.Join(e.Faults, "\n  "))
 }
 
-// Settings reads the settings. Make one with Register.
+// Settings reads the settings. Register returns one.
 type Settings struct {
 	all      []*setting
 	cfg      Config
@@ -65,15 +65,15 @@ const (
 	listKind     kind = "strings"
 )
 
-// setting is one setting, and the pflag.Value of its flag. Set only notes what
-// was given: pflag would stop at the first fault, and quote the value.
+// setting is one setting, and the pflag.Value of its flag. Set only records what was
+// given: pflag would stop at the first fault, and quote the value.
 type setting struct {
 	name, usage, def  string
 	kind              kind
 	secret, notInFile bool
-	parse             func(values []string) error // of at least one value, checks and keeps it
+	parse             func(values []string) error // checks and stores the values, at least one
 
-	flagged []string // by the flag
+	flagged []string // given with the flag
 	values  []string // in effect
 	origin  Origin
 	source  string
@@ -91,7 +91,7 @@ func (st *setting) Set(text string) error {
 	return nil
 }
 
-// split is the values in the text of a flag or a variable.
+// split returns the values in the text of a flag or a variable.
 func (st *setting) split(text string) []string {
 	if st.kind != listKind {
 		return []string{text}
@@ -103,7 +103,7 @@ func (st *setting) split(text string) []string {
 	return values
 }
 
-// empty reports whether the value is one that stands for none.
+// empty reports whether the setting has no value.
 func (st *setting) empty() bool { return strings.Join(st.values, "") == "" }
 
 func (st *setting) env() string { return envPrefix + strings.ToUpper(st.key()) }
@@ -111,7 +111,7 @@ func (st *setting) key() string { return strings.ReplaceAll(st.name, "-", "_") }
 
 const (
 	envPrefix = "AUTHSVC_"
-	// fileSuffix makes the variable of a secret the name of a file that holds it.
+	// fileSuffix makes the name of a secret's variable that of one for its file's path.
 	fileSuffix = "_FILE"
 )
 
@@ -124,12 +124,10 @@ func (s *Settings) add(flags *pflag.FlagSet, st *setting) *setting {
 	return st
 }
 
-// Load puts the settings together, after the flags were parsed. environ is as
-// from os.Environ; a variable that is empty counts as not set, because compose
-// files pass on what is not set as empty. It is called once.
-//
-// It fails with an *Error that holds every fault. The warnings are for the log,
-// and hold no value of a secret setting.
+// Load returns the settings, once the flags have been parsed, and warnings for the log,
+// which hold no value of a secret setting. environ has the form of os.Environ. An empty
+// variable counts as not set, because compose files pass on unset variables as empty
+// ones. Load must be called only once. Its error is an *Error with every fault.
 func (s *Settings) Load(environ []string) (Config, []string, error) {
 	env := s.environment(environ)
 	config := s.byName("config")
@@ -158,7 +156,7 @@ func (s *Settings) Load(environ []string) (Config, []string, error) {
 	return s.cfg, s.warnings, nil
 }
 
-// All is every setting as Load found it, in the order of the flags.
+// All returns every setting as Load found it, in the order of the flags.
 func (s *Settings) All() []Setting {
 	list := make([]Setting, len(s.all))
 	for i, st := range s.all {
@@ -170,9 +168,9 @@ func (s *Settings) All() []Setting {
 	return list
 }
 
-// environment is the variables that are meant for authsvc. It warns of those that
-// are no setting, and no more: Kubernetes sets AUTHSVC_PORT and the like wherever
-// a service is called authsvc.
+// environment returns the variables that are meant for authsvc. One that is not a
+// setting only causes a warning: Kubernetes sets AUTHSVC_PORT and the like wherever a
+// service is named authsvc.
 func (s *Settings) environment(environ []string) map[string]string {
 	var known []string
 	for _, st := range s.all {
@@ -195,7 +193,7 @@ func (s *Settings) environment(environ []string) map[string]string {
 	return env
 }
 
-// choose gives a setting the value that goes first.
+// choose gives a setting the value that takes precedence.
 func (s *Settings) choose(st *setting, env map[string]string, file map[string]fileValue) {
 	name := st.env()
 	value, inEnv := env[name]
@@ -227,8 +225,8 @@ func (s *Settings) choose(st *setting, env map[string]string, file map[string]fi
 	}
 }
 
-// readSecret is what a file holds, without one newline at its end. No error
-// quotes the path: the secret itself may have been put in its place.
+// readSecret returns the content of a file, without one trailing newline. No error
+// quotes the path: it may be the secret itself, put in the wrong place.
 func readSecret(path string) (string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -241,7 +239,7 @@ func readSecret(path string) (string, error) {
 	return text, nil
 }
 
-// cause is what was wrong with a file, without its path.
+// cause returns what was wrong with a file, without its path.
 func cause(err error) error {
 	if at := (*fs.PathError)(nil); errors.As(err, &at) {
 		return at.Err
@@ -262,18 +260,18 @@ func (s *Settings) byName(name string) *setting {
 	return s.all[i]
 }
 
-// given reports whether a setting has a value that is not the default, good or bad.
+// given reports whether a setting was given a value, good or bad.
 func (s *Settings) given(name string) bool {
 	st := s.byName(name)
 	return st.origin != Default && (st.bad || !st.empty())
 }
 
-// good reports whether settings have values that can be relied on.
+// good reports whether none of the settings has a bad value.
 func (s *Settings) good(names ...string) bool {
 	return !slices.ContainsFunc(names, func(name string) bool { return s.byName(name).bad })
 }
 
-// label is what the user knows a setting by.
+// label returns what the user calls a setting.
 func (s *Settings) label(name string) string {
 	if st := s.byName(name); st.source != "" {
 		return st.source
@@ -281,9 +279,9 @@ func (s *Settings) label(name string) string {
 	return "--" + name
 }
 
-// didYouMean is a question after the nearest of some names, or empty.
+// didYouMean returns a question that suggests the closest of the known names, or "".
 func didYouMean(name string, known []string) string {
-	best, least := "", 3 // further off, it is no misspelling
+	best, least := "", 3 // farther away, it is not a typo
 	for _, k := range known {
 		if d := distance(name, k); d < least {
 			best, least = k, d
@@ -295,7 +293,7 @@ func didYouMean(name string, known []string) string {
 	return "; did you mean " + best + "?"
 }
 
-// distance is how many characters must be put in, left out or changed to make a
+// distance returns how many characters must be inserted, deleted or replaced to turn a
 // into b (Levenshtein).
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)

@@ -13,17 +13,17 @@ import (
 	apierr "authsvc/internal/errors"
 )
 
-// client is the app that a request says it comes from.
+// client is the app that a request claims to come from.
 type client struct {
 	id string // "": not given
-	// secrets are what the caller may mean as its secret: one, or the two ways in
-	// which HTTP Basic can be read. None: not given.
+	// secrets are the possible secrets: one, or two if HTTP Basic can be read in two
+	// ways. None: not given.
 	secrets []string
 }
 
-// parse applies rules 0 (413) to 3 of doc.go to a POST request of an app. It returns the
-// parameters in known, and the client. It fails with APIG.0201 (413), 2204, 2206 or
-// 2205. Rules 0 and 2 need the whole body, so it is read before any rule answers.
+// parse applies rules 0 (413) to 3 of doc.go to a POST request of an app, and returns
+// the parameters in known and the client. Its errors are APIG.0201 (413), 2204, 2206
+// and 2205. Rules 0 and 2 need the whole body, so it is read before any rule answers.
 func parse(x *answer.Exchange, known ...param) (f form, c client, err error) {
 	r := x.Request()
 	if r.ContentLength > maxBody {
@@ -67,8 +67,8 @@ func isForm(contentType []string) bool {
 	return err == nil && media == form && (!given || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8"))
 }
 
-// basicClient returns the client that the Authorization headers of a request name (RFC
-// 6749 section 2.3.1). It fails with APIG.2206 (rule 2), or 2205 (rule 3).
+// basicClient returns the client in the Authorization headers of a request (RFC 6749
+// section 2.3.1). Its errors are APIG.2206 (rule 2) and 2205 (rule 3).
 func basicClient(headers []string, f *form) (c client, err error) {
 	if len(headers) > 1 {
 		return c, apierr.New(apierr.AuthMethodInvalid,
@@ -102,9 +102,9 @@ func basicClient(headers []string, f *form) (c client, err error) {
 	return c, nil
 }
 
-// readBasic returns what the two parts of HTTP Basic may mean. RFC 6749 has each
-// of them form-encoded first, but curl and others send them as they stand, and
-// for a secret with a percent sign both readings may fit: either is then tried.
+// readBasic returns the possible meanings of the two parts of HTTP Basic. RFC 6749
+// requires each to be form-encoded first, but curl and others send them unencoded. For a
+// secret with a percent sign both readings may be valid, and then both are tried.
 func readBasic(id, secret string) (key string, secrets []string) {
 	if d, err := url.QueryUnescape(id); err == nil && app.ValidKey(d) {
 		id = d
@@ -122,7 +122,7 @@ func readBasic(id, secret string) (key string, secrets []string) {
 	return id, []string{d, secret}
 }
 
-// required applies the first half of rule 5: APIG.2211, 2212.
+// required applies the first half of rule 5. Its errors are APIG.2211 and 2212.
 func (c *client) required() error {
 	if c.id == "" {
 		return apierr.New(apierr.ClientIDMissing,
@@ -135,8 +135,8 @@ func (c *client) required() error {
 	return nil
 }
 
-// authenticate applies rules 7, 9 and 10, which hold for every endpoint that an app
-// calls. It fails with APIG.2201, 1009, 0502 or 0405.
+// authenticate applies rules 7, 9 and 10, which hold for every endpoint that apps call.
+// Its errors are APIG.2201, 1009, 0502 and 0405.
 func (s *server) authenticate(x *answer.Exchange, c client) (app.Authenticated, error) {
 	// Rule 7.
 	if !app.ValidKey(c.id) {

@@ -1,12 +1,11 @@
-// Package httpapi is the service on the wire: it parses a request once into a typed
-// value, has the app authenticated, makes one call of token.Manager, and renders the
-// answer.
+// Package httpapi owns the HTTP API: it parses a request once into a typed value,
+// authenticates the app, makes one call of token.Manager, and renders the answer.
 //
 // It owns the endpoints (one file each), the form parser, and the order in which the
-// rules about a request answer. It does not own how an exchange is answered and
-// logged (package answer), what a token is or when it is good (package token), who an
-// app is (package app), what is measured (package telemetry), or listeners and their
-// life (package process).
+// rules about a request apply. It does not own how an exchange is answered and logged
+// (package answer), what a token is or when it is valid (package token), who an app is
+// (package app), what is measured (package telemetry), or the listeners (package
+// process).
 //
 // # Precedence
 //
@@ -32,8 +31,7 @@
 //
 // The numbers 0a, 8 and 17 belong to rules that do not exist yet: addresses that are
 // denied everywhere (0402), too many wrong secrets (0308), and limits on token requests
-// (0308, 0501). So does 0401 in rule 10: an address that can't be told is one that is
-// not trusted.
+// (0308, 0501). So does 0401 in rule 10: an unknown address is treated as not trusted.
 //
 // For introspection and revocation, rules 0 to 3, 5 (without refresh_token), 7, 9 and
 // 10 hold; for verification, rule 0 without the size of the body. Then come, in order:

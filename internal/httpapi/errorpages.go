@@ -28,9 +28,9 @@ var errorPagesHTML string
 
 var errorPagesTemplate = template.Must(template.New("errors").Parse(errorPagesHTML))
 
-// errorPages is GET /errors and GET /errors/APIG.2208: every row of the table, or
-// of one code; HTML for a browser, else JSON; English, or Chinese by
-// Accept-Language or ?lang=zh. It fails with APIG.0101.
+// errorPages handles GET /errors and GET /errors/APIG.2208: every row of the table, or
+// those of one code; HTML for a browser, else JSON; in English, or in Chinese if
+// Accept-Language or ?lang=zh requests it. Its error is APIG.0101.
 func errorPages(x *answer.Exchange) error {
 	code := x.Param("code")
 	rows := apierr.ByCode(code)
@@ -66,14 +66,14 @@ func errorPages(x *answer.Exchange) error {
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
-	_, _ = x.Writer().Write(html.Bytes()) // a reader that has gone away gets no page
+	_, _ = x.Writer().Write(html.Bytes()) // fails only if the reader has disconnected
 	return nil
 }
 
 var languages = language.NewMatcher([]language.Tag{language.English, language.Chinese})
 
-// readerLanguage returns the language that the reader wants, and its tag: ?lang=
-// before Accept-Language.
+// readerLanguage returns the language that the reader prefers and its tag. ?lang= takes
+// precedence over Accept-Language.
 func readerLanguage(x *answer.Exchange) (apierr.Lang, string) {
 	if _, i := language.MatchStrings(languages, x.Query("lang"), x.Request().Header.Get("Accept-Language")); i == 1 {
 		return apierr.Chinese, "zh"

@@ -12,10 +12,10 @@ import (
 	"authsvc/internal/token"
 )
 
-// maxBody is the most bytes of a request body (the table's row APIG.0201, 413).
+// maxBody is the maximum size of a request body, in bytes (the row APIG.0201, 413).
 const maxBody = 12 << 20
 
-// param is a form parameter that some endpoint knows.
+// param is a form parameter that some endpoint accepts.
 type param uint8
 
 const (
@@ -30,8 +30,8 @@ const (
 	paramCount
 )
 
-// params are the names of the parameters, and how many bytes of a value its rule
-// needs. One byte more is kept, so that the rule sees that there was more.
+// params holds the names of the parameters, and how many bytes of a value its rule needs.
+// One more byte is kept, so that the rule can detect a longer value.
 var params = [paramCount]struct {
 	name string
 	keep int
@@ -51,21 +51,21 @@ const maxName = len("token_type_hint")
 
 // form is a parsed body.
 type form struct {
-	// values are the values of the known parameters, cut after one byte more
-	// than their rule needs; "" for one that is missing or empty (RFC 6749
-	// section 3.2: the same).
+	// values holds the values of the known parameters, cut one byte after what their
+	// rule needs; "" for one that is missing or empty (the same by RFC 6749 section
+	// 3.2).
 	values [paramCount]string
-	// fault says what was wrong with the body, "" for nothing (rule 3). It is
-	// kept, not returned, because other rules answer first.
+	// fault says what is wrong with the body (rule 3), or is "". It is kept, not
+	// returned, because other rules come first.
 	fault string
 }
 
 // has reports whether a parameter was given with a value.
 func (f *form) has(p param) bool { return f.values[p] != "" }
 
-// readForm reads a body to its end, in one pass and in bounded memory, whatever
-// its size. Only the parameters in known are kept; the rest must still be valid
-// UTF-8 without NUL. It fails with APIG.0201 (413).
+// readForm reads a body to the end, in one pass and in bounded memory, whatever its
+// size. It keeps only the parameters in known; the rest must still be valid UTF-8 without
+// NUL. Its error is APIG.0201 (413).
 func readForm(body io.Reader, known []param) (form, error) {
 	b := formBuffers.Get().(*formBuffer)
 	defer formBuffers.Put(b)
@@ -83,7 +83,7 @@ func readForm(body io.Reader, known []param) (form, error) {
 		case errors.As(err, &tooLarge):
 			return form{}, errBodyTooLarge()
 		default:
-			// Cut off, or its chunks are malformed.
+			// It was cut off, or its chunks are malformed.
 			p.fail("The body could not be read to the end. Send all of it, with the right Content-Length.")
 			return p.form, nil
 		}
@@ -95,15 +95,15 @@ func errBodyTooLarge() error {
 		"The body is larger than 12 MiB. A token request needs a few hundred bytes.")
 }
 
-// formBuffer is the memory that parsing a form takes, beside the values.
+// formBuffer is the memory for parsing a form, besides the values.
 type formBuffer struct {
 	read  [4 << 10]byte
-	value [token.MaxScopeLen + 1]byte // the longest that is kept
+	value [token.MaxScopeLen + 1]byte // the longest value that is kept
 }
 
 var formBuffers = sync.Pool{New: func() any { return new(formBuffer) }}
 
-// formParser is the state between two bytes of a form
+// formParser holds the state of the parser between two bytes of a form
 // (application/x-www-form-urlencoded, WHATWG URL section 5.1).
 type formParser struct {
 	known []param
@@ -111,12 +111,12 @@ type formParser struct {
 	seen  [paramCount]bool
 
 	inValue bool
-	name    [maxName + 1]byte // one byte more: a longer name is no known one
+	name    [maxName + 1]byte // one more byte: a longer name is not a known one
 	nameLen int
-	current param  // the parameter of the value; paramCount for one that is not known
-	value   []byte // what is kept of it
+	current param  // the parameter being read; paramCount for an unknown one
+	value   []byte // the part of its value that is kept
 
-	escape  int // how many digits of a %xx are still to come
+	escape  int // the number of digits of a %xx still to come
 	escaped byte
 	rune    [utf8.UTFMax]byte // an unfinished UTF-8 sequence
 	runeLen int
@@ -167,7 +167,7 @@ func (p *formParser) hexDigit(c byte) {
 	}
 }
 
-// add takes one decoded byte of a name or value.
+// add appends one decoded byte to the current name or value.
 func (p *formParser) add(c byte) {
 	if c == 0 {
 		p.fail("The body has a NUL character. No parameter may contain one.")
@@ -199,7 +199,7 @@ func (p *formParser) addRune(c byte) {
 
 const badUTF8 = "The body is not valid UTF-8. Encode every parameter in UTF-8 before form-encoding it."
 
-// endText checks what may not be left unfinished at the end of a name or value.
+// endText checks that no escape or rune is unfinished at the end of a name or value.
 func (p *formParser) endText() {
 	if p.escape > 0 {
 		p.hexDigit('&')
@@ -217,7 +217,7 @@ func (p *formParser) endName() {
 		if params[k].name == string(p.name[:p.nameLen]) {
 			if p.seen[k] {
 				p.fail("The " + params[k].name + " parameter is given more than once. Send it once.")
-				return // the first stays
+				return // the first value stays
 			}
 			p.seen[k] = true
 			p.current = k

@@ -8,7 +8,7 @@ import (
 	apierr "authsvc/internal/errors"
 )
 
-// activeBody is the answer for a good token (RFC 7662 section 2.2).
+// activeBody is the answer for an active token (RFC 7662 section 2.2).
 type activeBody struct {
 	Active      bool   `json:"active"`
 	ClientID    string `json:"client_id"`
@@ -22,15 +22,15 @@ type activeBody struct {
 	ThroughData string `json:"through_data,omitempty"`
 }
 
-// inactiveBody is the answer for any other. The reason goes beyond RFC 7662,
-// because the gateway must tell an expired token from an invalid one.
+// inactiveBody is the answer for any other token. The reason is an extension of RFC
+// 7662, because the gateway must tell an expired token from an invalid one.
 type inactiveBody struct {
 	Active    bool   `json:"active"`
 	ErrorCode string `json:"error_code,omitempty"`
 	ErrorMsg  string `json:"error_msg,omitempty"`
 }
 
-// introspect is POST /oauth/introspect (RFC 7662).
+// introspect handles POST /oauth/introspect (RFC 7662).
 func (s *server) introspect(x *answer.Exchange) error {
 	r, who, err := s.tokenCaller(x)
 	if err != nil {
@@ -70,20 +70,20 @@ func (s *server) introspect(x *answer.Exchange) error {
 	})
 }
 
-// presentedToken is a request to /oauth/introspect or /oauth/revoke, parsed.
+// presentedToken is a parsed request to /oauth/introspect or /oauth/revoke.
 type presentedToken struct {
 	client client
 	token  string // "": not given
 }
 
-// parsePresented applies rules 0 (413) to 3, as parse does.
+// parsePresented parses such a request, with rules 0 (413) to 3, as parse does.
 func parsePresented(x *answer.Exchange) (presentedToken, error) {
 	f, c, err := parse(x, tokenParam, tokenTypeHint, clientID, clientSecret)
 	return presentedToken{c, f.values[tokenParam]}, err
 }
 
-// tokenCaller returns the request and the app that it comes from: rules 0 to 3, 5 and
-// 7 to 10 of the token endpoint (doc.go).
+// tokenCaller returns the request and the authenticated app, by rules 0 to 3, 5 and 7 to
+// 10 of the token endpoint (doc.go).
 func (s *server) tokenCaller(x *answer.Exchange) (r presentedToken, who app.Authenticated, err error) {
 	if r, err = parsePresented(x); err != nil {
 		return r, who, err
@@ -95,7 +95,7 @@ func (s *server) tokenCaller(x *answer.Exchange) (r presentedToken, who app.Auth
 	return r, who, err
 }
 
-// tokenRequired wants the token parameter: APIG.2205.
+// tokenRequired returns APIG.2205 if the token parameter is missing.
 func (r *presentedToken) tokenRequired() error {
 	if r.token != "" {
 		return nil

@@ -17,8 +17,8 @@ type metadataBody struct {
 	ServiceDocumentationLocales []string `json:"ui_locales_supported"`
 }
 
-// metadata is GET /.well-known/oauth-authorization-server. It says the same
-// until the process ends, so caches may keep it for a while.
+// metadata handles GET /.well-known/oauth-authorization-server. Its answer never changes
+// while the process runs, so caches may keep it for a while.
 func (s *server) metadata(x *answer.Exchange) error {
 	issuer := s.cfg.Issuer
 	methods := []string{"client_secret_basic", "client_secret_post"}

@@ -13,27 +13,27 @@ import (
 	"authsvc/internal/answer"
 )
 
-// openAPIIssuer stands in openapi.yaml for the issuer, always in double quotes:
-// what JSON makes of a string can then take its place in both forms.
+// openAPIIssuer is the placeholder for the issuer in openapi.yaml. It is always in double
+// quotes, so that a JSON string can replace it in both forms.
 const openAPIIssuer = "https://auth.example.com"
 
 //go:embed openapi.yaml
 var openAPIYAML string
 
-// openAPIAsJSON is openapi.yaml as JSON, its keys in the same order. It is made
-// once for the process: reading YAML takes tens of milliseconds.
+// openAPIAsJSON returns openapi.yaml as JSON, with its keys in the same order. It does so
+// once for the process: parsing the YAML takes tens of milliseconds.
 var openAPIAsJSON = sync.OnceValues(func() (string, error) {
 	b, err := yaml.YAMLToJSON([]byte(openAPIYAML))
 	if err == nil && !json.Valid(b) {
-		err = errors.New("it does not convert to JSON")
+		err = errors.New("can't be converted to JSON")
 	}
 	return string(b), err
 })
 
-// openAPI is the description of the service, in both forms.
+// openAPI holds the OpenAPI document of the service, in both forms.
 type openAPI struct{ asYAML, asJSON []byte }
 
-// newOpenAPI returns the description of a service with an issuer.
+// newOpenAPI returns the document of a service with an issuer.
 func newOpenAPI(issuer string) (*openAPI, error) {
 	asJSON, err := openAPIAsJSON()
 	if err != nil {
@@ -47,13 +47,13 @@ func newOpenAPI(issuer string) (*openAPI, error) {
 	return &openAPI{asYAML: []byte(r.Replace(openAPIYAML)), asJSON: []byte(r.Replace(asJSON))}, nil
 }
 
-// yaml is GET /openapi.yaml (RFC 9512).
+// yaml handles GET /openapi.yaml (RFC 9512).
 func (o *openAPI) yaml(x *answer.Exchange) error {
 	x.Public("application/yaml", o.asYAML)
 	return nil
 }
 
-// json is GET /openapi.json.
+// json handles GET /openapi.json.
 func (o *openAPI) json(x *answer.Exchange) error {
 	x.Public("application/json", o.asJSON)
 	return nil

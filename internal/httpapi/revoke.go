@@ -6,8 +6,8 @@ import (
 	"authsvc/internal/answer"
 )
 
-// revoke is POST /oauth/revoke (RFC 7009). A token that is unknown, or dead
-// already, is a success: section 2.2.
+// revoke handles POST /oauth/revoke (RFC 7009). Revoking an unknown or invalid token
+// succeeds (section 2.2).
 func (s *server) revoke(x *answer.Exchange) error {
 	r, who, err := s.tokenCaller(x)
 	if err != nil {

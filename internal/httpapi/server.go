@@ -13,44 +13,44 @@ import (
 	"authsvc/internal/token"
 )
 
-// Config is what the API is made of. Nothing is optional.
+// Config configures the API. Nothing is optional.
 type Config struct {
 	Manager   *token.Manager
 	Apps      *app.Registry
 	Telemetry Telemetry
 	Log       *slog.Logger
 
-	// Issuer is the absolute URL of the service, without a slash at its end:
-	// every URL that is printed begins with it, never with the Host header.
+	// Issuer is the absolute URL of the service, without a trailing slash: every URL in
+	// an answer begins with it, never with the Host header.
 	Issuer string
-	// TrustedProxies are the networks whose X-Forwarded-For is believed.
+	// TrustedProxies are the networks whose X-Forwarded-For is trusted.
 	TrustedProxies []netip.Prefix
-	// StoreTimeout bounds what a request waits for the store, in all.
+	// StoreTimeout bounds the total time that a request waits for the store.
 	StoreTimeout time.Duration
 	// IntrospectReason makes /oauth/introspect say why a token is not active.
 	IntrospectReason bool
-	// Draining reports whether the process is about to stop: answers then ask for
-	// their connection to be closed.
+	// Draining reports whether the process is about to stop: answers then close their
+	// connection.
 	Draining func() bool
 }
 
-// Telemetry is what the endpoints report to, as answer.Telemetry has it.
+// Telemetry receives what the endpoints report. The rules of answer.Telemetry apply.
 type Telemetry interface {
 	answer.Telemetry
 	// ExpectVerdicts announces the verdicts of an endpoint before its first request.
 	ExpectVerdicts(endpoint string, verdicts ...string)
-	// Verdict reports what a token was found to be: active, or the code of the error
-	// table that says why not. Where that can't be told there is no verdict.
+	// Verdict reports the verdict on a token: active, or the error code that says why
+	// not. If that can't be determined, there is no verdict.
 	Verdict(endpoint, verdict string)
 }
 
-// The names, in logs and metrics, of the endpoints that report verdicts.
+// The names of the endpoints that report verdicts, in logs and metrics.
 const (
 	introspectEndpoint = "introspect"
 	verifyEndpoint     = "verify"
 )
 
-// server is the endpoints.
+// server holds the endpoints.
 type server struct{ cfg Config }
 
 // New returns the handler of the public listener.
@@ -98,10 +98,10 @@ func New(cfg Config) (*answer.Router, error) {
 	return r, nil
 }
 
-// storeContext bounds all calls of the store that a request makes by one deadline.
+// storeContext returns the context of all store calls of a request, with one deadline.
 func (s *server) storeContext(x *answer.Exchange) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(x.Context(), s.cfg.StoreTimeout)
 }
 
-// basicChallenge is the WWW-Authenticate where an app authenticates itself.
+// basicChallenge returns the WWW-Authenticate of endpoints that authenticate an app.
 func basicChallenge(*apierr.Error) string { return `Basic realm="authsvc", charset="UTF-8"` }

@@ -10,7 +10,7 @@ import (
 	"authsvc/internal/token"
 )
 
-// tokenBody is a token answer (RFC 6749 section 5.1).
+// tokenBody is the body of a token answer (RFC 6749 section 5.1).
 type tokenBody struct {
 	AccessToken  string `json:"access_token"`
 	TokenType    string `json:"token_type"`
@@ -19,13 +19,13 @@ type tokenBody struct {
 	Scope        string `json:"scope,omitempty"`
 }
 
-// tokenRequest is a request to the token endpoint, parsed.
+// tokenRequest is a parsed request to the token endpoint.
 type tokenRequest struct {
 	client client
 	token.Request
 }
 
-// parseToken applies rules 0 (413) to 3, as parse does. The rules are in doc.go.
+// parseToken parses such a request, with rules 0 (413) to 3 of doc.go, as parse does.
 func parseToken(x *answer.Exchange) (tokenRequest, error) {
 	f, c, err := parse(x, grantType, clientID, clientSecret, refreshToken, throughData, scope)
 	return tokenRequest{c, token.Request{
@@ -36,8 +36,8 @@ func parseToken(x *answer.Exchange) (tokenRequest, error) {
 	}}, err
 }
 
-// token is POST /oauth/token: the rules of doc.go in their order, the first that fails
-// answers.
+// token handles POST /oauth/token. It applies the rules of doc.go in order; the first
+// that fails determines the answer.
 func (s *server) token(x *answer.Exchange) error {
 	r, err := parseToken(x) // rules 0 to 3
 	if err != nil {

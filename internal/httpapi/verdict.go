@@ -8,11 +8,11 @@ import (
 	"authsvc/internal/token"
 )
 
-// active is the verdict on a good token.
+// active is the verdict on a valid token.
 const active = "active"
 
-// found reports what an access token was found to be, in the log line and to the
-// telemetry. err is why that is not known; it is not reported then.
+// found reports the verdict on an access token to the log and the telemetry. If err is
+// an error that leaves the verdict open, none is reported.
 func (s *server) found(x *answer.Exchange, endpoint string, i token.Inspection, err error) {
 	v := verdict(err, active)
 	if i.Reason != nil {
@@ -24,16 +24,16 @@ func (s *server) found(x *answer.Exchange, endpoint string, i token.Inspection, 
 	}
 }
 
-// noteToken puts into the log line what is known of a token that was presented. An
-// empty verdict is none.
+// noteToken adds what is known about a presented token to the log line. An empty verdict
+// means that there is none.
 func noteToken(x *answer.Exchange, p token.Presented, verdict string) {
 	x.Note("verdict", verdict)
 	x.Note("jti", p.JTI)
 	x.Note("token_app", p.AppKey)
 }
 
-// verdict returns what an error of the Manager says of a token: good for none, the
-// code of the row that refuses it, or "" where what it is can't be told.
+// verdict returns the verdict that an error of the Manager implies: good if it is nil,
+// the code of the row that refuses the token, or "" if there is no verdict.
 func verdict(err error, good string) string {
 	if err == nil {
 		return good

@@ -12,8 +12,8 @@ import (
 	apierr "authsvc/internal/errors"
 )
 
-// verify is GET, HEAD and POST /oauth/verify, for gateways that ask with their
-// caller's own request. The body, if any, is the caller's and is left alone.
+// verify handles GET, HEAD and POST /oauth/verify, for gateways that forward the head of
+// their caller's request. The body, if any, is the caller's and is not read.
 func (s *server) verify(x *answer.Exchange) error {
 	v, err := parseVerify(x.Request())
 	if err != nil {
@@ -22,15 +22,15 @@ func (s *server) verify(x *answer.Exchange) error {
 	return s.verified(x, v)
 }
 
-// verifyRequest is a request to verify, parsed.
+// verifyRequest is a parsed request to verify.
 type verifyRequest struct {
 	token  string
-	scopes []string // that the API needs
+	scopes []string // required by the API
 }
 
-// parseVerify reads a request to verify. A parameter that it does not know, or
-// an empty one, is refused (APIG.2205): ignoring a mistyped scope would let
-// everybody in. A token that is not there, or twice, is APIG.0305 or 2206.
+// parseVerify parses a request to verify. An unknown or empty parameter is refused
+// (APIG.2205): ignoring a mistyped scope would let everybody in. A missing token is
+// APIG.0305, a second one 2206.
 func parseVerify(r *http.Request) (v verifyRequest, err error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -66,8 +66,8 @@ func parseVerify(r *http.Request) (v verifyRequest, err error) {
 	return v, nil
 }
 
-// verified answers 200 with what the backend may know of the caller, or returns
-// the row that refuses it.
+// verified answers 200 with what the backend may know about the caller, or returns the
+// row that refuses it.
 func (s *server) verified(x *answer.Exchange, v verifyRequest) error {
 	ctx, cancel := s.storeContext(x)
 	defer cancel()
@@ -83,8 +83,8 @@ func (s *server) verified(x *answer.Exchange, v verifyRequest) error {
 	if i.Reason != nil {
 		return i.Reason
 	}
-	// All four always, the empty ones too: a gateway that copies what is there must
-	// overwrite what its caller made up.
+	// Always send all four, even empty: a gateway that copies them must overwrite what
+	// its caller made up.
 	h := x.Header()
 	h.Set("X-App-Key", i.AppKey)
 	h.Set("X-App-Scope", i.Scope)
@@ -94,7 +94,7 @@ func (s *server) verified(x *answer.Exchange, v verifyRequest) error {
 	return nil
 }
 
-// lacks is APIG.0304 where the API needs a scope that was not granted, else nil.
+// lacks returns APIG.0304 if the API needs a scope that was not granted, else nil.
 func (v verifyRequest) lacks(scope string) *apierr.Error {
 	granted := strings.Fields(scope)
 	for _, s := range v.scopes {
@@ -108,14 +108,14 @@ func (v verifyRequest) lacks(scope string) *apierr.Error {
 	return nil
 }
 
-// percentEncode writes any text in the characters of a header value: everything
-// but unreserved characters (RFC 3986 section 2.3) is escaped.
+// percentEncode makes any text a valid header value: it escapes everything except
+// unreserved characters (RFC 3986 section 2.3).
 func percentEncode(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 }
 
-// bearerChallenge is the WWW-Authenticate of a token that is refused (RFC 6750
-// section 3.1: without a token, no error).
+// bearerChallenge returns the WWW-Authenticate of a refused token (RFC 6750 section 3.1:
+// without a token, no error).
 func bearerChallenge(e *apierr.Error) string {
 	if e.Row == apierr.AuthIncorrect {
 		return `Bearer realm="authsvc"`
@@ -123,8 +123,8 @@ func bearerChallenge(e *apierr.Error) string {
 	return fmt.Sprintf(`Bearer realm="authsvc", error="%s", error_description="%s"`, e.OAuthName(), e.Description())
 }
 
-// nginxStatus returns the status that nginx's auth_request lets through, where the
-// query says that it is nginx: 401 for a token that won't do, 403 for anything else.
+// nginxStatus returns a status that nginx's auth_request passes on, if the query says
+// that the gateway is nginx: 401 for an invalid token, 403 for anything else.
 func nginxStatus(x *answer.Exchange, row apierr.Row) int {
 	if x.Query("gateway") != "nginx" {
 		return 0
