@@ -37,7 +37,7 @@ const settingsRules = `
 - ` + "`--trace-sample` is only for `--trace-endpoint`" + `.
 - A ` + "`--refresh-ttl` shorter than `--refresh-grace`" + ` is a warning.
 
-Lifetimes can also be set for a single app, in the apps file (see the README).
+Lifetimes can also be set for a single app, in [the apps file](apps-file.md).
 `
 
 func settingsPage() (string, error) {

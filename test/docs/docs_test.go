@@ -94,6 +94,32 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// Every page below docs is reachable from its README.
+func TestReachable(t *testing.T) {
+	t.Parallel()
+	reached := map[string]bool{}
+	var follow func(page string)
+	follow = func(page string) {
+		if reached[page] || filepath.Ext(page) != ".md" {
+			return
+		}
+		reached[page] = true
+		data, err := os.ReadFile(page)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(data), -1) {
+			follow(filepath.Join(filepath.Dir(page), m[1]))
+		}
+	}
+	follow(filepath.Clean(docs + "/README.md"))
+	for _, page := range pages(t) {
+		if !reached[filepath.Clean(page)] {
+			t.Errorf("no link leads from docs/README.md to %s", page)
+		}
+	}
+}
+
 var (
 	commands = regexp.MustCompile("(?s)```(?:sh|text)\n(.*?)```|\n\n((?:    [^\n]*\n)+)")
 	made     = regexp.MustCompile(`(?:[ 2]>>? ?|-keyout |-out |--keys |--apps |-file | tee )([A-Za-z.][\w./-]*)`)
