@@ -78,19 +78,19 @@ func TestManualPagesHoldNoRequestsOfTheirTexts(t *testing.T) {
 func TestHealthcheck(t *testing.T) {
 	t.Parallel()
 	s := authsvctest.NewSite(t).Serve("memory://")
-	if status, stdout, stderr := authsvc("", "healthcheck", "--url", s.Admin+"/readyz"); status != 0 || stdout != "ok\n" || stderr != "" {
+	if status, stdout, stderr := authsvc("", "healthcheck", "--timeout", "1m", "--url", s.Admin+"/readyz"); status != 0 || stdout != "ok\n" || stderr != "" {
 		t.Errorf("%d %q %q", status, stdout, stderr)
 	}
 	for _, tt := range []struct{ path, want string }{
 		{"/nothing", "404 Not Found: "},
 		{"", "404 Not Found: "},
 	} {
-		if status, stdout, stderr := authsvc("", "healthcheck", "--url", s.Admin+tt.path); status != 1 || stdout != "" || !strings.Contains(stderr, tt.want) || strings.Count(stderr, "\n") != 1 {
+		if status, stdout, stderr := authsvc("", "healthcheck", "--timeout", "1m", "--url", s.Admin+tt.path); status != 1 || stdout != "" || !strings.Contains(stderr, tt.want) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%s: %d %q %q", tt.path, status, stdout, stderr)
 		}
 	}
 	lost := authsvctest.NewSite(t).Start("redis://127.0.0.1:1/0")
-	if status, stdout, stderr := authsvc("", "healthcheck", "--url", lost.Admin+"/readyz"); status != 1 || stdout != "" || !strings.Contains(stderr, "503 Service Unavailable: not ready: store") || strings.Count(stderr, "\n") != 1 {
+	if status, stdout, stderr := authsvc("", "healthcheck", "--timeout", "1m", "--url", lost.Admin+"/readyz"); status != 1 || stdout != "" || !strings.Contains(stderr, "503 Service Unavailable: not ready: store") || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("%d %q %q", status, stdout, stderr)
 	}
 }
@@ -107,7 +107,7 @@ func TestHealthcheckOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	check := func(env ...string) (string, error) {
-		cmd := exec.Command(authsvctest.Binary(t), "healthcheck", "--url", srv.URL)
+		cmd := exec.Command(authsvctest.Binary(t), "healthcheck", "--timeout", "1m", "--url", srv.URL)
 		cmd.Env = env
 		out, err := cmd.CombinedOutput()
 		return string(out), err

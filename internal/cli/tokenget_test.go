@@ -18,7 +18,7 @@ func TestTokenGet(t *testing.T) {
 	t.Parallel()
 	s := authsvctest.NewSite(t).Serve("memory://")
 	get := func(args ...string) []string {
-		return append([]string{"token", "get", "--url", s.URL, "--key", authsvctest.Worker}, args...)
+		return append([]string{"token", "get", "--url", s.URL, "--key", authsvctest.Worker, "--timeout", "1m"}, args...)
 	}
 	for _, way := range []string{"--basic", "--post"} {
 		status, stdout, stderr := authsvc(authsvctest.Secret, get(way, "--scope", "orders.read", "--through-data", "tenant 7")...)
@@ -171,7 +171,7 @@ func TestTokenGetTraceShowsNoToken(t *testing.T) {
 			w.Header().Set("Set-Cookie", "session=SECRET3")
 			_, _ = w.Write([]byte(body))
 		}))
-		_, _, stderr := authsvc(authsvctest.Secret, "token", "get", "--url", srv.URL, "--key", authsvctest.Worker)
+		_, _, stderr := authsvc(authsvctest.Secret, "token", "get", "--url", srv.URL, "--key", authsvctest.Worker, "--timeout", "1m")
 		srv.Close()
 		if strings.Contains(stderr, "SECR") || !strings.Contains(stderr, "< HTTP/1.1 200 OK") {
 			t.Errorf("%s:\n%s", body, stderr)
@@ -191,7 +191,7 @@ func TestTokenGetOverTLS(t *testing.T) {
 	if err := os.WriteFile(ca, pemOf(srv.Certificate()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	get := []string{"token", "get", "--key", authsvctest.Worker, "--ca", ca, "--url"}
+	get := []string{"token", "get", "--timeout", "1m", "--key", authsvctest.Worker, "--ca", ca, "--url"}
 	status, stdout, stderr := authsvc(authsvctest.Secret, append(get, srv.URL)...)
 	if status != 0 || !strings.Contains(stdout, "at_1234567890") {
 		t.Fatalf("%d %s%s", status, stdout, stderr)
