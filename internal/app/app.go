@@ -13,12 +13,12 @@ import (
 
 // The limits of apps.
 const (
-	// MaxApps is the most apps of one service; every process holds them all.
+	// MaxApps is the maximum number of apps of a service; every process holds them all.
 	MaxApps = 10_000
-	// MaxSecrets is the most secrets of an app.
+	// MaxSecrets is the maximum number of secrets of an app.
 	MaxSecrets = 5
-	// MaxScopeLen is the most bytes of an app's scopes, joined with spaces: all
-	// of them can be asked for in one scope parameter.
+	// MaxScopeLen is the maximum length of an app's scopes, joined with spaces, in
+	// bytes: one scope parameter can request all of them.
 	MaxScopeLen = 4096
 	// MinTTL and MaxTTL bound the lifetimes of an app's tokens.
 	MinTTL = time.Second
@@ -28,30 +28,29 @@ const (
 // RoleIntrospect lets an app call /oauth/introspect.
 const RoleIntrospect = "introspect"
 
-// App is one app and its policy. An App never changes once a Registry holds it;
-// a change makes a new one.
+// App is one app and its policy. An App never changes once a Registry holds it; it is
+// replaced instead.
 type App struct {
 	// Key is the AppKey, which is the OAuth client_id.
 	Key string
 	// Name is for people; it may be empty.
 	Name string
-	// Secrets are those that the app may prove itself with: one to MaxSecrets.
+	// Secrets are the secrets that authenticate the app: one to MaxSecrets.
 	Secrets []Secret
-	// Scopes are the scope tokens (RFC 6749 section 3.3) that the app may
-	// have, each once, none of them "default". Their order is the order in
-	// which a granted scope is written.
+	// Scopes are the scope tokens (RFC 6749 section 3.3) that the app may have, each
+	// once, none of them "default". A granted scope lists them in this order.
 	Scopes []string
 	// Roles are what the app may do beyond getting tokens.
 	Roles []string
-	// AccessTTL and RefreshTTL replace the service's defaults where they are
-	// not 0. Whole seconds, 1 s to 72000 s.
+	// AccessTTL and RefreshTTL replace the service's defaults if they are not 0. Whole
+	// seconds, 1 s to 72000 s.
 	AccessTTL, RefreshTTL time.Duration
 	// Frozen apps are refused with APIG.0502; their grants stay.
 	Frozen bool
 	// TrustedIPs are the networks the app may call from; none means any.
 	TrustedIPs []netip.Prefix
-	// Generation rises to revoke every token of the app at once: a grant of an
-	// older generation is dead.
+	// Generation is raised to revoke every token of the app at once: a grant of an older
+	// generation is no longer valid.
 	Generation uint32
 }
 
@@ -66,14 +65,14 @@ func (a *App) trusts(ip netip.Addr) bool {
 }
 
 // Authenticated is an app that has just proved that it knows its secret. Only
-// Registry.Authenticate makes one, so a function that takes one need not check.
+// Registry.Authenticate returns one, so a function that takes one need not check.
 type Authenticated struct{ app *App }
 
-// App returns the app that proved itself.
+// App returns the authenticated app.
 func (a Authenticated) App() *App { return a.app }
 
-// Admit applies the app's policy to a request that came from ip: APIG.0502 for
-// a frozen app, APIG.0405 for an address that the app does not trust.
+// Admit applies the app's policy to a request from ip. It returns APIG.0502 if the app
+// is frozen, APIG.0405 if the app does not trust the address.
 func (a Authenticated) Admit(ip netip.Addr) error {
 	switch {
 	case a.app.Frozen:
@@ -93,9 +92,9 @@ func ValidScope(s string) bool {
 	})
 }
 
-// ParseNetwork returns the network that s is, or whose only address it is, in CIDR
-// notation. An IPv4-mapped IPv6 one becomes the IPv4 one it stands for, because a
-// caller's address does too. An error does not quote what is neither.
+// ParseNetwork parses a network in CIDR notation, or an address as the network of only
+// that address. An IPv4-mapped IPv6 network becomes the IPv4 one, as callers' addresses
+// do. The error does not quote an s that is neither.
 func ParseNetwork(s string) (netip.Prefix, error) {
 	if ip, err := netip.ParseAddr(s); err == nil && ip.Zone() == "" {
 		ip = ip.Unmap()
@@ -112,7 +111,7 @@ func ParseNetwork(s string) (netip.Prefix, error) {
 		p = netip.PrefixFrom(ip.Unmap(), p.Bits()-96)
 	}
 	if m := p.Masked(); m != p {
-		return netip.Prefix{}, fmt.Errorf("%s is an address within a network; the network is %s", p, m)
+		return netip.Prefix{}, fmt.Errorf("%s is an address in a network; the network is %s", p, m)
 	}
 	return p, nil
 }

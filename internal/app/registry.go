@@ -14,24 +14,24 @@ import (
 	apierr "authsvc/internal/errors"
 )
 
-// Registry knows who an app is. It holds all apps in memory, so that a junk
-// client_id costs nothing but a map look-up, and swaps the whole list at once.
-// It is safe for concurrent use.
+// Registry authenticates apps. It holds all apps in memory, so that an invalid client_id
+// costs only a map look-up, and replaces the whole list at once. It is safe for
+// concurrent use.
 type Registry struct {
-	macs  sync.Pool // of the pepper's hash.Hash; an HMAC resets faster than it is made
-	decoy App       // in the place of an unknown one; its secret is nobody's
+	macs  sync.Pool // of the pepper's hash.Hash; resetting an HMAC is faster than making one
+	decoy App       // stands in for an unknown app; nobody knows its secret
 	apps  atomic.Pointer[map[string]*App]
 
-	mu   sync.Mutex        // of Replace
-	seen map[string]uint32 // the highest generation of every key there ever was
+	mu   sync.Mutex        // serializes Replace
+	seen map[string]uint32 // the highest generation of every key so far
 
-	// OnReload, where it is set before first use, looks whether there is a
-	// newer list of apps and calls Replace. It limits its own rate.
+	// OnReload, if set before first use, checks for a newer list of apps and calls
+	// Replace. It limits its own rate.
 	OnReload func(context.Context)
 }
 
 // NewRegistry returns a registry of apps whose secrets were hashed under pepper.
-// It fails as Replace does.
+// Its errors are those of Replace.
 func NewRegistry(pepper Pepper, apps []App) (*Registry, error) {
 	r := &Registry{macs: sync.Pool{New: func() any { return pepper.mac() }}, decoy: App{Secrets: make([]Secret, 1)}, seen: map[string]uint32{}}
 	_, _ = rand.Read(r.decoy.Secrets[0].Hash[:]) // never fails (crypto/rand)
@@ -41,14 +41,13 @@ func NewRegistry(pepper Pepper, apps []App) (*Registry, error) {
 	return r, nil
 }
 
-// Replace makes apps the whole list, or changes nothing and returns an error: an
-// empty list is refused, because a service that knows no app is more likely the
-// victim of a truncated file than of a wish; so are a duplicate key and an
-// app without a secret, or with more than MaxSecrets.
+// Replace replaces the whole list, or changes nothing and returns an error. It refuses an
+// empty list, which is more likely a truncated file than intended; a duplicate key; and
+// an app without a secret, or with more than MaxSecrets.
 //
-// So is what would bring revoked tokens back: an app whose generation is lower
-// than it was, and a key that was removed and comes back without a higher one.
-// What a key had before the process started is not known here.
+// It also refuses what would make revoked tokens valid again: an app whose generation is
+// lower than it was, and a key that was removed and comes back without a higher
+// generation. It does not know about generations before the process started.
 func (r *Registry) Replace(apps []App) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -79,7 +78,7 @@ func (r *Registry) Replace(apps []App) error {
 	return nil
 }
 
-// revives refuses an app whose revoked tokens would be good again.
+// revives returns an error if the app's revoked tokens would become valid again.
 func (r *Registry) revives(a *App) error {
 	before, known := r.seen[a.Key]
 	if !known {
@@ -100,8 +99,8 @@ func (r *Registry) Lookup(key string) (*App, bool) {
 	return a, ok
 }
 
-// Reload looks whether there is a newer list of apps: a grant or a token shows that
-// this one is old.
+// Reload checks for a newer list of apps. It is called when a grant or a token shows that
+// this one is out of date.
 func (r *Registry) Reload(ctx context.Context) {
 	if r.OnReload != nil {
 		r.OnReload(ctx)
@@ -111,7 +110,7 @@ func (r *Registry) Reload(ctx context.Context) {
 // Len returns the number of apps.
 func (r *Registry) Len() int { return len(*r.apps.Load()) }
 
-// States returns how many apps are active, and how many frozen.
+// States returns the numbers of active and frozen apps.
 func (r *Registry) States() (active, frozen int) {
 	apps := *r.apps.Load()
 	for _, a := range apps {
@@ -122,10 +121,10 @@ func (r *Registry) States() (active, frozen int) {
 	return len(apps) - frozen, frozen
 }
 
-// Authenticate checks the secrets that the caller may have meant (HTTP Basic can be
-// read in two ways) against those of an app; one that fits is enough. An unknown app
-// and a wrong secret do the same work and give the same answer, APIG.1009: each is
-// compared MaxSecrets times, with a decoy's where the app has fewer.
+// Authenticate checks the possible secrets of a request (HTTP Basic can be read in two
+// ways) against those of an app; one match is enough. An unknown app and a wrong secret
+// take the same work and give the same answer, APIG.1009: each secret is compared
+// MaxSecrets times, with a decoy's if the app has fewer.
 func (r *Registry) Authenticate(key string, secrets ...string) (Authenticated, error) {
 	a, known := r.Lookup(key)
 	if !known {
@@ -136,7 +135,7 @@ func (r *Registry) Authenticate(key string, secrets ...string) (Authenticated, e
 	match := 0
 	for _, s := range secrets {
 		if s == "" {
-			continue // never a secret, whatever hash an app was given
+			continue // never a valid secret, whatever an app's hash is
 		}
 		mac.Reset()
 		h := hashWith(mac, s)

@@ -13,8 +13,8 @@ import (
 	"authsvc/internal/wholefile"
 )
 
-// The keyring file. Unknown fields are refused: a field that this version does
-// not know may change what the keys mean.
+// file is the content of the keyring file. Unknown fields are refused: a field that this
+// version does not know may change the meaning of the keys.
 type file struct {
 	Version int           `json:"version"`
 	Pepper  []byte        `json:"pepper"`
@@ -29,8 +29,9 @@ type fileKey struct {
 	SignsFrom time.Time `json:"signs_from"`
 }
 
-// A dropped key has no secret any more. From when it was dropped follows until when
-// its tokens could have lived, and so for how long its id must be remembered.
+// fileDropped is a dropped key, which no longer has a secret. The time at which it was
+// dropped determines how long its id must be remembered: as long as its tokens could have
+// been valid.
 type fileDropped struct {
 	ID int       `json:"id"`
 	At time.Time `json:"at"`
@@ -38,7 +39,7 @@ type fileDropped struct {
 
 const fileVersion = 1
 
-// Parse reads what Keyring.Marshal writes. No error quotes the data.
+// Parse parses what Keyring.Marshal returns. Its errors do not quote the data.
 func Parse(data []byte) (*Keyring, error) {
 	var f file
 	dec := json.NewDecoder(bytes.NewReader(data))
@@ -86,7 +87,7 @@ func Parse(data []byte) (*Keyring, error) {
 	return r, nil
 }
 
-// Marshal returns the keyring as its file holds it, secrets included.
+// Marshal returns the content of the keyring's file, including secrets.
 func (r *Keyring) Marshal() []byte {
 	f := file{Version: fileVersion, Pepper: r.pepper[:]}
 	for _, k := range r.keys {
@@ -97,14 +98,14 @@ func (r *Keyring) Marshal() []byte {
 	}
 	b, err := json.MarshalIndent(&f, "", "  ")
 	if err != nil {
-		panic(err) // no field of it can fail
+		panic(err) // none of its fields can fail
 	}
 	return append(b, '\n')
 }
 
-// CreateFile writes the keyring to a new file that only its owner may read. It
-// fails with fs.ErrExist where there is one: a keyring that is overwritten ends
-// every token and every secret. The file appears whole or not at all.
+// CreateFile writes the keyring to a new file that only its owner can read. The file
+// appears whole or not at all. If there is one already, the error is fs.ErrExist:
+// overwriting a keyring would invalidate every token and every secret.
 func (r *Keyring) CreateFile(path string) error {
 	if err := wholefile.Create(path, r.Marshal(), 0o600); err != nil {
 		return fmt.Errorf("the keyring: %w", err)
@@ -112,8 +113,8 @@ func (r *Keyring) CreateFile(path string) error {
 	return nil
 }
 
-// Read reads a keyring file. It fails with what the operating system says of the
-// file, or with what is wrong in it.
+// Read reads a keyring file. It returns the operating system's error, or what is wrong
+// with the content.
 func Read(path string) (*Keyring, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -126,10 +127,9 @@ func Read(path string) (*Keyring, error) {
 	return r, nil
 }
 
-// Rewrite changes a keyring file: edit gets the keyring in it, and what edit returns
-// takes its place, whole or not at all. An edit that fails, or returns what it was
-// given, leaves the file as it is. Mode and owner are kept, and one edit at a time
-// gets through.
+// Rewrite replaces the keyring in a file with what edit returns for it, whole or not at
+// all. An edit that fails, or returns what it was given, changes nothing. Mode and owner
+// are kept. Only one edit can run at a time.
 func Rewrite(path string, edit func(*Keyring) (*Keyring, error)) error {
 	err := wholefile.Rewrite(path, func(was []byte) ([]byte, error) {
 		ring, err := Parse(was)

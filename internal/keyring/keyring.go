@@ -15,8 +15,8 @@ import (
 	"authsvc/internal/app"
 )
 
-// MaxTokenLife is the longest life of a token that can be configured. A key that
-// stopped signing longer ago than this has no living token.
+// MaxTokenLife is the longest lifetime of a token that can be configured. If a key
+// stopped signing longer ago than this, all its tokens have expired.
 const MaxTokenLife = app.MaxTTL
 
 // secretLen is the length of a signing key and of the pepper, in bytes: the
@@ -27,17 +27,17 @@ const secretLen = sha256.Size
 type Key struct {
 	ID      byte
 	Created time.Time
-	// SignsFrom is when the key begins to sign, by the store's clock. A key
-	// is made known before it is used, so that every replica can verify what
-	// the first of them signs.
+	// SignsFrom is when the key begins to sign, by the store's clock. A key is
+	// distributed before it is used, so that every replica can verify what the first of
+	// them signs.
 	SignsFrom time.Time
 
 	secret []byte
-	macs   *sync.Pool // of *mac keyed with secret; an HMAC resets faster than it is made
+	macs   *sync.Pool // of *mac keyed with secret; resetting an HMAC is faster than making one
 }
 
-// mac is an HMAC and what it reads and writes: through the interface of the hash, both
-// would move to the heap at each use.
+// mac is an HMAC with its input and output buffers: passed to the interface of the hash,
+// local ones would escape to the heap each time.
 type mac struct {
 	hash.Hash
 	message []byte
@@ -51,7 +51,7 @@ func newKey(id byte, secret []byte, created, signsFrom time.Time) *Key {
 	}
 }
 
-// freshKey returns a key with a secret that nobody has seen before.
+// freshKey returns a key with a new random secret.
 func freshKey(id byte, created, signsFrom time.Time) *Key {
 	secret := make([]byte, secretLen)
 	_, _ = rand.Read(secret) // never fails (crypto/rand)
@@ -70,20 +70,18 @@ func (k *Key) MAC(message []byte) [sha256.Size]byte {
 	return sum
 }
 
-// Keyring holds the signing keys and the pepper of the apps' secrets. It never
-// changes once it is made.
+// Keyring holds the signing keys and the pepper of the apps' secrets. It is immutable.
 type Keyring struct {
 	pepper app.Pepper
 	keys   []*Key    // by SignsFrom, oldest first
 	index  [256]*Key // by id
-	// dropped are the ids of keys that an operator took out though their
-	// tokens may still be alive, and droppedAt is when, by id.
+	// dropped are the ids of keys that an operator removed although their tokens may
+	// still be valid, and droppedAt is when, by id.
 	dropped   []byte
 	droppedAt [256]time.Time
 }
 
-// New returns a keyring with a fresh pepper and one fresh key that signs from now
-// on.
+// New returns a keyring with a new pepper and one new key, which signs from now on.
 func New(now time.Time) *Keyring {
 	var r Keyring
 	_, _ = rand.Read(r.pepper[:]) // never fails (crypto/rand)
@@ -104,7 +102,7 @@ func (r *Keyring) add(k *Key) {
 	r.index[k.ID] = k
 }
 
-// drop notes that a key was taken out at a time.
+// drop records that a key was dropped at a time.
 func (r *Keyring) drop(id byte, at time.Time) {
 	r.dropped = append(r.dropped, id)
 	r.droppedAt[id] = at
@@ -113,9 +111,9 @@ func (r *Keyring) drop(id byte, at time.Time) {
 // Key returns the key with an id, nil if there is none.
 func (r *Keyring) Key(id byte) *Key { return r.index[id] }
 
-// Signer returns the newest key whose time to sign has come by now, the time of the
-// store's clock. Where it has come for none (a clock behind the one that made the
-// first key), the oldest signs.
+// Signer returns the newest key that signs at the time now, by the store's clock. If
+// there is none, because the clock is behind the one that made the first key, it returns
+// the oldest.
 func (r *Keyring) Signer(now time.Time) *Key {
 	for _, k := range slices.Backward(r.keys) {
 		if !k.SignsFrom.After(now) {
@@ -125,22 +123,22 @@ func (r *Keyring) Signer(now time.Time) *Key {
 	return r.keys[0]
 }
 
-// successor returns an error unless next may take the place of r at a time: it has
-// the same pepper, no id stands for another key, every key whose tokens can still be
-// alive is in it, or was dropped on purpose, and no key that was dropped is back:
-// an old copy of the file must not bring a leaked key to life again.
+// successor returns an error unless next may replace r at the time now: it must have the
+// same pepper and the same key for every id, it must hold every key whose tokens can
+// still be valid unless that was dropped on purpose, and no dropped key may be back: an
+// old copy of the file must not reactivate a leaked key.
 func (r *Keyring) successor(next *Keyring, now time.Time) error {
 	if next.pepper != r.pepper {
-		return errors.New("the pepper is another, so no app's secret would fit any more")
+		return errors.New("the pepper is different, so no app's secret would match any more")
 	}
 	for i, k := range r.keys {
 		n := next.Key(k.ID)
 		switch {
 		case n != nil && !bytes.Equal(n.secret, k.secret):
-			return fmt.Errorf("key %d is another key under the same id", k.ID)
+			return fmt.Errorf("key %d is a different key under the same id", k.ID)
 		case n != nil || slices.Contains(next.dropped, k.ID):
 		case i == len(r.keys)-1 || now.Before(r.keys[i+1].SignsFrom.Add(MaxTokenLife)):
-			return fmt.Errorf("key %d is missing, and its tokens can still be alive", k.ID)
+			return fmt.Errorf("key %d is missing, but its tokens can still be valid", k.ID)
 		}
 	}
 	for _, id := range r.dropped {

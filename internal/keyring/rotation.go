@@ -8,21 +8,20 @@ import (
 )
 
 const (
-	// RotateLead is how long a key is known before it signs, so that a keyring
-	// that is copied to several machines has reached all of them.
+	// RotateLead is how long a key is known before it signs, so that a keyring that is
+	// copied to several machines has reached all of them.
 	RotateLead = 5 * time.Minute
-	// HastyLead is the same for a rotation that can't wait. It is not zero:
-	// servers look at the file each second, and wait a second for it to settle,
-	// and a token of a key that only some of them have read would be refused by
-	// the others.
+	// HastyLead is the same for a rotation that can't wait. It is not zero: servers
+	// check the file each second and wait a second for it to settle, and a token of a
+	// key that only some of them have read would be refused by the others.
 	HastyLead = 3 * time.Second
 	// spare is how much longer than MaxTokenLife a key is kept, and a dropped one
-	// remembered: for servers that heard of the change late, and for clocks that
-	// differ. Without it a server whose clock is behind refuses the keyring.
+	// remembered, for servers that read the change late and for clocks that differ.
+	// Without it, a server whose clock is behind would refuse the keyring.
 	spare = time.Hour
 )
 
-// State is what a key is good for at some time.
+// State says what a key is used for at some time.
 type State string
 
 // The states.
@@ -30,7 +29,7 @@ const (
 	Waiting   State = "waiting"   // verifies, and will sign
 	Signing   State = "signing"   // signs and verifies
 	Verifying State = "verifying" // verifies the tokens it signed
-	Prunable  State = "prunable"  // none of its tokens can be alive
+	Prunable  State = "prunable"  // all its tokens have expired
 )
 
 // State returns the state of one of the keyring's keys.
@@ -58,12 +57,12 @@ func (r *Keyring) DroppedAt(id byte) (time.Time, bool) {
 	return r.droppedAt[id], slices.Contains(r.dropped, id)
 }
 
-// Rotate returns a keyring whose next signing key is the one it returns: a new
-// one that signs after RotateLead.
+// Rotate returns a keyring and its next signing key, a new one that signs after
+// RotateLead.
 //
-// While a key waits to sign, another makes no sense: the first would sign for
-// minutes, and be verified for a day. So Rotate fails then; only with insist it
-// succeeds, and the key that waits signs after HastyLead, as a new one would.
+// While a key is waiting to sign, another one makes no sense: the first would sign for
+// minutes, and verify for a day. Rotate then returns an error unless insist is set, which
+// makes the waiting key sign after HastyLead, as a new one would.
 func (r *Keyring) Rotate(now time.Time, insist bool) (*Keyring, *Key, error) {
 	now = now.UTC().Truncate(time.Second)
 	lead := RotateLead
@@ -87,9 +86,9 @@ func (r *Keyring) Rotate(now time.Time, insist bool) (*Keyring, *Key, error) {
 	return r, newest, nil
 }
 
-// Drop returns a keyring without a key, whose tokens end with that. With replace
-// it has a new key that signs after HastyLead, or at once where there is no
-// other; without, the only key can't be dropped.
+// Drop returns a keyring without a key, which invalidates its tokens. With replace, the
+// keyring has a new key that signs after HastyLead, or at once if there is no other;
+// without, the only key can't be dropped.
 func (r *Keyring) Drop(id byte, now time.Time, replace bool) (next *Keyring, added *Key, err error) {
 	now = now.UTC().Truncate(time.Second)
 	if at, dropped := r.DroppedAt(id); dropped {
@@ -111,10 +110,10 @@ func (r *Keyring) Drop(id byte, now time.Time, replace bool) (next *Keyring, add
 	return next, added, nil
 }
 
-// Prune returns a keyring without the keys whose tokens have all expired, and
-// that forgets the dropped keys of which the same is true. Forgetting is safe
-// only then: a server that has not read the keyring since misses the key, and
-// goes on with the old keyring unless the key is known as dropped.
+// Prune returns a keyring without the keys whose tokens have all expired, which also
+// forgets the dropped keys whose tokens have. Forgetting one earlier is not safe: a server
+// that has not read the keyring since finds the key missing, and keeps the old keyring
+// unless the key is listed as dropped.
 func (r *Keyring) Prune(now time.Time) (next *Keyring, pruned, forgotten []byte) {
 	next = r.copy()
 	next.keys, next.dropped = nil, nil
@@ -155,9 +154,9 @@ func (r *Keyring) with(now, signsFrom time.Time) (*Keyring, *Key, error) {
 	return r.withAfter(r.keys[len(r.keys)-1].ID, now, signsFrom)
 }
 
-// withAfter is with, and says where to begin to look for a free id: ids go round,
-// so that one that was used is not used again for as long as there are others.
-// An id that is dropped is not free: a server could take the new key for it.
+// withAfter is like with, and searches for a free id after last. Ids wrap around, so that
+// a used one is reused as late as possible. The id of a dropped key is not free: a server
+// could mistake the new key for it.
 func (r *Keyring) withAfter(last byte, now, signsFrom time.Time) (*Keyring, *Key, error) {
 	id := last + 1 // 0 follows 255
 	for ; r.Key(id) != nil || slices.Contains(r.dropped, id); id++ {
@@ -165,7 +164,7 @@ func (r *Keyring) withAfter(last byte, now, signsFrom time.Time) (*Keyring, *Key
 			return nil, nil, fmt.Errorf("all 256 key ids are taken. Run authsvc keys prune, which frees those whose tokens have expired")
 		}
 	}
-	// A key from a clock that was ahead must not sign in place of this one.
+	// A key from a clock that was ahead must not sign instead of this one.
 	if n := len(r.keys); n > 0 && !signsFrom.After(r.keys[n-1].SignsFrom) {
 		signsFrom = r.keys[n-1].SignsFrom.Add(time.Second)
 	}

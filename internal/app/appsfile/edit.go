@@ -11,19 +11,19 @@ import (
 	"authsvc/internal/wholefile"
 )
 
-// Replace puts text in the place of an apps file, whole or not at all. It fails as
-// Read does where serve would not take the text, and as app.Registry.Replace does
-// where a server that runs with the file as it is would not. The warnings of the
-// File that it returns are for people.
+// Replace replaces the content of an apps file, whole or not at all. It returns the error
+// of Read if serve would not accept the text, and that of app.Registry.Replace if a server
+// that runs with the current file would not. The warnings of the File that it returns are
+// for people.
 func Replace(path string, pepper app.Pepper, text []byte) (File, error) {
 	return rewrite(path, pepper, func([]byte) ([]byte, error) { return text, nil })
 }
 
-// Add adds an app to the end of an apps file, whose text stays as it is. It fails as
-// Replace does. Of the app it writes key, name, hash, scopes and roles.
+// Add appends an app to an apps file, whose text is otherwise unchanged. It writes the
+// app's key, name, hash, scopes and roles. Its errors are those of Replace.
 func Add(path string, pepper app.Pepper, a app.App) (File, error) {
 	return rewrite(path, pepper, func(was []byte) ([]byte, error) {
-		// The first dash is one of the list: the file is valid, and has nothing else.
+		// The first dash is one of the list: a valid file has nothing else.
 		dash := regexp.MustCompile(`(?m)^( *)- `).FindSubmatch(was)
 		if dash == nil {
 			return nil, fmt.Errorf("%s has no line that begins with a dash, so it can't be added to; write the entry yourself:\n%s", path, entryOf(&a, ""))
@@ -46,7 +46,7 @@ func rewrite(path string, pepper app.Pepper, edit func(was []byte) ([]byte, erro
 		if f, err = parse(path, next, 0, pepper, readSecretFile); err != nil {
 			return nil, err
 		}
-		// Where it is bad as it is, there is no server that knows more.
+		// If the current file is bad, no running server has older generations from it.
 		if now, err := parse(path, was, 0, pepper, readSecretFile); err == nil {
 			r, err := app.NewRegistry(pepper, now.Apps)
 			if err != nil {
@@ -73,9 +73,9 @@ func entryOf(a *app.App, indent string) string {
 		if b.Len() == 0 {
 			lead = "- "
 		}
-		text, err := json.Marshal(value) // which is YAML, and never a number or a truth value
+		text, err := json.Marshal(value) // valid YAML, and never a number or a boolean
 		if err != nil {
-			panic(err) // texts and lists of texts can't fail
+			panic(err) // strings and lists of strings can't fail
 		}
 		fmt.Fprintf(&b, "%s%s%s: %s\n", indent, lead, name, strings.ReplaceAll(string(text), `","`, `", "`))
 	}
@@ -83,7 +83,7 @@ func entryOf(a *app.App, indent string) string {
 	if a.Name != "" {
 		line("name", a.Name)
 	}
-	line("secret_hash", a.Secrets[0].Hash.String()) // the file has one for an app
+	line("secret_hash", a.Secrets[0].Hash.String()) // the file has only one per app
 	if len(a.Scopes) > 0 {
 		line("scopes", a.Scopes)
 	}
@@ -93,7 +93,7 @@ func entryOf(a *app.App, indent string) string {
 	return b.String()
 }
 
-// Format returns the text of an apps file with these apps, as Add writes them.
+// Format returns an apps file with these apps, as Add writes them.
 func Format(apps ...app.App) []byte {
 	text := "apps:\n"
 	for i := range apps {

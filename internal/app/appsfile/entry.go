@@ -17,13 +17,13 @@ import (
 	"authsvc/internal/strictyaml"
 )
 
-// entryNames are what an entry of the apps file may say.
+// entryNames are the fields that an entry of the apps file may have.
 var entryNames = []string{
 	"key", "name", "secret", "secret_file", "secret_hash", "scopes", "roles",
 	"access_ttl", "refresh_ttl", "state", "trusted_ips", "generation",
 }
 
-// entry is one app of the file, on its way to become an App.
+// entry is one app of the file, before it becomes an App.
 type entry struct {
 	*fileParser
 	label  string // for faults
@@ -31,7 +31,7 @@ type entry struct {
 	fields map[string]strictyaml.Field
 }
 
-// app reads the nth entry of the file, counted from 1, and reports its faults.
+// app parses the nth entry of the file, counted from 1, and reports its faults.
 func (p *fileParser) app(nth int, v strictyaml.Value) {
 	e := &entry{fileParser: p, label: fmt.Sprintf("app %d", nth), line: v.Line()}
 	var ok bool
@@ -57,8 +57,8 @@ func (e *entry) wrong(line int, name, format string, args ...any) {
 	e.fault(line, "%s: %s: %s", e.label, name, fmt.Sprintf(format, args...))
 }
 
-// text returns the text of a field, and whether there is one. What is not text is
-// reported.
+// text returns the text of a field and whether there is one. It reports a field that is
+// not text.
 func (e *entry) text(name string) (string, bool) {
 	f, given := e.fields[name]
 	if !given {
@@ -72,8 +72,7 @@ func (e *entry) text(name string) (string, bool) {
 	return s, true
 }
 
-// list gives add each text of a field that is a list, and reports what add says
-// against it.
+// list calls add with each text of a field that is a list, and reports the errors of add.
 func (e *entry) list(name string, add func(item string) error) {
 	f, given := e.fields[name]
 	if !given {
@@ -124,7 +123,7 @@ func (e *entry) name() string {
 	return name
 }
 
-// secret returns the hash of the app's secret, which comes from one of three fields.
+// secret returns the hash of the app's secret, from whichever of three fields has it.
 func (e *entry) secret() (h app.SecretHash) {
 	var from []string
 	for _, name := range []string{"secret", "secret_file", "secret_hash"} {
@@ -170,8 +169,8 @@ func (e *entry) hash(secret string) (app.SecretHash, error) {
 	return e.pepper.Hash(secret), nil
 }
 
-// secretFile reads a secret from a file. The name of a file that can't be read is
-// not quoted: a secret may have been put in its place.
+// secretFile reads a secret from a file. The path of a file that can't be read is not
+// quoted: it may be a misplaced secret.
 func (e *entry) secretFile(path string) (app.SecretHash, error) {
 	if path == "" {
 		return app.SecretHash{}, errors.New("is empty")

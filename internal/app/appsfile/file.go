@@ -19,28 +19,28 @@ const (
 	maxFaultsText = 100 // faults that Error.Error writes out
 )
 
-// File is what an apps file says.
+// File holds what an apps file says.
 type File struct {
 	Apps []app.App
-	// Exposed are the files that hold a secret in the clear and that others than their
-	// owner may read.
+	// Exposed are the files that hold a plaintext secret and can be read by others
+	// besides their owner.
 	Exposed []Exposed
 }
 
-// Exposed is a file with a secret, and its mode, by which others may read it.
+// Exposed is a file with a secret, and the mode that lets others read it.
 type Exposed struct {
 	Path string
 	Mode fs.FileMode
 }
 
-// Error holds everything that is wrong with an apps file. It never quotes a value
-// that may be a secret, even in the wrong place: a line number says enough.
+// Error holds everything that is wrong with an apps file. It never quotes a value that
+// may be a secret, even a misplaced one: a line number is enough.
 type Error struct {
 	Path   string
 	Faults []string // by line
 }
 
-// Error returns one line for each fault; beyond a hundred it counts them.
+// Error returns one line for each fault, up to a hundred, and the number of the others.
 func (e *Error) Error() string {
 	if len(e.Faults) == 1 {
 		return e.Path + ": " + e.Faults[0]
@@ -57,12 +57,12 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Read reads the apps file, and the secret files it names, and hashes the
-// secrets under pepper. It fails with what the operating system says of the
-// apps file, or with an *Error that holds every fault at once.
+// Read reads the apps file and the secret files it names, and hashes the secrets under
+// pepper. It returns the operating system's error for the apps file, or an *Error that
+// holds every fault.
 //
-// watch, which may be nil, is called with the path of each of these files just before
-// it is read, also where it can't be: a change of one is a change of the apps.
+// watch, which may be nil, is called with the path of each of these files just before it
+// is read, even if it can't be: a change of one is a change of the apps.
 func Read(path string, pepper app.Pepper, watch func(path string)) (File, error) {
 	if watch == nil {
 		watch = func(string) {}
@@ -82,8 +82,8 @@ func readSecretFile(path string) ([]byte, fs.FileMode, error) {
 	return readRegular(path, app.MaxSecretLen+len("\r\n"))
 }
 
-// readRegular reads a file of at most limit bytes, or says that it is longer. A
-// named pipe or a device, which could block or never end, is refused.
+// readRegular reads a file, and returns an error if it is longer than limit bytes. It
+// refuses a named pipe or a device, which could block or never end.
 func readRegular(path string, limit int) ([]byte, fs.FileMode, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -114,10 +114,10 @@ type fileParser struct {
 
 	lines       map[string]int  // of the key of each app
 	seen        map[string]bool // secret files
-	holdsSecret bool            // the apps file itself, in the clear
+	holdsSecret bool            // the apps file itself has a plaintext secret
 }
 
-// parse is Read without the reading.
+// parse is like Read, for a file that has been read.
 func parse(path string, data []byte, mode fs.FileMode, pepper app.Pepper, read func(string) ([]byte, fs.FileMode, error)) (File, error) {
 	p := &fileParser{path: path, pepper: pepper, read: read, lines: map[string]int{}, seen: map[string]bool{}}
 	p.document(data)
@@ -183,8 +183,8 @@ func (p *fileParser) document(data []byte) {
 	}
 }
 
-// mapping returns the entries of a mapping and reports those whose keys are not among
-// known, or are duplicates. It returns false, and reports, what is no mapping.
+// mapping returns the entries of a mapping, and reports those whose keys are unknown or
+// duplicates. If v is not a mapping, it reports that and returns false.
 func (p *fileParser) mapping(v strictyaml.Value, what string, known ...string) (map[string]strictyaml.Field, bool) {
 	names := strings.Join(known, ", ")
 	if v.Kind() != strictyaml.Map {

@@ -238,8 +238,8 @@ func TestParseFaults(t *testing.T) {
 		{"unknown state", head + "  state: paused\n", "line 4: app app-0001: state: must be active or frozen"},
 		{"no address", head + "  trusted_ips: [localhost]\n", "line 4: app app-0001: trusted_ips, entry 1: " + ipShape},
 		{"address with a zone", head + "  trusted_ips: ['fe80::1%eth0']\n", "line 4: app app-0001: trusted_ips, entry 1: " + ipShape},
-		{"host bits", head + "  trusted_ips: [10.1.2.3/8]\n", "line 4: app app-0001: trusted_ips, entry 1: 10.1.2.3/8 is an address within a network; the network is 10.0.0.0/8"},
-		{"mapped host bits", head + "  trusted_ips: ['::ffff:10.1.2.3/104']\n", "line 4: app app-0001: trusted_ips, entry 1: 10.1.2.3/8 is an address within a network; the network is 10.0.0.0/8"},
+		{"host bits", head + "  trusted_ips: [10.1.2.3/8]\n", "line 4: app app-0001: trusted_ips, entry 1: 10.1.2.3/8 is an address in a network; the network is 10.0.0.0/8"},
+		{"mapped host bits", head + "  trusted_ips: ['::ffff:10.1.2.3/104']\n", "line 4: app app-0001: trusted_ips, entry 1: 10.1.2.3/8 is an address in a network; the network is 10.0.0.0/8"},
 		{"mapped and too wide", head + "  trusted_ips: ['::ffff:0.0.0.0/90']\n", "line 4: app app-0001: trusted_ips, entry 1: ::ffff:0.0.0.0/90 is wider than all of IPv4; write the IPv4 network instead"},
 		{"generation negative", head + "  generation: -1\n", "line 4: app app-0001: generation: " + generation},
 		{"generation too high", head + "  generation: 4294967296\n", "line 4: app app-0001: generation: " + generation},
@@ -283,7 +283,7 @@ version: 2
   line 4: app billing-worker: scopes, entry 1: no scope may be named default: a client that asks for it asks for all
   line 4: app billing-worker: scopes, entry 3: duplicate
   line 5: app billing-worker: state: must be active or frozen
-  line 6: app billing-worker: trusted_ips, entry 1: 10.0.0.1/8 is an address within a network; the network is 10.0.0.0/8
+  line 6: app billing-worker: trusted_ips, entry 1: 10.0.0.1/8 is an address in a network; the network is 10.0.0.0/8
   line 6: app billing-worker: trusted_ips, entry 2: must be an IP address, or a network such as 10.0.0.0/8 or 2001:db8::/32
   line 7: app 1: unknown name before the colon; known are key, name, secret, secret_file, secret_hash, scopes, roles, access_ttl, refresh_ttl, state, trusted_ips, generation
   line 8: app 2: key is missing
