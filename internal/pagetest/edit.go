@@ -104,7 +104,7 @@ func edited(text, diff string) (string, error) {
 // fits reports whether the lines begin with those shown.
 func fits(lines, shown []string) bool {
 	for i, line := range shown {
-		if !pattern(line).MatchString(lines[i]) {
+		if !Pattern(line).MatchString(lines[i]) {
 			return false
 		}
 	}

@@ -143,7 +143,7 @@ func Run(t *testing.T, work string, blocks []Block, env ...string) {
 			continue
 		}
 		text := strings.TrimSuffix(strings.ReplaceAll(string(got), "\r\n", "\n"), "\n") + "\n"
-		if want := blocks[i+1]; !pattern(want.text).MatchString(text) {
+		if want := blocks[i+1]; !Pattern(want.text).MatchString(text) {
 			t.Errorf("%s: the block prints\n%s\nand the page shows, at %s,\n%s", b.at, text, want.at, want.text)
 		}
 	}
@@ -166,8 +166,9 @@ func Run(t *testing.T, work string, blocks []Block, env ...string) {
 	}
 }
 
-// pattern returns a pattern for the output that a page shows.
-func pattern(shown string) *regexp.Regexp {
+// Pattern returns a pattern that matches what a page shows as output, with its "..." as
+// the package comment says.
+func Pattern(shown string) *regexp.Regexp {
 	var p strings.Builder
 	for line := range strings.Lines(shown) {
 		if line == "...\n" {

@@ -19,7 +19,7 @@ func TestPattern(t *testing.T) {
 		{"a\n...\nb\n", "a\n1\n2\n", false},
 		{"a.c\n", "abc\n", false},
 	} {
-		if pattern(c.shown).MatchString(c.printed) != c.fits {
+		if Pattern(c.shown).MatchString(c.printed) != c.fits {
 			t.Errorf("%q and %q: want %v", c.shown, c.printed, c.fits)
 		}
 	}

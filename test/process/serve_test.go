@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"authsvc/internal/authsvctest"
+	"authsvc/internal/pagetest"
 	"authsvc/internal/redistest"
 )
 
@@ -47,6 +48,15 @@ func TestDevBanner(t *testing.T) {
 	if got := regexp.MustCompile(`"access_token":"at_|"active":true|X-App-Key: demo-app|"through_data":"tenant-7"|\{\}|"error_code":"APIG.2203"`).FindAllString(string(out), -1); strings.Join(got, " ") !=
 		`"access_token":"at_ "active":true "through_data":"tenant-7" X-App-Key: demo-app "access_token":"at_ {} "error_code":"APIG.2203"` {
 		t.Errorf("the commands print %q:\n%s", got, out)
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, shown, _ := strings.Cut(string(readme), "\n```\n")
+	shown, _, _ = strings.Cut(shown, "```\n")
+	if !pagetest.Pattern(shown).MatchString(strings.ReplaceAll(string(out), "\r\n", "\n")) {
+		t.Errorf("the commands print\n%s\nand README.md shows\n%s", out, shown)
 	}
 }
 
