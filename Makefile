@@ -48,11 +48,12 @@ test-compose: deps-compose ## test docker-compose.yml and the image as they are,
 	$(call gotest,standard-verbose,make test-compose RUN={run},-tags 'nomsgpack compose' -timeout 40m ./test/compose)
 
 # What these need besides a Docker engine: the current compose and the old one (1.29),
-# and what the stand-ins for images are built from. The engine's package lacks compose.
+# jq, and what the stand-ins for images are built from. The engine's package lacks compose.
 deps-compose: deps $(BIN)/docker-compose
 	@missing=; \
 	command -v docker-compose >/dev/null || missing="$$missing docker-compose"; \
 	command -v busybox >/dev/null || missing="$$missing busybox-static"; \
+	command -v jq >/dev/null || missing="$$missing jq"; \
 	if [ -n "$$missing" ]; then \
 		echo "installing$$missing"; \
 		$(SUDO) apt-get update -q && \
