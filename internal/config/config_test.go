@@ -432,7 +432,7 @@ func TestFaults(t *testing.T) {
 		{"issuer with a fragment", flag("--issuer=https://auth.example.com#"), "--issuer: " + issuer},
 		{"issuer with a space", flag("--issuer=https://auth.example.com/a b"), "--issuer: " + issuer},
 		{"issuer port", flag("--issuer=https://auth.example.com:x"), "--issuer: " + issuer},
-		{"proxies", flag("--trusted-proxies=10.0.0.1/8,x,::1"), "--trusted-proxies: entry 1 10.0.0.1/8 is an address within a network; the network is 10.0.0.0/8; entry 2 " + network},
+		{"proxies", flag("--trusted-proxies=10.0.0.1/8,x,::1"), "--trusted-proxies: entry 1 10.0.0.1/8 is an address in a network; the network is 10.0.0.0/8; entry 2 " + network},
 		{"proxies with a hole", env("AUTHSVC_TRUSTED_PROXIES=::1,,::2"), "AUTHSVC_TRUSTED_PROXIES: entry 2 " + network},
 		{"introspect-reason", flag("--introspect-reason=maybe"), "--introspect-reason: must be true or false"},
 		{"log-level", flag("--log-level=WARN"), "--log-level: must be debug, info, warn or error"},
