@@ -67,13 +67,14 @@ $(BIN)/docker-compose:
 	$(GO) get $(COMPOSE); \
 	CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -o $@ $(firstword $(subst @, ,$(COMPOSE)))/cmd
 
-# What the tests run: redis-server, curl, slowhttptest, systemd-analyze, kill and ps, a C
+# What the tests run: redis-server, curl, wget, slowhttptest, systemd-analyze, kill and ps, a C
 # compiler for the race detector, Prometheus, and the clients and gateways of test/. Three
 # of their packages start a service, which is stopped again.
 deps: $(BIN)/caddy $(BIN)/gotestsum
 	@missing=; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
 	command -v curl >/dev/null || missing="$$missing curl ca-certificates"; \
+	command -v wget >/dev/null || missing="$$missing wget"; \
 	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	command -v ps >/dev/null || missing="$$missing procps"; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \

@@ -26,8 +26,11 @@ var secrets = map[string]string{
 	"all-escape": "z%41%42%43%44",
 }
 
-// service is a running authsvc with two apps for each of the secrets, and the two that
-// a test uses.
+// frozen is the key of a frozen app, whose secret is the plain one.
+const frozen = "frozen-worker"
+
+// service is a running authsvc with two apps for each of the secrets and a frozen one,
+// and the two that a test uses.
 type service struct {
 	*authsvctest.Server
 	t     *testing.T
@@ -46,6 +49,7 @@ func serve(t *testing.T, name string) *service {
 		apps += fmt.Sprintf("  - {key: %s-worker, secret: %q, scopes: [orders.read, orders.write]}\n", name, secret)
 		apps += fmt.Sprintf("  - {key: %s-gateway, secret: %q, roles: [introspect]}\n", name, secret)
 	}
+	apps += fmt.Sprintf("  - {key: %s, secret: %q, state: frozen}\n", frozen, secrets["plain"])
 	site.WriteApps(apps)
 	r := redistest.Start(t)
 	s := &service{Server: site.Serve(r.URL(), "--drain", "0s"), redis: r, seen: new(int)}
