@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Clock knows the store's time, so that replicas whose own clocks are wrong agree
-// on what has expired. It is safe for concurrent use.
+// Clock tells the store's time, so that replicas whose own clocks are wrong agree on what
+// has expired. It is safe for concurrent use.
 //
-// It measures the store's time now and then and counts on from there with the
-// process clock, whose monotonic reading also survives a step of the wall clock.
+// It measures the store's time periodically and adds the time elapsed on the process
+// clock, whose monotonic reading is not affected by a step of the wall clock.
 type Clock struct {
 	process func() time.Time
 	sample  atomic.Pointer[clockSample]
@@ -19,19 +19,18 @@ type Clock struct {
 
 type clockSample struct{ process, store time.Time }
 
-// The times between two measurements: after one that succeeded, and after one
-// that did not.
+// The times between two measurements: after a successful one, and after a failed one.
 const (
 	clockInterval = 10 * time.Second
 	clockRetry    = 250 * time.Millisecond
 )
 
-// NewClock returns a clock that counts with process (time.Now, outside tests)
-// and knows nothing yet.
+// NewClock returns a clock that has not been measured yet. process is the process clock:
+// time.Now, outside tests.
 func NewClock(process func() time.Time) *Clock { return &Clock{process: process} }
 
-// Measure reads the store's time; half the round trip is taken off. When it fails
-// the last measurement stays.
+// Measure reads the store's time, and assumes that it was read half a round trip ago. If
+// that fails, the last measurement stays in use.
 func (c *Clock) Measure(ctx context.Context, s Store) error {
 	before := c.process()
 	now, err := s.Now(ctx)
@@ -43,7 +42,7 @@ func (c *Clock) Measure(ctx context.Context, s Store) error {
 	return nil
 }
 
-// Now returns the store's time, or ErrUnavailable while it was never measured.
+// Now returns the store's time, or ErrUnavailable if it has never been measured.
 func (c *Clock) Now() (time.Time, error) {
 	s := c.sample.Load()
 	if s == nil {
@@ -62,10 +61,10 @@ func (c *Clock) Offset() (time.Duration, bool) {
 	return now.Round(0).Sub(c.process().Round(0)), true
 }
 
-// Run measures at once, then every 10 s, and more often while the store does not
-// answer. Each measurement takes at most timeout. changed, which may be nil, is
-// called with the result of the first, and of each whose success differs from the one
-// before. It returns when ctx ends.
+// Run measures at once, then every 10 s, and more often while the store does not answer,
+// until ctx ends. Each measurement takes at most timeout. changed, which may be nil, is
+// called with the result of the first measurement, and whenever they begin to fail or to
+// succeed.
 func (c *Clock) Run(ctx context.Context, s Store, timeout time.Duration, changed func(error)) {
 	for first, failed := true, false; ; first = false {
 		m, cancel := context.WithTimeout(ctx, timeout)

@@ -12,7 +12,7 @@ import (
 	"authsvc/internal/keyring"
 )
 
-// Kind is whether a token is an access token or a refresh token.
+// Kind says whether a token is an access token or a refresh token.
 type Kind byte
 
 // The kinds; each is the first letter of its tokens.
@@ -21,7 +21,7 @@ const (
 	Refresh Kind = 'r'
 )
 
-// A token is its kind ("at_" or "rt_") and the base64url form of 48 bytes, all
+// A token is its kind ("at_" or "rt_") and the base64url encoding of 48 bytes, with all
 // numbers big-endian:
 //
 //	version 1 | key id 1 | expiry 4 | lifetime 3 | app tag 4 | grant id 16 | serial 4 | MAC 15
@@ -38,13 +38,13 @@ const (
 	TokenLen = 3 + rawLen*4/3 // TokenLen is the length of every token, in bytes.
 )
 
-// GrantID names a grant: 16 random bytes. It is half of what is needed to forge
-// a token (the signing key is the other), so it goes to the store and nowhere else.
+// GrantID identifies a grant: 16 random bytes. It is half of what is needed to forge a
+// token (the signing key is the other half), so it goes to the store and nowhere else.
 type GrantID [16]byte
 
-// AppTag is the first 4 bytes of SHA-256 of an AppKey. It rejects most tokens of
-// another app without a call to the store; two keys can share one, so the grant's
-// own app decides.
+// AppTag is the first 4 bytes of the SHA-256 of an AppKey. It rejects most tokens of
+// other apps without calling the store. Two keys can have the same tag, so the app of the
+// grant decides.
 type AppTag [4]byte
 
 // TagOf returns the tag of an AppKey.
@@ -53,7 +53,7 @@ func TagOf(appKey string) AppTag {
 	return AppTag(sum[:4])
 }
 
-// Claims is what a token says of itself.
+// Claims holds what a token says about itself.
 type Claims struct {
 	Kind      Kind
 	KeyID     byte
@@ -67,10 +67,10 @@ type Claims struct {
 // IssuedAt returns when the token was issued, in unix seconds.
 func (c *Claims) IssuedAt() int64 { return c.ExpiresAt - c.Lifetime }
 
-// Expired reports whether the token has expired: it is good until its expiry, not at it.
+// Expired reports whether the token has expired: it is valid before its expiry, not at it.
 func (c *Claims) Expired(now time.Time) bool { return now.Unix() >= c.ExpiresAt }
 
-// JTI returns a name for the token that can be shown and logged: a hash, which does
+// JTI returns an identifier of the token that can be shown and logged: a hash, which does
 // not reveal the grant's id.
 func (c *Claims) JTI() string {
 	var b [1 + 16 + 4]byte
@@ -81,8 +81,8 @@ func (c *Claims) JTI() string {
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
-// codecError says why a string is not a good token. It stays inside: a caller
-// learns only that the token is invalid.
+// codecError says why a string is not a valid token. It is internal: callers learn only
+// that the token is invalid.
 type codecError string
 
 func (e codecError) Error() string { return string(e) }
@@ -94,10 +94,10 @@ const (
 	errKind       codecError = "the token is of the other kind"
 )
 
-// otherKind is errKind, of a token that is signed by us all the same.
+// otherKind is errKind for a token that is correctly signed.
 type otherKind struct{ claims Claims }
 
-// Error implements error.
+// Error returns the text of errKind.
 func (e otherKind) Error() string { return errKind.Error() }
 
 // Unwrap returns errKind.
@@ -105,7 +105,7 @@ func (e otherKind) Unwrap() error { return errKind }
 
 var b64 = base64.RawURLEncoding.Strict()
 
-// mint writes and signs a token. The same claims and key give the same token.
+// mint encodes and signs a token. The same claims and key give the same token.
 func mint(c *Claims, key *keyring.Key) string {
 	var raw [rawLen]byte
 	body := raw[:0]
@@ -133,21 +133,21 @@ func sign(kind Kind, body []byte, key *keyring.Key) [macLen]byte {
 	return [macLen]byte(mac[:macLen])
 }
 
-// unpack checks the shape of a token, and fills raw with its bytes.
+// unpack checks the form of a token, and fills raw with its bytes.
 func unpack(s string, raw *[rawLen]byte) (Kind, error) {
 	if len(s) != TokenLen || s[1] != 't' || s[2] != '_' || (s[0] != byte(Access) && s[0] != byte(Refresh)) {
 		return 0, errMalformed
 	}
 	var text [TokenLen - 3]byte
 	copy(text[:], s[3:])
-	// The decoder skips line breaks, so what it wrote is counted.
+	// The decoder skips line breaks, so check how much it wrote.
 	if n, err := b64.Decode(raw[:], text[:]); err != nil || n != rawLen || raw[0] != tokenVersion {
 		return 0, errMalformed
 	}
 	return Kind(s[0]), nil
 }
 
-// read returns what the bytes of a token say.
+// read returns the claims in the bytes of a token.
 func read(kind Kind, raw *[rawLen]byte) Claims {
 	return Claims{
 		Kind:      kind,
@@ -160,22 +160,21 @@ func read(kind Kind, raw *[rawLen]byte) Claims {
 	}
 }
 
-// keys is where parse finds the key that a token names: a keyring, or the current
-// one, which looks for a newer keyring before it returns nil.
+// keys is where parse looks up a token's key: a keyring, or the current one, which checks
+// for a newer keyring before it returns nil.
 type keys interface {
 	Key(ctx context.Context, id byte) *keyring.Key
 }
 
-// only is a keyring that no newer one is looked for.
+// only is a keyring that is never reloaded.
 type only struct{ *keyring.Keyring }
 
 // Key implements keys.
 func (o only) Key(_ context.Context, id byte) *keyring.Key { return o.Keyring.Key(id) }
 
-// parse reads a token of one kind and checks its signature, cheapest first:
-// shape, key id, MAC, kind. What it returns is signed by us; whether it has
-// expired, and for whom it is, remains to be decided. ctx bounds the look for a newer
-// keyring.
+// parse decodes a token of one kind and verifies it, cheapest check first: form, key id,
+// MAC, kind. The claims that it returns are signed; the caller must check the expiry and
+// the app. ctx bounds the check for a newer keyring.
 func parse(ctx context.Context, s string, want Kind, ring keys) (Claims, error) {
 	var raw [rawLen]byte
 	kind, err := unpack(s, &raw)
@@ -196,8 +195,8 @@ func parse(ctx context.Context, s string, want Kind, ring keys) (Claims, error) 
 	return read(kind, &raw), nil
 }
 
-// Decode returns what a token says of itself, for people to look at. Nothing of it
-// is proven: anyone can write such a token. Verify checks the signature.
+// Decode returns what a token says about itself, for people to read. None of it is
+// proved: anyone can write such a token. Verify checks the signature.
 func Decode(s string) (Claims, error) {
 	var raw [rawLen]byte
 	kind, err := unpack(s, &raw)
@@ -207,8 +206,8 @@ func Decode(s string) (Claims, error) {
 	return read(kind, &raw), nil
 }
 
-// Verify returns nil if a key of the keyring signed the token s; else the error says
-// why not. Whether the token has expired, or was revoked, is not looked at.
+// Verify returns nil if a key of the keyring signed the token s, else an error that says
+// why not. It does not check whether the token has expired or was revoked.
 func Verify(s string, ring *keyring.Keyring) error {
 	kind := Access
 	if strings.HasPrefix(s, string(Refresh)) {

@@ -11,7 +11,7 @@ import (
 
 type lifetimes struct{ access, refresh time.Duration }
 
-// refreshCase is everything that the fate of a refresh depends on.
+// refreshCase holds everything that the decision on a refresh depends on.
 type refreshCase struct {
 	token Claims
 	app   *app.App
@@ -22,33 +22,33 @@ type refreshCase struct {
 	scope       string // "": not given
 	throughData string // "": not given
 
-	// lostSwap is set once this request has read the grant at the token's own
-	// serial: it held the current token then, so it is no replay now.
+	// lostSwap is set once this request has read the grant at the token's own serial:
+	// the token was the current one then, so this is not a replay.
 	lostSwap bool
 
-	// appReloaded is set once the app was reloaded for this request; a grant of a
-	// newer generation is good then.
+	// appReloaded is set once the app has been reloaded for this request; a grant of a
+	// newer generation is then valid.
 	appReloaded bool
 
 	key *keyring.Key // signs the next pair
 	ttl lifetimes
 }
 
-// outcome is what a refresh turns out to be. It is known before anything is written,
-// so what is done for one and not for another (a limit counts rotations, refuses no
-// repeat and spares no replay) can be done first.
+// outcome is what a refresh turns out to be. It is known before anything is written, so
+// that what depends on it can be done first (a limit counts rotations, never refuses a
+// repeat, and does not prevent a replay from ending the grant).
 type outcome int
 
 const (
 	refusal  outcome = iota // the answer is err; nothing is written
-	staleApp                // not decided: our copy of the app is older than the grant, and is reloaded
+	staleApp                // undecided: the app in memory is older than the grant, and is reloaded
 	rotation                // of the current token: next replaces the grant, and the answer is its pair
-	healing                 // the same, of a token from a rotation that the store lost
+	healing                 // the same, for a token from a rotation that the store lost
 	repeat                  // of a rotation that was answered: the answer is its pair again; nothing is written
-	replay                  // of a token whose time for a repeat is over: the grant is deleted; the answer is err
+	replay                  // of a token that is too old for a repeat: the grant is deleted; the answer is err
 )
 
-// decision is the fate of a refresh.
+// decision is the decision on a refresh.
 type decision struct {
 	outcome outcome
 	next    Grant // of a rotation or a healing: the grant to be
@@ -57,15 +57,15 @@ type decision struct {
 
 func refused(err error) decision { return decision{outcome: refusal, err: err} }
 
-// decideRefresh is the refresh table of the design: the first case that fits. It
-// is pure; the token has been parsed, and its app tag and expiry have been
-// looked at only so far as to spare the store.
+// decideRefresh applies the refresh table of the design; the first case that fits
+// decides. It is a pure function. The token has been parsed; its app tag and expiry have
+// been checked only to save calls to the store.
 func decideRefresh(c refreshCase) decision {
 	d := decideLiveRefresh(c)
 	if c.token.Expired(c.now) && d.outcome != repeat && d.outcome != staleApp && !isMismatch(d) {
-		// An expired token is expired, whatever else is true of it, and
-		// changes nothing. Only a repeat of the refresh it was used for is
-		// still answered: that its reply was lost must not cost a login.
+		// An expired token is expired, whatever else is true of it, and changes
+		// nothing. Only a repeat of the refresh it was used for is still answered: a
+		// lost reply must not cost a login.
 		return refused(errRefreshExpired())
 	}
 	return d
@@ -87,8 +87,8 @@ func decideLiveRefresh(c refreshCase) decision {
 	case n == g.Serial:
 		return c.rotated(n)
 	case n > g.Serial:
-		// Nobody but us can sign it, so the store lost rotations in a
-		// failover. The token is the newest there is.
+		// Only this service can sign it, so the store lost rotations in a failover.
+		// This is the newest token.
 		d := c.rotated(n)
 		if d.outcome == rotation {
 			d.outcome = healing
@@ -103,7 +103,7 @@ func decideLiveRefresh(c refreshCase) decision {
 	}
 }
 
-// rotated returns the decision to go on from serial n.
+// rotated returns the decision that rotates from serial n.
 func (c *refreshCase) rotated(n uint32) decision {
 	g := *c.grant
 	if n == ^uint32(0) {
@@ -119,22 +119,22 @@ func (c *refreshCase) rotated(n uint32) decision {
 	}
 	now := c.now
 	if granted := time.Unix(g.IssuedAt, 0); now.Before(granted) {
-		// The store's clock stepped back, in a failover to a server that is
-		// behind. Nothing is issued before its grant was: an expiry before
-		// issued-at has no place in the record.
+		// The store's clock stepped back, in a failover to a server that is behind.
+		// Nothing may be issued before its grant: the record can't hold an expiry
+		// before issued-at.
 		now = granted
 	}
 	nowMilli := now.UnixMilli()
 	g.Rotated1 = g.Rotated
 	if n > c.grant.Serial {
-		g.Rotated1 = nowMilli // when it was is lost; the benefit of the doubt
+		g.Rotated1 = nowMilli // the real time is lost; give the benefit of the doubt
 	}
 	g.Rotated = nowMilli
 	g.KeepUntil = max(g.KeepUntil, c.token.ExpiresAt) // it may be from a rotation that the store lost
 	g.setPair(n+1, c.key, now, c.ttl)
 	if scope != g.Scope || (c.throughData != "" && c.throughData != g.ThroughData) {
-		// A grant has one scope and one through_data, so the older access
-		// tokens, which were issued with others, end here.
+		// A grant has one scope and one through_data, so the older access tokens,
+		// which were issued with different ones, end here.
 		g.LowestValid = g.Serial
 		g.Scope = scope
 		if c.throughData != "" {
@@ -166,17 +166,16 @@ func isMismatch(d decision) bool {
 	return errors.Is(d.err, apierr.AppMismatch)
 }
 
-// accessCase is everything that the verdict on an access token depends on,
-// beyond what the token says of itself.
+// accessCase holds everything that the verdict on an access token depends on.
 type accessCase struct {
 	token Claims
 	grant *Grant   // nil: the store has none
 	app   *app.App // nil: there is no such app
 }
 
-// decideAccess returns nil for a good access token, one that has been parsed and has
-// not expired, else the reason why it is not, in the order of the design. A serial
-// above the grant's is good: the store lost a rotation.
+// decideAccess returns nil if an access token, which has been parsed and has not expired,
+// is valid, else the reason why it is not, in the order of the design. A serial above the
+// grant's is valid: the store lost a rotation.
 func decideAccess(c accessCase) *apierr.Error {
 	g := c.grant
 	switch {
@@ -198,7 +197,7 @@ func decideAccess(c accessCase) *apierr.Error {
 	return nil
 }
 
-// The answers. Each is made anew, so that no caller can change another's.
+// The answers. Each call returns a new one, so that no caller can change another's.
 
 func errRefreshInvalid() *apierr.Error {
 	return apierr.New(apierr.RefreshTokenInvalid,

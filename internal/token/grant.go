@@ -9,15 +9,15 @@ import (
 	"authsvc/internal/keyring"
 )
 
-// MaxGrantLife is how long a grant lives at most, however often it is refreshed.
+// MaxGrantLife is the maximum lifetime of a grant, however often it is refreshed.
 const MaxGrantLife = 30 * 24 * time.Hour
 
-// storeSlack is how much longer than its last token a record is kept. The store
-// only collects garbage; whether a token is good follows from the grant.
+// storeSlack is how much longer than its last token a record is kept. The store's expiry
+// only collects garbage; the grant decides whether a token is valid.
 const storeSlack = 10 * time.Minute
 
-// Grant is what an app was granted, and where the rotation of its tokens stands.
-// Times are unix seconds unless they say otherwise.
+// Grant is what an app was granted, and the state of the rotation of its tokens. Times
+// are in unix seconds unless noted otherwise.
 type Grant struct {
 	AppKey      string
 	Generation  uint32 // the app's, when it was granted
@@ -25,17 +25,17 @@ type Grant struct {
 	ThroughData string
 	IssuedAt    int64
 
-	// The current pair of tokens; any of it can be minted again from this.
+	// The current pair of tokens, which can be minted again from these fields.
 	Serial         uint32
 	KeyID          byte
 	AccessExpires  int64
 	RefreshExpires int64
 
-	// Rotated is when the grant came from serial-1 to serial, and Rotated1
-	// when it came from serial-2 to serial-1; unix milliseconds, 0 for never.
+	// Rotated is when the grant went from serial-1 to serial, and Rotated1 when it went
+	// from serial-2 to serial-1, in unix milliseconds; 0: never.
 	Rotated, Rotated1 int64
 
-	// LowestValid is the lowest serial of an access token that is still good.
+	// LowestValid is the lowest serial of an access token that is still valid.
 	LowestValid uint32
 	// KeepUntil is the latest expiry of any token ever minted for the grant.
 	KeepUntil int64
@@ -52,8 +52,8 @@ func (g *Grant) pairIssuedAt() int64 {
 	return g.Rotated / 1000
 }
 
-// setPair makes the pair of a serial, issued at now, the current one. No token
-// outlives the grant.
+// setPair makes the pair with a serial, issued at now, the current one. No token outlives
+// the grant.
 func (g *Grant) setPair(serial uint32, key *keyring.Key, now time.Time, ttl lifetimes) {
 	issued := now.Unix()
 	end := g.IssuedAt + int64(MaxGrantLife/time.Second)
@@ -63,7 +63,7 @@ func (g *Grant) setPair(serial uint32, key *keyring.Key, now time.Time, ttl life
 	g.KeepUntil = max(g.KeepUntil, g.AccessExpires, g.RefreshExpires)
 }
 
-// claims returns what the current pair's token of a kind says.
+// claims returns the claims of the current pair's token of a kind.
 func (g *Grant) claims(kind Kind, id GrantID) Claims {
 	expires := g.AccessExpires
 	if kind == Refresh {
@@ -75,8 +75,8 @@ func (g *Grant) claims(kind Kind, id GrantID) Claims {
 	}
 }
 
-// provenApp returns the app of a token that names the grant; "" if the grant is nil,
-// or did not mint the token, which is then forged with a key of ours.
+// provenApp returns the app of a token that names the grant. It returns "" if the grant is
+// nil or did not mint the token, which is then forged with a leaked key.
 func (g *Grant) provenApp(t *Claims) string {
 	if g == nil || t.AppTag != TagOf(g.AppKey) || t.outlives(g) {
 		return ""
@@ -84,25 +84,25 @@ func (g *Grant) provenApp(t *Claims) string {
 	return g.AppKey
 }
 
-// outlives reports whether a token expires after all that its grant ever minted,
-// although the grant knows of its serial. It is forged with a key of ours.
+// outlives reports whether a token expires after everything that its grant ever minted,
+// although its serial is known to the grant. It is then forged with a leaked key.
 func (c *Claims) outlives(g *Grant) bool { return c.Serial <= g.Serial && c.ExpiresAt > g.KeepUntil }
 
 // expireAt returns when the store may forget the grant.
 func (g *Grant) expireAt() time.Time { return time.Unix(g.KeepUntil, 0).Add(storeSlack) }
 
-// The record of a grant is a version byte and its fields in order: strings
-// behind their length, the rest as unsigned varints; the three expiries as their
-// distance from issued-at. JSON would not fit 250 bytes a grant.
+// The record of a grant is a version byte and its fields in order: strings with a length
+// prefix, the rest as unsigned varints; the three expiries relative to issued-at. JSON
+// would not fit into 250 bytes a grant.
 const recordVersion = 1
 
-// recordError is a record that this version cannot read. It is no verdict on a
-// token: the caller is told that the store is unavailable.
+// recordError is a record that this version can't read. It implies no verdict on a token:
+// the answer is that the store is unavailable.
 type recordError string
 
 func (e recordError) Error() string { return "the record of a grant is unreadable: " + string(e) }
 
-// encode writes the record of the grant.
+// encode returns the record of the grant.
 func (g *Grant) encode() []byte {
 	b := make([]byte, 0, 64+len(g.AppKey)+len(g.Scope)+len(g.ThroughData))
 	b = append(b, recordVersion)
@@ -120,7 +120,7 @@ func (g *Grant) encode() []byte {
 	return b
 }
 
-// decodeGrant reads what encode writes. It fails with a recordError.
+// decodeGrant parses what encode returns. Its error is a recordError.
 func decodeGrant(b []byte) (Grant, error) {
 	if len(b) == 0 {
 		return Grant{}, recordError("it is empty")
@@ -149,7 +149,7 @@ func decodeGrant(b []byte) (Grant, error) {
 	return g, nil
 }
 
-// recordReader takes fields off the front of a record, and remembers whether one did not fit.
+// recordReader reads the fields of a record in order, and remembers whether one was bad.
 type recordReader struct {
 	rest []byte
 	bad  bool

@@ -8,12 +8,12 @@ import (
 	apierr "authsvc/internal/errors"
 )
 
-// Presented is what is proved of a token that was presented, whatever came of it. Of
-// a forged token nothing is.
+// Presented holds what is proved about a token that was presented, whether or not it was
+// accepted. Nothing is proved about a forged token.
 type Presented struct {
-	// JTI names the token; "" unless its signature is good.
+	// JTI identifies the token; "" unless its signature is valid.
 	JTI string
-	// AppKey is the app that the token was issued to; "" unless its signature is good
+	// AppKey is the app that the token was issued to; "" unless its signature is valid
 	// and its grant was read.
 	AppKey string
 }
@@ -29,13 +29,13 @@ func presented(t Claims, err error) Presented {
 	return Presented{}
 }
 
-// Inspection is what is known of a token that was presented. It is valid with an
-// error, too.
+// Inspection holds what is known about a token that was presented. It is valid even if
+// there is an error.
 type Inspection struct {
 	Presented
 
-	// Reason is why the token is no good: one of the rows that the method names; nil
-	// for a good token. The rest is only set for a good access token, by Inspect.
+	// Reason is why the token is not valid, one of the rows that the method names; nil
+	// for a valid token. The rest is only set by Inspect, for a valid access token.
 	Reason *apierr.Error
 
 	Scope       string
@@ -44,9 +44,9 @@ type Inspection struct {
 	ExpiresAt   int64 // unix seconds
 }
 
-// Inspect returns whether an access token is good (else the reason is APIG.2203, 1002,
-// 1004 or 0502), and what it stands for. It fails only when that is not known:
-// APIG.0613.
+// Inspect returns whether an access token is valid (else the reason is APIG.2203, 1002,
+// 1004 or 0502), and what it grants. It returns an error, APIG.0613, only if that is not
+// known.
 func (m *Manager) Inspect(ctx context.Context, accessToken string) (Inspection, error) {
 	t, err := parse(ctx, accessToken, Access, m.cfg.Keys)
 	i := Inspection{Presented: presented(t, err)}
@@ -79,8 +79,8 @@ func (m *Manager) Inspect(ctx context.Context, accessToken string) (Inspection, 
 	return i, nil
 }
 
-// appOf returns the app of a grant, or nil. It looks for a newer list of apps
-// where the one in memory must be older than the grant.
+// appOf returns the app of a grant, or nil. If the list of apps in memory must be older
+// than the grant, appOf reloads it.
 func (m *Manager) appOf(ctx context.Context, g *Grant) *app.App {
 	a, ok := m.cfg.Apps.Lookup(g.AppKey)
 	if !ok || a.Generation < g.Generation {

@@ -13,9 +13,9 @@ import (
 	"authsvc/internal/app"
 )
 
-// Issue makes a new grant for an app and returns its first pair of tokens. An empty
-// scope stands for all of the app's, and throughData may be empty, too. It fails with
-// APIG.2205 (scope) or 0613.
+// Issue creates a grant for an app and returns its first pair of tokens. An empty scope
+// means all of the app's scopes; throughData may be empty. Its errors are APIG.2205
+// (scope) and 0613.
 func (m *Manager) Issue(ctx context.Context, who app.Authenticated, scope, throughData string) (*models.Token, error) {
 	a := who.App()
 	granted, err := narrow(a.Scopes, scope, "the app")
@@ -53,8 +53,8 @@ func (m *Manager) Issue(ctx context.Context, who app.Authenticated, scope, throu
 	}
 }
 
-// createAttempts is how often Issue tries to keep a grant: a lost connection costs
-// one attempt, and the second or third finds a new one.
+// createAttempts is how often Issue tries to store a grant: a lost connection costs one
+// attempt, and the second or third finds a new one.
 const createAttempts = 3
 
 // pause waits a few milliseconds before an attempt is repeated.

@@ -23,30 +23,31 @@ const (
 	MaxTTL = app.MaxTTL
 )
 
-// MaxThroughData is the most characters (Unicode code points) of a through_data.
+// MaxThroughData is the maximum length of a through_data, in characters (Unicode code
+// points).
 const MaxThroughData = 300
 
 // Apps is what a Manager needs to know about apps. *app.Registry implements it.
 type Apps interface {
 	Lookup(key string) (*app.App, bool)
-	// Reload looks whether there is a newer list of apps. It limits its own rate.
+	// Reload checks for a newer list of apps. It limits its own rate.
 	Reload(ctx context.Context)
 }
 
-// Config is what a Manager is made of. Nothing is optional but OnEvent.
+// Config configures a Manager. Only OnEvent is optional.
 type Config struct {
 	Store Store
 	Clock *Clock
 	Keys  *keyring.Current
 	Apps  Apps
 
-	// AccessTTL and RefreshTTL are the lifetimes of tokens whose app has none
-	// of its own; whole seconds, MinTTL to MaxTTL.
+	// AccessTTL and RefreshTTL are the lifetimes of tokens whose app has none of its
+	// own; whole seconds, MinTTL to MaxTTL.
 	AccessTTL, RefreshTTL time.Duration
-	// Grace is how long after a refresh its repetition gets the same answer.
+	// Grace is how long a repeated refresh gets the same answer.
 	Grace time.Duration
 
-	// OnEvent is told what happened to a grant, after it happened.
+	// OnEvent is called after something has happened to a grant.
 	OnEvent func(context.Context, Event)
 }
 
@@ -54,7 +55,7 @@ type Config struct {
 type Event struct {
 	Kind   EventKind
 	AppKey string
-	JTI    string // of the token that was presented or, where none was, issued
+	JTI    string // of the token that was presented, or else of the one issued
 }
 
 // EventKind is the name of an event.
@@ -73,9 +74,9 @@ const (
 // Manager issues, refreshes, inspects and revokes tokens. It is safe for
 // concurrent use.
 //
-// Every error it returns for a request is an *apierr.Error, or unforeseen. APIG.0613
-// means that the store is unavailable and nothing is known: a refresh may have
-// happened, and its repetition gets the same pair while the grace lasts.
+// Every error that it returns for a request is an *apierr.Error, or unexpected. APIG.0613
+// means that the store is unavailable and nothing is known: a refresh may have happened,
+// and repeating it during the grace returns the same pair.
 type Manager struct{ cfg Config }
 
 // NewManager returns a Manager.
@@ -86,7 +87,7 @@ func NewManager(cfg Config) *Manager {
 	return &Manager{cfg: cfg}
 }
 
-// read returns a grant and its record; both are nil where there is none.
+// read returns a grant and its record, or nil for both if there is none.
 func (m *Manager) read(ctx context.Context, id GrantID) (*Grant, []byte, error) {
 	record, err := m.cfg.Store.Get(ctx, id)
 	if errors.Is(err, ErrNotFound) {
@@ -102,8 +103,8 @@ func (m *Manager) read(ctx context.Context, id GrantID) (*Grant, []byte, error) 
 	return &g, record, nil
 }
 
-// swap puts next in the place of the grant whose record is was. It takes effect
-// before ctx ends, or never.
+// swap replaces the grant whose record is was by next. It takes effect before ctx ends, or
+// never.
 func (m *Manager) swap(ctx context.Context, id GrantID, was []byte, next *Grant) error {
 	now, err := m.cfg.Clock.Now() // again: reading the grant took its time
 	if err != nil {
@@ -119,7 +120,7 @@ func (m *Manager) swap(ctx context.Context, id GrantID, was []byte, next *Grant)
 // swapPatience bounds a swap whose context has no deadline.
 const swapPatience = time.Second
 
-// pair returns the answer that hands out the current pair of a grant.
+// pair returns the answer with the current pair of a grant.
 func (m *Manager) pair(g *Grant, id GrantID, now time.Time, key *keyring.Key) *models.Token {
 	access, refresh := g.claims(Access, id), g.claims(Refresh, id)
 	remains := func(expires int64) time.Duration { return time.Duration(max(0, expires-now.Unix())) * time.Second }
@@ -150,19 +151,18 @@ func (m *Manager) event(ctx context.Context, kind EventKind, p Presented) {
 	m.cfg.OnEvent(ctx, Event{Kind: kind, AppKey: p.AppKey, JTI: p.JTI})
 }
 
-// unavailable returns the answer for a store that is unavailable, or holds a record
-// that can't be read: never a guess.
+// unavailable returns the answer if the store is unavailable, or holds a record that can't
+// be read: never a guess.
 func (m *Manager) unavailable(cause error) error {
 	var unreadable recordError
 	if !errors.Is(cause, ErrUnavailable) && !errors.Is(cause, ErrLate) && !errors.As(cause, &unreadable) {
-		return cause // unforeseen: a Store that breaks its contract
+		return cause // unexpected: the Store breaks its contract
 	}
 	e := apierr.Wrap(apierr.Unavailable,
 		"The token store is unavailable. Nothing is wrong with your request: send it again, unchanged, after the time in Retry-After.", cause)
-	e.RetryAfter = time.Duration(1+mathrand.N(maxRetryAfter)) * time.Second // spread, so that the callers do not come back as one
+	e.RetryAfter = time.Duration(1+mathrand.N(maxRetryAfter)) * time.Second // random, so that callers do not all retry at once
 	return e
 }
 
-// maxRetryAfter is the longest that a caller is told to wait for the store, in
-// seconds.
+// maxRetryAfter is the longest Retry-After while the store is unavailable, in seconds.
 const maxRetryAfter = 5

@@ -11,16 +11,16 @@ import (
 	"authsvc/internal/app"
 )
 
-// GrantType is what a token request asks for.
+// GrantType is the grant type of a token request.
 type GrantType = oauth2.GrantType
 
-// The grant types that there are.
+// The supported grant types.
 const (
 	ClientCredentials = oauth2.ClientCredentials
 	RefreshToken      = oauth2.Refreshing
 )
 
-// Request is a token request that was parsed and whose app is known.
+// Request is a parsed token request whose app is authenticated.
 type Request struct {
 	GrantType    GrantType
 	Scope        string // "": not given
@@ -28,17 +28,16 @@ type Request struct {
 	RefreshToken string // for refresh_token
 }
 
-// grants is what the protocol has to know of what this service grants. Its handlers stay
-// nil: the Refreshing ones would load the token once more, and the scope is
-// decided with the grant.
+// grants configures go-oauth2's dispatcher. Its handlers stay nil: the Refreshing ones
+// would load the token once more, and the scope is decided with the grant.
 var grants = server.Config{
 	TokenType:         "Bearer",
 	AllowedGrantTypes: []GrantType{ClientCredentials, RefreshToken},
 }
 
-// Token answers a token request: go-oauth2 checks that the grant type is allowed
-// and dispatches it to Issue or Refresh. It returns what is proved of a refresh token,
-// and fails, as they do.
+// Token answers a token request: go-oauth2 checks that the grant type is allowed and
+// dispatches it to Issue or Refresh. The result, what is proved about a refresh token, and
+// the errors are theirs.
 func (m *Manager) Token(ctx context.Context, who app.Authenticated, r Request) (oauth2.TokenInfo, Presented, error) {
 	c := &call{manager: m, who: who, request: r}
 	s := server.Server{Config: &grants, Manager: c}
@@ -48,8 +47,8 @@ func (m *Manager) Token(ctx context.Context, who app.Authenticated, r Request) (
 	return t, c.presented, err
 }
 
-// call is one token request as an oauth2.Manager. It carries the proof of
-// authentication past go-oauth2, whose own checks of a client are not used.
+// call implements oauth2.Manager for one token request. It carries the proof of
+// authentication past go-oauth2, whose own client checks are not used.
 type call struct {
 	manager *Manager
 	who     app.Authenticated
@@ -60,19 +59,19 @@ type call struct {
 
 var _ oauth2.Manager = (*call)(nil)
 
-// GenerateAccessToken dispatches client_credentials.
+// GenerateAccessToken implements oauth2.Manager; it handles client_credentials.
 func (c *call) GenerateAccessToken(ctx context.Context, _ oauth2.GrantType, t *oauth2.TokenGenerateRequest) (oauth2.TokenInfo, error) {
 	return info(c.manager.Issue(ctx, c.who, t.Scope, c.request.ThroughData))
 }
 
-// RefreshAccessToken dispatches refresh_token.
+// RefreshAccessToken implements oauth2.Manager; it handles refresh_token.
 func (c *call) RefreshAccessToken(ctx context.Context, t *oauth2.TokenGenerateRequest) (oauth2.TokenInfo, error) {
 	refreshed, p, err := c.manager.Refresh(ctx, c.who, t.Refresh, t.Scope, c.request.ThroughData)
 	c.presented = p
 	return info(refreshed, err)
 }
 
-// info keeps a nil token from becoming an interface that is not nil.
+// info keeps a nil token from becoming a non-nil interface.
 func info[T oauth2.TokenInfo](t T, err error) (oauth2.TokenInfo, error) {
 	if err != nil {
 		return nil, err
@@ -80,36 +79,36 @@ func info[T oauth2.TokenInfo](t T, err error) (oauth2.TokenInfo, error) {
 	return t, nil
 }
 
-// errUnreachable is the error of those methods of oauth2.Manager that no grant type of
-// ours leads to. A nil embedded in their place would panic.
+// errUnreachable is returned by the methods of oauth2.Manager that the supported grant
+// types never call. An embedded nil interface would panic instead.
 var errUnreachable = errors.New("go-oauth2 called a part of its Manager that the allowed grant types do not reach")
 
-// GetClient is not reached.
+// GetClient implements oauth2.Manager; it is never called.
 func (c *call) GetClient(context.Context, string) (oauth2.ClientInfo, error) {
 	return nil, fmt.Errorf("GetClient: %w", errUnreachable)
 }
 
-// GenerateAuthToken is not reached.
+// GenerateAuthToken implements oauth2.Manager; it is never called.
 func (c *call) GenerateAuthToken(context.Context, oauth2.ResponseType, *oauth2.TokenGenerateRequest) (oauth2.TokenInfo, error) {
 	return nil, fmt.Errorf("GenerateAuthToken: %w", errUnreachable)
 }
 
-// RemoveAccessToken is not reached.
+// RemoveAccessToken implements oauth2.Manager; it is never called.
 func (c *call) RemoveAccessToken(context.Context, string) error {
 	return fmt.Errorf("RemoveAccessToken: %w", errUnreachable)
 }
 
-// RemoveRefreshToken is not reached.
+// RemoveRefreshToken implements oauth2.Manager; it is never called.
 func (c *call) RemoveRefreshToken(context.Context, string) error {
 	return fmt.Errorf("RemoveRefreshToken: %w", errUnreachable)
 }
 
-// LoadAccessToken is not reached.
+// LoadAccessToken implements oauth2.Manager; it is never called.
 func (c *call) LoadAccessToken(context.Context, string) (oauth2.TokenInfo, error) {
 	return nil, fmt.Errorf("LoadAccessToken: %w", errUnreachable)
 }
 
-// LoadRefreshToken is not reached.
+// LoadRefreshToken implements oauth2.Manager; it is never called.
 func (c *call) LoadRefreshToken(context.Context, string) (oauth2.TokenInfo, error) {
 	return nil, fmt.Errorf("LoadRefreshToken: %w", errUnreachable)
 }

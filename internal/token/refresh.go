@@ -12,10 +12,10 @@ import (
 	apierr "authsvc/internal/errors"
 )
 
-// Refresh answers a refresh token with its successor pair, following the refresh
-// table of the design. scope and throughData are empty where they are not given.
-// What is proved of the token is valid with an error, too. It fails with APIG.2202,
-// 1003, 1001, 2205 (scope, through_data) or 0613.
+// Refresh exchanges a refresh token for its successor pair, following the refresh table of
+// the design. scope and throughData are empty if not given. What is proved about the token
+// is valid even if there is an error. The errors are APIG.2202, 1003, 1001, 2205 (scope,
+// through_data) and 0613.
 func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshToken, scope, throughData string) (*models.Token, Presented, error) {
 	t, err := parse(ctx, refreshToken, Refresh, m.cfg.Keys)
 	p := presented(t, err)
@@ -64,13 +64,13 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 			err := m.swap(ctx, t.Grant, record, &d.next)
 			switch {
 			case errors.Is(err, ErrConflict):
-				c.lostSwap = true // another caller was faster; look again
+				c.lostSwap = true // another caller was faster; read the grant again
 				continue
 			case errors.Is(err, ErrLate) && !measured:
 				if err := m.cfg.Clock.Measure(ctx, m.cfg.Store); err != nil {
 					return nil, p, m.unavailableRefresh(err)
 				}
-				c.lostSwap, measured = true, true // the store's clock has stepped; look again
+				c.lostSwap, measured = true, true // the store's clock has stepped; read the grant again
 				continue
 			case err != nil:
 				return nil, p, m.unavailableRefresh(err)
@@ -106,7 +106,7 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 	}
 }
 
-// unavailableRefresh is unavailable for a refresh that may have happened: its retry
+// unavailableRefresh is like unavailable, for a refresh that may have happened: the retry
 // must come before the grace is over, so the wait is at most half of it.
 func (m *Manager) unavailableRefresh(cause error) error {
 	err := m.unavailable(cause)

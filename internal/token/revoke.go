@@ -8,12 +8,11 @@ import (
 	"authsvc/internal/app"
 )
 
-// Revoke ends a token of the app: a refresh token, expired or not, with its
-// whole grant; an access token with those issued before it under the same grant.
-// A token that is unknown, or already dead, is no error (RFC 7009 section 2.2).
-// The inspection then has the reason why there was nothing to revoke: APIG.2203, 1002
-// or 2202. It fails with APIG.1003 (another app's refresh token), 2203 (its access
-// token) or 0613.
+// Revoke revokes a token of the app: a refresh token, expired or not, with its whole
+// grant; an access token with those issued before it under the same grant. A token that
+// is unknown or no longer valid is not an error (RFC 7009 section 2.2): the inspection
+// then has the reason why there was nothing to revoke, APIG.2203, 1002 or 2202. The errors
+// are APIG.1003 (another app's refresh token), 2203 (another app's access token) and 0613.
 func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, text string) (Inspection, error) {
 	kind, foreign := Access, errAccessMismatch
 	invalid, forged, gone := errAccessInvalid, errAccessForged, errAccessRevoked

@@ -8,15 +8,15 @@ import (
 	apierr "authsvc/internal/errors"
 )
 
-// DefaultScope stands for all that may be had; no scope may have this name.
+// DefaultScope means every scope that is available; no scope may have this name.
 const DefaultScope = "default"
 
-// MaxScopeLen is the most bytes that a scope parameter may have.
+// MaxScopeLen is the maximum length of a scope parameter, in bytes.
 const MaxScopeLen = app.MaxScopeLen
 
-// narrow returns the requested scope out of what may be had, in the order in which
-// that is written: all of it for none or "default", else the names requested. One that
-// may not be had, or a scope without names, is APIG.2205.
+// narrow returns the requested part of the available scopes, in their order: all of them
+// for an empty scope or "default", else the requested names. A name that is not available,
+// or a scope without names, is APIG.2205.
 func narrow(may []string, requested, whose string) (string, error) {
 	if requested == "" || requested == DefaultScope {
 		return strings.Join(may, " "), nil

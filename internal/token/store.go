@@ -5,46 +5,44 @@ import (
 	"time"
 )
 
-// Store keeps the records of grants. A record is opaque to it: bytes under an
-// id, with the time at which they may be forgotten. Package storetest decides
-// whether an implementation is one.
+// Store stores the records of grants. A record is opaque to it: bytes under an id, with a
+// time after which they may be forgotten. Package storetest tests whether an
+// implementation keeps this contract.
 //
-// Every method honours its context: when that ends, the method returns soon,
-// with ErrUnavailable, whatever became of the command. Any error that is not
-// one of the sentinels named at a method is, or wraps, ErrUnavailable: the
-// store gave no answer and nothing is known. Implementations are safe for
-// concurrent use.
+// Every method honors its context: when that ends, the method soon returns
+// ErrUnavailable, whatever became of the command. Any error that is not one of the
+// sentinels named at a method is or wraps ErrUnavailable: the store gave no answer and
+// nothing is known. Implementations must be safe for concurrent use.
 type Store interface {
-	// Create keeps a record under an id that holds none, until expireAt.
+	// Create stores a record under an unused id, until expireAt.
 	//
-	// It is tried at most once. After ErrUnavailable the record may exist, now
-	// or later, so the caller tries again under a fresh id, never under the
-	// same: the first attempt could land after the grant was revoked and
-	// bring it back. ErrExists means the id is taken, and nothing was changed.
+	// It is tried at most once. After ErrUnavailable the record may exist, now or later,
+	// so the caller must retry under a new id, never under the same one: the first
+	// attempt could take effect after the grant was revoked, and bring it back.
+	// ErrExists means that the id is taken and nothing was changed.
 	Create(ctx context.Context, id GrantID, record []byte, expireAt time.Time) error
 
-	// Get returns the record of an id, or ErrNotFound. It is current: what a
-	// Swap or Delete that has returned did is seen, by whomever it was called.
-	// The bytes are the caller's own.
+	// Get returns the record of an id, or ErrNotFound. It sees the effect of every Swap
+	// and Delete that has returned, whoever called it. The caller owns the bytes.
 	Get(ctx context.Context, id GrantID) ([]byte, error)
 
-	// Swap replaces the record by another, to be kept until expireAt, if it
-	// still equals was, byte for byte. It is atomic: of any number of swaps
-	// of one record, one succeeds.
+	// Swap replaces the record by next, to be kept until expireAt, if it still equals
+	// was, byte for byte. It is atomic: of any number of swaps of one record, one
+	// succeeds.
 	//
-	// It is safe to repeat, and an implementation may repeat it: it succeeds
-	// when the store already holds next. It never takes effect when the
-	// store's clock has passed notAfter, so a swap that was given up never
-	// lands late. ErrConflict means the record is another, or gone; ErrLate
-	// that notAfter had passed; ErrUnavailable that it may or may not have
-	// been replaced.
+	// It is safe to repeat, and an implementation may repeat it: it succeeds if the
+	// store already holds next. It never takes effect once the store's clock has passed
+	// notAfter, so a swap that was given up never takes effect late. ErrConflict means
+	// that the record is a different one, or gone; ErrLate that notAfter had passed;
+	// ErrUnavailable that it may or may not have been replaced.
 	Swap(ctx context.Context, id GrantID, was, next []byte, expireAt, notAfter time.Time) error
 
-	// Delete removes a record. Removing what is not there succeeds; it is
-	// safe to repeat.
+	// Delete removes a record. Removing a missing record succeeds, so Delete is safe to
+	// repeat.
 	Delete(ctx context.Context, id GrantID) error
 
-	// Now returns the time by the store's clock, to a millisecond or better.
+	// Now returns the time of the store's clock, with a resolution of a millisecond or
+	// better.
 	Now(ctx context.Context) (time.Time, error)
 }
 
