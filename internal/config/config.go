@@ -148,7 +148,7 @@ func (s *Settings) check() {
 	s.checkStore()
 	s.together("tls-cert", "tls-key")
 	if s.given("trace-sample") && !s.given("trace-endpoint") {
-		s.fault("%s: is of use with --trace-endpoint only", s.label("trace-sample"))
+		s.fault("%s: can only be used with --trace-endpoint", s.label("trace-sample"))
 	}
 	if s.good("listen", "admin-listen") && c.Listen == c.AdminListen && !strings.HasSuffix(c.Listen, ":0") {
 		s.fault("%s: is the address of %s too; they need one each", s.label("admin-listen"), s.label("listen"))
@@ -178,7 +178,7 @@ func (s *Settings) checkStore() {
 		}
 	}
 	if s.cfg.Store.Memory && s.given("allow-eviction") {
-		s.fault("%s: is of use with a store in Redis only", s.label("allow-eviction"))
+		s.fault("%s: can only be used with a store in Redis", s.label("allow-eviction"))
 	}
 }
 

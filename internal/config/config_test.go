@@ -328,7 +328,7 @@ func TestFaults(t *testing.T) {
 		network  = "must be an IP address, or a network such as 10.0.0.0/8 or 2001:db8::/32"
 		syntax   = "not valid YAML from here on (column 9): look at the indentation, the colons and the quotes"
 		dev      = "can't go with --dev, which keeps everything in memory; leave one of them out"
-		rediss   = "is of use with a rediss:// store (or rediss+sentinel, rediss+cluster) only"
+		rediss   = "can only be used with a rediss:// store (or rediss+sentinel, rediss+cluster)"
 		tooDeep  = "lists and mappings nested more than 64 deep: look for a bracket that is not closed"
 		form     = "must be of the form redis://user:password@host:port/db; in the user and the password, percent-encode what is not a letter or a digit"
 		noStore  = "--store is missing (--dev does without, to try authsvc out): say where tokens are kept, with --store redis://127.0.0.1:6379/0 or the like"
@@ -362,7 +362,7 @@ func TestFaults(t *testing.T) {
 		{"sample is no number", flag("--trace-endpoint=http://h", "--trace-sample=NaN"), "--trace-sample: must be a number from 0 to 1, as in 0.1"},
 		{"sample in percent", flag("--trace-endpoint=http://h", "--trace-sample=5%"), "--trace-sample: must be a number from 0 to 1, as in 0.1"},
 		{"sample in quotes", file("trace_endpoint: http://h\ntrace_sample: 'a'\n"), "FILE: line 2: trace_sample: must be a number, without quotes"},
-		{"sample of nothing", flag("--trace-sample=0.5"), "--trace-sample: is of use with --trace-endpoint only"},
+		{"sample of nothing", flag("--trace-sample=0.5"), "--trace-sample: can only be used with --trace-endpoint"},
 
 		{"listen", flag("--listen=8080"), "--listen: " + address},
 		{"listen empty", flag("--listen="), "--listen: " + address},
@@ -395,16 +395,16 @@ func TestFaults(t *testing.T) {
 		{"two passwords", flag("--store=redis://:p@h", "--store-password=p"), "--store-password: the URL of the store holds a password already; leave one of them out"},
 		{"a user without a password", flag("--store=redis://u@h"), "--store: names a user, and no password; give it in the URL (user:password@), or with --store-password"},
 		{"a Sentinel user without a password", flag("--store=redis+sentinel://h/p", "--store-sentinel-user=u"), "--store-sentinel-user: needs --store-sentinel-password with it"},
-		{"a password for memory", flag("--store=memory://", "--store-password=p"), "--store-password: is of use with a store in Redis only"},
+		{"a password for memory", flag("--store=memory://", "--store-password=p"), "--store-password: can only be used with a store in Redis"},
 		{"a Cluster's database", flag("--store=redis+cluster://h/1"), "--store: must be of the form redis+cluster://user:password@host:port,host:port: a Cluster has database 0 only"},
 		{
 			"a user whose password can't be read",
 			input{flags: append([]string{"--store=redis://u@h"}, enough[1:]...), env: []string{"AUTHSVC_STORE_PASSWORD_FILE=/none"}},
 			"AUTHSVC_STORE_PASSWORD_FILE: the file it names can't be read: no such file or directory",
 		},
-		{"a prefix for --dev", input{flags: []string{"--dev", "--store-prefix=p"}}, "--store-prefix: is of use with a store in Redis only"},
-		{"eviction in memory", flag("--store=memory://", "--allow-eviction"), "--allow-eviction: is of use with a store in Redis only"},
-		{"a Sentinel password without Sentinels", flag("--store-sentinel-password=p"), "--store-sentinel-password: is of use with a redis+sentinel:// store only"},
+		{"a prefix for --dev", input{flags: []string{"--dev", "--store-prefix=p"}}, "--store-prefix: can only be used with a store in Redis"},
+		{"eviction in memory", flag("--store=memory://", "--allow-eviction"), "--allow-eviction: can only be used with a store in Redis"},
+		{"a Sentinel password without Sentinels", flag("--store-sentinel-password=p"), "--store-sentinel-password: can only be used with a redis+sentinel:// store"},
 		{"a prefix with a brace", flag("--store-prefix={a}"), "--store-prefix: must be up to 64 of A-Z a-z 0-9 . : _ - and begin with a letter or a digit"},
 		{"store-cert alone", flag("--store=rediss://h", "--store-cert=c"), "--store-cert: needs --store-key with it"},
 		{"store-key alone", input{flags: append([]string{"--store=rediss://h"}, enough[1:]...), env: []string{"AUTHSVC_STORE_KEY=k"}}, "AUTHSVC_STORE_KEY: needs --store-cert with it"},

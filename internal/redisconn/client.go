@@ -13,19 +13,19 @@ import (
 )
 
 const (
-	maxIO       = 100 * time.Millisecond // of one read or write, so that a request has time for another
+	maxIO       = 100 * time.Millisecond // for one read or write, so that a request has time for another
 	dialTimeout = 500 * time.Millisecond
-	// poolSize bounds the connections to one Redis, of which a few are in use at a
-	// time. go-redis also counts failed dials up to it, and then dials only once
-	// a second: it is large so that Redis is found as soon as it is back.
+	// poolSize bounds the connections to one Redis; only a few are in use at a time.
+	// After this many failed dials, go-redis dials only once a second: it is large so
+	// that a Redis that answers again is found at once.
 	poolSize = 100
-	// roleValid is how long a connection to a single Redis is used: it led to a
-	// primary when it was made, and one that is made a replica keeps its connections.
+	// roleValid is how long a connection to a single Redis is used: its role is checked
+	// only when it is made, and a primary that becomes a replica keeps its connections.
 	roleValid = 2 * time.Second
 )
 
-// silence keeps go-redis from writing lines of its own to standard error: each
-// error it has also comes back to a caller, and is logged there.
+// silence keeps go-redis from writing to standard error: each of its errors is also
+// returned to a caller, and logged there.
 var silence = sync.OnceFunc(func() { redis.SetLogger(quiet{}) })
 
 type quiet struct{}
@@ -44,8 +44,8 @@ func clientOptions(opts Options) *redis.UniversalOptions {
 		Username: opts.User, Password: opts.Password, SentinelUsername: opts.SentinelUser, SentinelPassword: opts.SentinelPassword,
 
 		ClientName:      cmp.Or(opts.ClientName, "authsvc"),
-		DisableIdentity: true, // a round trip less on each connection
-		// A command whose reply was lost may have been done. Only its
+		DisableIdentity: true, // saves a round trip on each connection
+		// A command whose reply was lost may have been executed. Only its
 		// owner knows whether it can be sent again (Cmd.Repeatable).
 		MaxRetries:            -1,
 		DialerRetries:         1,
@@ -56,24 +56,23 @@ func clientOptions(opts Options) *redis.UniversalOptions {
 		PoolTimeout:           each,
 		PoolSize:              poolSize,
 		PipelinePoolSize:      poolSize,
-		// They would relax the timeouts while a managed Redis is upgraded.
+		// These would relax the timeouts while a managed Redis is upgraded.
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
-	if opts.Topology != Cluster { // a replica of a Cluster sends its callers on
+	if opts.Topology != Cluster { // a replica in a Cluster redirects its callers
 		o.OnConnect = func(ctx context.Context, c *redis.Conn) error {
 			return refuseReplica(ctx, c, opts.Topology == Sentinel)
 		}
 	}
-	if opts.Topology == Single { // Sentinels end the connections of a primary that they replace
+	if opts.Topology == Single { // Sentinels close the connections of a primary that they replace
 		o.ConnMaxLifetime = roleValid
 	}
 	return o
 }
 
-// refuseReplica lets no connection be used that leads to a replica: it would
-// answer reads with what was true a while ago, and a token that was revoked since
-// would pass. A connection can end up there in a failover. go-redis calls it for the
-// Sentinels' connections as well, where there are any.
+// refuseReplica refuses a connection to a replica: it would answer reads with outdated
+// data, and a token that has just been revoked would pass. A connection can end up there
+// in a failover. go-redis also calls it for connections to Sentinels.
 func refuseReplica(ctx context.Context, c *redis.Conn, sentinels bool) error {
 	reply, err := c.Do(ctx, "ROLE").Slice()
 	if kind, _ := refusalOf(err); kind == commandMissing { // as in Redis Enterprise
@@ -98,7 +97,7 @@ func refuseReplica(ctx context.Context, c *redis.Conn, sentinels bool) error {
 }
 
 // replicaError is ErrReplica with the primary's host:port. It does not unwrap to
-// it: go-redis hands on what the error of a hook wraps, in its place.
+// ErrReplica: go-redis would return what the error of a hook wraps instead of the error.
 type replicaError struct{ primary string }
 
 func (e replicaError) Error() string        { return ErrReplica.Error() + ", " + e.primary }

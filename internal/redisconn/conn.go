@@ -12,7 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Topology is how a Redis is made up.
+// Topology says how a Redis is set up.
 type Topology int
 
 // The topologies.
@@ -22,44 +22,43 @@ const (
 	Cluster
 )
 
-// Options say where Redis is, and who is let in.
+// Options say how to connect to Redis.
 type Options struct {
 	Topology Topology
 	Addrs    []string // host:port, or one path that begins with /; the Sentinels' for Sentinel
-	Primary  string   // the name that the Sentinels know it by
+	Primary  string   // the Sentinels' name for it
 	DB       int      // 0 in a Cluster
-	// User needs a Password, and SentinelUser a SentinelPassword. The Sentinels
-	// have their own; both empty: they want none.
+	// User requires a Password, and SentinelUser a SentinelPassword. Sentinels have
+	// users of their own; empty: no authentication.
 	User, Password                 string
 	SentinelUser, SentinelPassword string
-	TLS                            *tls.Config // nil: without
-	// Prefix begins each key of every user; it is not empty. Facts and permissions
-	// are of these keys, and in a Cluster the primary that has the slot of Prefix
-	// tells the time.
+	TLS                            *tls.Config // nil: no TLS
+	// Prefix begins every key that is used; it must not be empty. Facts and permissions
+	// are about these keys, and in a Cluster the primary with the slot of Prefix
+	// provides the time.
 	Prefix string
-	// ClientName is what CLIENT LIST shows; empty: "authsvc". Redis takes no blanks.
+	// ClientName is shown by CLIENT LIST; empty: "authsvc". Redis accepts no spaces.
 	ClientName string
-	// Timeout is the deadline of a request; no single read or write takes
-	// longer, nor longer than 100 ms.
+	// Timeout is the deadline of a request. No single read or write takes longer than
+	// that, or than 100 ms.
 	Timeout time.Duration
-	// OnBreaker, which may be nil, is told that the breaker before a primary has
-	// opened, with the error that Redis fails with; that it has closed, with nil; or
-	// that another has taken the place of the primary, with ErrReplaced; and since
-	// when Redis failed. It is called from goroutines of the connection.
+	// OnBreaker, which may be nil, is called when the breaker of a primary opens, with
+	// the error of Redis; when it closes, with nil; or when another Redis has replaced
+	// the primary, with ErrReplaced. since is when Redis began to fail. It is called
+	// from goroutines of the connection.
 	OnBreaker func(node string, err error, since time.Time)
-	// Traces, which may be nil, makes spans of commands.
+	// Traces, which may be nil, creates spans for commands.
 	Traces trace.TracerProvider
 }
 
-// queueLimit bounds the commands that wait for a Redis that is slow. A command in
-// the queue does not heed its context; its caller does.
+// queueLimit bounds the commands that wait for a slow Redis. A command in the queue
+// ignores its context; its caller does not.
 const queueLimit = 10_000
 
 // Conn is a connection to a Redis. It is safe for concurrent use.
 //
-// Commands of concurrent callers for one primary are sent together
-// (auto-pipelining). Such a command cannot be taken back: a caller who gives up
-// leaves it behind, and it may still be done.
+// Commands of concurrent callers for one primary are sent together (auto-pipelining).
+// Such a command can't be withdrawn: if its caller gives up, it may still be executed.
 type Conn struct {
 	client    redis.UniversalClient
 	cluster   *redis.ClusterClient // client, if it is one; else nil
@@ -68,34 +67,33 @@ type Conn struct {
 	limit     int // of each queue
 	onBreaker func(node string, err error, since time.Time)
 
-	only  *node    // where there is no Cluster
-	nodes sync.Map // *redis.Client to *node, of a Cluster
-	// layout is the breaker before the question which node of a Cluster has which
-	// slots.
+	only  *node    // without a Cluster
+	nodes sync.Map // *redis.Client to *node, in a Cluster
+	// layout is the breaker for reading which node of a Cluster has which slots.
 	layout *breaker
 
-	mu    sync.Mutex // of starting tasks
+	mu    sync.Mutex // guards starting tasks
 	life  context.Context
-	end   context.CancelFunc // of life
+	end   context.CancelFunc // ends life
 	tasks sync.WaitGroup
 
-	samples sampler // of Facts
+	samples sampler // for Facts
 
-	leaving sync.Mutex // of nodes, so that each is in nodes or in left
+	leaving sync.Mutex // so that each node is counted in nodes or in left
 	left    PoolStats  // totals of nodes that left the Cluster, so that counters never fall
 }
 
-// node is one primary, or who stands for it.
+// node is one primary, or the connection that leads to it.
 type node struct {
 	name    string
 	client  *redis.Client
 	pipe    *redis.AutoPipeliner
 	breaker breaker
-	missed  atomic.Pointer[string] // of a Cluster: a key that a call failed for
+	missed  atomic.Pointer[string] // in a Cluster: a key that a call failed for
 }
 
-// Open returns a connection, without connecting yet: a Redis that does not answer
-// is no error here.
+// Open returns a Conn, without connecting yet: a Redis that does not answer is not an
+// error here.
 func Open(opts Options) (*Conn, error) { return open(opts, clientOptions(opts), queueLimit) }
 
 func open(opts Options, o *redis.UniversalOptions, limit int) (*Conn, error) {
@@ -107,10 +105,10 @@ func open(opts Options, o *redis.UniversalOptions, limit int) (*Conn, error) {
 	switch opts.Topology {
 	case Cluster:
 		c := o.Cluster()
-		c.DisableRoutingPolicies = true // each command of ours is for the primary of its key
+		c.DisableRoutingPolicies = true // each command is for the primary of its key
 		r.cluster = redis.NewClusterClient(c)
 		if opts.Traces != nil {
-			r.cluster.OnNewNode(func(c *redis.Client) { _ = instrument(c, opts.Traces) }) // it fails for no *redis.Client
+			r.cluster.OnNewNode(func(c *redis.Client) { _ = instrument(c, opts.Traces) }) // never fails for a *redis.Client
 		}
 		r.client = r.cluster
 		r.layout = &breaker{run: r.run, changed: r.changed("the Cluster"), ping: func(ctx context.Context) error {
@@ -149,7 +147,7 @@ func (r *Conn) newNode(c *redis.Client, name string) (*node, error) {
 				return ErrReplaced
 			}
 		}
-		// Any answer will do. It goes the way of all commands.
+		// Any answer will do. The ping takes the same route as all commands.
 		if err := pipe.Submit(ctx, redis.NewCmd(ctx, "TIME")).WaitContext(ctx); isConnectionError(err) {
 			return err
 		}
@@ -166,11 +164,11 @@ func (r *Conn) changed(node string) func(error, time.Time) {
 	}
 }
 
-// Prefix returns what begins each key.
+// Prefix returns the prefix of every key.
 func (r *Conn) Prefix() string { return r.prefix }
 
-// Close sends what is queued, if Redis answers, and ends the connections. Calls
-// after it fail.
+// Close sends what is queued, if Redis answers, and closes the connections. Later calls
+// fail.
 func (r *Conn) Close() error {
 	r.mu.Lock()
 	r.end()
@@ -180,7 +178,7 @@ func (r *Conn) Close() error {
 	return err
 }
 
-// run runs a task until Close.
+// run runs a task in the background until Close.
 func (r *Conn) run(task func(context.Context)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

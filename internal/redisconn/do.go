@@ -8,21 +8,21 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// repeats is how often a command is sent again after its connection failed.
+// repeats is how often a command is sent again if its connection fails.
 const repeats = 2
 
 // Cmd is a command for the primary of one key.
 type Cmd struct {
-	Args []any // its name first; not to be changed afterwards
-	// Repeatable is whether it may be done twice, and a while after its caller gave
-	// up. Only then is it sent again where the connection failed.
+	Args []any // the name first; they must not be changed afterwards
+	// Repeatable is set if it may be executed twice, and after its caller has given up.
+	// Only then is it sent again if the connection fails.
 	Repeatable bool
 }
 
-// Do sends a command to the primary of a key and returns its reply: a string, an
-// int64, or a []any or map[any]any of replies. It fails with ErrNil for the nil
-// reply, and else with an *Error; soon after ctx ends at the latest, though the
-// command may still be done then.
+// Do sends a command to the primary of a key and returns its reply: a string, an int64,
+// or a []any or map[any]any of replies. The error is ErrNil for the nil reply, else an
+// *Error. Do returns soon after ctx ends at the latest; the command may still be executed
+// then.
 func (r *Conn) Do(ctx context.Context, key string, cmd Cmd) (any, error) {
 	reply, err := r.do(ctx, key, cmd)
 	if err == redis.Nil { //nolint:errorlint // Sentinels that know no primary answer nil as well; go-redis wraps that
@@ -62,23 +62,23 @@ func (r *Conn) once(ctx context.Context, key string, args []any) (any, error) {
 	if err == nil {
 		return cmd.Val(), nil
 	}
-	if r.cluster != nil && isRedirection(err) { // the slot is elsewhere, or on its way
+	if r.cluster != nil && isRedirection(err) { // the slot is elsewhere, or being moved
 		moved := sentOnce{redis.NewCmd(ctx, args...)}
 		if err = r.cluster.Process(ctx, moved); err == nil {
 			return moved.Val(), nil
 		}
 	}
-	return nil, err // and leave cmd alone: it may still be written to
+	return nil, err // without reading cmd, which may still be written to
 }
 
-// sentOnce is a command that go-redis follows to another node, but sends to no
-// node twice.
+// sentOnce is a command that go-redis redirects to other nodes, but never sends to a node
+// twice.
 type sentOnce struct{ *redis.Cmd }
 
 // NoRetry implements redis.Cmder.
 func (sentOnce) NoRetry() bool { return true }
 
-// note tells the breaker of a node how a call for a key went.
+// note reports the result of a call for a key to the breaker of its node.
 func (r *Conn) note(n *node, key string, err error) {
 	switch {
 	case err == nil || isAnswer(err):
@@ -91,8 +91,7 @@ func (r *Conn) note(n *node, key string, err error) {
 	}
 }
 
-// pause waits a few milliseconds, not all callers the same, and reports whether ctx
-// is still alive.
+// pause waits a few milliseconds, at random, and reports whether ctx has not ended.
 func pause(ctx context.Context) bool {
 	t := time.NewTimer(2*time.Millisecond + rand.N(8*time.Millisecond))
 	defer t.Stop()
@@ -104,18 +103,18 @@ func pause(ctx context.Context) bool {
 	}
 }
 
-// Script is a Lua script that Redis keeps once it has seen it.
+// Script is a Lua script, which Redis caches.
 type Script struct{ source, sha string }
 
-// NewScript returns a script from its source.
+// NewScript returns the script with a source.
 func NewScript(source string) *Script { return &Script{source, redis.NewScript(source).Hash()} }
 
-// Run runs a script on one key. It must be safe to repeat (see Cmd.Repeatable). The
-// reply and the error are as those of Do.
+// Run runs a script on one key. It must be safe to repeat (see Cmd.Repeatable). The reply
+// and the error are like those of Do.
 func (r *Conn) Run(ctx context.Context, s *Script, key string, args ...any) (any, error) {
 	all := append(append(make([]any, 0, 4+len(args)), "EVALSHA", s.sha, 1, key), args...)
 	reply, err := r.Do(ctx, key, Cmd{all, true})
-	if redis.HasErrorPrefix(err, "NOSCRIPT") { // a Redis that is new, or forgot; it did nothing
+	if redis.HasErrorPrefix(err, "NOSCRIPT") { // Redis does not have it yet, or no longer; nothing was done
 		all[0], all[1] = "EVAL", s.source
 		reply, err = r.Do(ctx, key, Cmd{all, true})
 	}

@@ -10,23 +10,23 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// condition is an error of this package to compare with, by errors.Is.
+// condition is an error of this package, to compare with errors.Is.
 type condition string
 
 // Error returns the condition in words.
 func (c condition) Error() string { return string(c) }
 
 const (
-	// ErrNil is the nil reply: there is no such value. It is the one answer of
-	// Redis that is no *Error.
+	// ErrNil is the nil reply: there is no such value. It is the only error reply that
+	// is not an *Error.
 	ErrNil condition = "Redis holds no such value"
-	// ErrBreakerOpen is why a call was not tried. The error that Redis fails with
-	// meanwhile is in the chain and in the text.
+	// ErrBreakerOpen is why a call was not tried. The error of Redis is in the chain and
+	// in the text.
 	ErrBreakerOpen condition = "the breaker is open: calls are refused until Redis answers"
-	// ErrReplica is why a connection to a Redis that is no primary is not used.
+	// ErrReplica is why a connection to a replica is not used.
 	ErrReplica condition = "this Redis is a replica, which may lag behind; the store must be its primary"
-	// ErrReplaced ends an outage that is nobody's any more: another node of the
-	// Cluster has taken the slots.
+	// ErrReplaced ends the outage of a Redis that is no longer needed: another node of
+	// the Cluster has taken its slots.
 	ErrReplaced condition = "another Redis has taken its place"
 
 	errIsSentinel condition = "this is a Sentinel, and no Redis: the store's URL must be redis+sentinel://"
@@ -34,9 +34,9 @@ const (
 	errNotATime   condition = "Redis answered TIME with something else"
 )
 
-// Error is why a call has no result: Redis did not answer, or answered with an
-// error, or was not sent the command because the breaker is open. Whether a command was done
-// is not known. Its text holds no password, and no argument of a command.
+// Error is why a call has no result: Redis did not answer, or answered with an error, or
+// was not sent the command because the breaker is open. The command may have been
+// executed. The text holds no password and no argument of a command.
 type Error struct {
 	Reason Reason
 	Err    error
@@ -48,22 +48,22 @@ func (e *Error) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Reason is the kind of an Error, as far as it tells what to do about it.
+// Reason is the kind of an Error, as far as that determines what to do about it.
 type Reason int
 
 // The reasons.
 const (
 	Other           Reason = iota
 	Replica                // the server is a replica
-	NoUser                 // user or password are wrong, or missing
+	NoUser                 // user or password are wrong or missing
 	NotPermitted           // the user may not run a command, or not use a key
-	TLSRefused             // a certificate, or TLS itself, is refused by one side
-	IsSentinel             // the server is a Sentinel where a Redis is expected
-	IsNoSentinel           // the server is a Redis where a Sentinel is expected
+	TLSRefused             // one side refuses a certificate, or TLS itself
+	IsSentinel             // the server is a Sentinel instead of a Redis
+	IsNoSentinel           // the server is a Redis instead of a Sentinel
 	SentinelRefuses        // the Sentinels refuse the user
 	UnknownPrimary         // the Sentinels know no primary of that name
-	IsNoCluster            // the server is no node of a Cluster
-	ClusterDown            // the Cluster, or the part of it that has the key, does not serve
+	IsNoCluster            // the server is not a node of a Cluster
+	ClusterDown            // the Cluster, or the part of it that has the key, is down
 )
 
 // reasonOf returns the Reason for an error of go-redis or of this package.
@@ -105,15 +105,15 @@ func reasonOfAnswer(err error) Reason {
 	return Other
 }
 
-// What go-redis and Redis say, where neither has a type for it.
+// The texts of errors for which neither go-redis nor Redis has a type.
 const (
 	allSentinels = "redis: all sentinels specified in configuration are unreachable"
 	noCluster    = "This instance has cluster support disabled"
-	// argsOfUnknown is what Redis goes on with where it does not know a command.
+	// argsOfUnknown follows the name of a command that Redis does not know.
 	argsOfUnknown = ", with args beginning with"
 )
 
-// isTLSError reports whether a handshake failed because of what one side sent.
+// isTLSError reports whether a TLS handshake failed because one side refused it.
 // crypto/tls has no exported type for an alert; it wraps one in a net.OpError.
 func isTLSError(err error) bool {
 	var cert *tls.CertificateVerificationError
@@ -123,25 +123,25 @@ func isTLSError(err error) bool {
 		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 }
 
-// isTimeout reports whether all that is known is that it took too long.
+// isTimeout reports whether an error says only that something took too long.
 func isTimeout(err error) bool {
 	var late net.Error
 	return errors.As(err, &late) && late.Timeout() || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout)
 }
 
-// failed makes an *Error of any error.
+// failed wraps an error in an *Error.
 func failed(err error) error {
 	if known := (*Error)(nil); errors.As(err, &known) {
 		return err
 	}
 	reason := reasonOf(err)
 	if text, _, cut := strings.Cut(err.Error(), argsOfUnknown); cut {
-		err = answer(text) // what follows are keys and values
+		err = answer(text) // without the keys and values that follow
 	}
 	return &Error{reason, err}
 }
 
-// answer is an error that Redis answered with, cut short.
+// answer is an error reply of Redis, cut short.
 type answer string
 
 // Error returns the answer.
@@ -150,15 +150,14 @@ func (a answer) Error() string { return string(a) }
 // RedisError implements redis.Error.
 func (answer) RedisError() {}
 
-// isAnswer reports whether Redis answered with an error, as against an error on
-// the way.
+// isAnswer reports whether an error is a reply of Redis.
 func isAnswer(err error) bool {
 	var answer redis.Error
 	return errors.As(err, &answer)
 }
 
-// isConnectionError reports whether an error happened on the way: it is no answer
-// of Redis, and no refusal of ours to send it anything.
+// isConnectionError reports whether a connection failed: the error is neither a reply of
+// Redis nor our own refusal to send the command.
 func isConnectionError(err error) bool {
 	return err != nil && !errors.Is(err, ErrBreakerOpen) && !isAnswer(err) &&
 		!errors.Is(err, redis.ErrAutoPipelineQueueFull) && !errors.Is(err, redis.ErrClosed)

@@ -15,59 +15,58 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// NodeFacts is what one primary says of itself, and what its answers show. What
-// to think of it is decided elsewhere.
+// NodeFacts holds what one primary says about itself, and what its answers show. Judging
+// it is the job of others.
 type NodeFacts struct {
 	Addr string // host:port
-	User string // whom the service is to this primary, as its ACL has it
+	User string // the service's user, as the ACL names it
 	DB   int    // the database of the service's keys
 	Keys string // their pattern
 
-	// Unreadable are the commands, as the ACL names them, that the primary did
-	// not let this user run. What they would have told is zero here: info is
-	// the next group, config|get, time, and scan and pttl the ones after it.
+	// Unreadable are the commands, as the ACL names them, that the primary did not let
+	// this user run. The fields that depend on them are zero: info fills the next
+	// group, and config|get, time, and scan with pttl the groups after it.
 	Unreadable []string
 
 	Version        string
 	Cluster        bool   // it is a node of a Redis Cluster
-	Loading        bool   // it is still reading its data from disk
+	Loading        bool   // it is still loading its data from disk
 	Memory         int64  // bytes in use
 	MaxMemory      int64  // bytes; 0: no limit
-	SystemMemory   int64  // bytes of the machine; 0: it does not say
+	SystemMemory   int64  // bytes of the machine; 0: not known
 	Eviction       string // maxmemory-policy
 	AOF            bool   // appendonly
 	AOFFailed      bool   // the last write to the append-only file
 	SnapshotFailed bool   // the last snapshot
 	Replicas       int    // connected
-	ReplicasOnline int    // of these, the ones that have all data and follow
-	// Strangers are the replicas (host:port) that do not let the user in: after a
-	// failover to one nothing works. Those that do not answer are not among them, nor
-	// those of a single Redis, whose replicas are not ours to talk to.
+	ReplicasOnline int    // of these, the ones in sync
+	// Strangers are the replicas (host:port) that refuse the user: after a failover to
+	// one, nothing works. Those that do not answer are not included, nor are those of a
+	// single Redis, which the service never connects to.
 	Strangers []string
 
 	Fsync       string // appendfsync
 	Snapshots   string // save: seconds and changes; empty for none
 	MinReplicas int    // min-replicas-to-write
 
-	// ClockOffset is how far its clock is ahead of this process's, give or take
-	// ClockError: half of the round trip.
+	// ClockOffset is how far its clock is ahead of this process's, plus or minus
+	// ClockError, half of the round trip.
 	ClockOffset, ClockError time.Duration
 
-	// Sampled is how many of the service's keys were looked at, and Endless how
-	// many of them have no expiry.
+	// Sampled is the number of the service's keys in the sample, and Endless how many of
+	// them have no expiry.
 	Sampled, Endless int
 }
 
 // Knows reports whether the primary let this user run a command, such as config|get.
 func (f *NodeFacts) Knows(command string) bool { return !slices.Contains(f.Unreadable, command) }
 
-// Facts returns what each primary says of itself, and takes a sample of the keys
-// that goes on where the one before ended, so that calls, repeated, see all of
-// them. A call costs a primary a few milliseconds at most.
+// Facts returns what each primary says about itself, with a sample of the keys that
+// continues where the previous one ended, so that repeated calls see all of them. A call
+// costs a primary a few milliseconds at most.
 //
-// The facts are in the order of the addresses. A primary that does not answer
-// makes it fail with an *Error; the facts of the others are returned even so. A
-// command that is not permitted is a fact.
+// The facts are in the order of the addresses. If a primary does not answer, Facts returns
+// an *Error besides the facts of the others. A command that is not permitted is a fact.
 func (r *Conn) Facts(ctx context.Context) ([]NodeFacts, error) {
 	var mu sync.Mutex
 	var all []NodeFacts
@@ -91,7 +90,8 @@ func (r *Conn) Facts(ctx context.Context) ([]NodeFacts, error) {
 
 func userOf(c *redis.Client) string { return cmp.Or(c.Options().Username, "default") }
 
-// repeat runs what is safe to repeat, and runs it again where the connection failed.
+// repeat calls run, which must be safe to repeat, and calls it again if the connection
+// fails.
 func repeat[T any](ctx context.Context, run func() (T, error)) (T, error) {
 	for n := 0; ; n++ {
 		value, err := run()
@@ -101,12 +101,12 @@ func repeat[T any](ctx context.Context, run func() (T, error)) (T, error) {
 	}
 }
 
-// query is repeat, and notes where the command is answered with an error, because it
-// is not permitted, or not there, each in its own words: then the value is zero. A
-// Redis that does not serve yet is no such case.
+// query is like repeat, but if the command is answered with an error, because it is not
+// permitted or does not exist, query records that and returns zero. A Redis that does not
+// serve yet is not such a case.
 func query[T any](ctx context.Context, f *NodeFacts, command string, run func() (T, error)) (T, error) {
 	value, err := repeat(ctx, run)
-	if isRedirection(err) { // a key that is on its way to another node
+	if isRedirection(err) { // a key that is being moved to another node
 		var zero T
 		return zero, nil
 	}
@@ -118,7 +118,7 @@ func query[T any](ctx context.Context, f *NodeFacts, command string, run func() 
 	return value, err
 }
 
-// isToAll reports whether an answer is to all commands, as against one to a command.
+// isToAll reports whether an error reply concerns all commands, not just one.
 func isToAll(err error) bool {
 	return redis.IsLoadingError(err) || redis.IsMasterDownError(err) || redis.IsClusterDownError(err) ||
 		redis.HasErrorPrefix(err, "BUSY") || redis.IsAuthError(err) ||
@@ -140,8 +140,8 @@ func (f *NodeFacts) read(ctx context.Context, c *redis.Client, s *sampler, fails
 }
 
 func (f *NodeFacts) readInfo(ctx context.Context, c *redis.Client, failsOver bool) error {
-	// Without naming sections: before 7.0 only one could be named, and that it is
-	// older must be found out.
+	// This names no sections: before 7.0 only one could be named, and such a version must
+	// be detected.
 	text, err := query(ctx, f, "info", func() (string, error) { return c.Info(ctx).Result() })
 	if err != nil {
 		return err
@@ -179,7 +179,7 @@ func (f *NodeFacts) readInfo(ctx context.Context, c *redis.Client, failsOver boo
 	return nil
 }
 
-// isStranger reports whether a server refuses who is known to another. Users are not
+// isStranger reports whether a server refuses the user of another. Users are not
 // replicated.
 func isStranger(ctx context.Context, known *redis.Options, addr string) bool {
 	c := redis.NewClient(&redis.Options{
@@ -194,8 +194,8 @@ func isStranger(ctx context.Context, known *redis.Options, addr string) bool {
 	return redis.IsAuthError(err) || kind == commandRefused
 }
 
-// readConfig reads what INFO does not have. Many a Redis that is run by others
-// does not let it be read, and says so in its own way.
+// readConfig reads what INFO lacks. Many managed Redis services do not permit it, and
+// refuse it in different ways.
 func (f *NodeFacts) readConfig(ctx context.Context, c *redis.Client) error {
 	names := []any{"appendfsync", "save", "min-replicas-to-write", "maxmemory-policy"}
 	config, err := repeat(ctx, func() (map[string]string, error) {

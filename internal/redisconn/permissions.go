@@ -14,21 +14,21 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// PermissionError is everything that primaries do not let the user do, though the
-// service can't work without.
+// PermissionError holds everything that the primaries do not permit, although the service
+// needs it.
 type PermissionError struct{ Nodes []Refusal }
 
-// Refusal is what one primary does not let the user do.
+// Refusal holds what one primary does not permit.
 type Refusal struct {
 	Addr     string   // host:port
 	User     string   // as the ACL has it
 	Commands []string // not permitted, as the ACL names them: eval, client|setname
-	Keys     string   // the pattern of the service's keys, where these are not permitted; else empty
+	Keys     string   // the pattern of the service's keys if these are not permitted; else empty
 	Missing  []string // commands that the server does not have, or has under another name
 }
 
-// Grant returns the command that permits the user what it lacks; empty where the
-// server lacks it.
+// Grant returns the command that grants the user what it lacks, or "" if there is none
+// because the server lacks it.
 func (r Refusal) Grant() string {
 	var rules []string
 	for _, c := range r.Commands {
@@ -43,7 +43,7 @@ func (r Refusal) Grant() string {
 	return "ACL SETUSER " + r.User + " " + strings.Join(rules, " ")
 }
 
-// What returns it in words; empty where nothing is refused.
+// What returns the refusal in words, or "" if nothing is refused.
 func (r Refusal) What() string {
 	var parts []string
 	if len(r.Commands) > 0 {
@@ -58,8 +58,7 @@ func (r Refusal) What() string {
 	return strings.Join(parts, "; ")
 }
 
-// Error returns a line for each primary: what it refuses, and the command that
-// grants it.
+// Error returns a line for each primary: what it refuses, and the command that grants it.
 func (e *PermissionError) Error() string {
 	var all []string
 	for _, n := range e.Nodes {
@@ -72,21 +71,20 @@ func (e *PermissionError) Error() string {
 	return strings.Join(all, "\n")
 }
 
-// CheckPermissions runs commands on every primary, so that a missing permission is
-// found before a request finds it: those of the connection itself, and those that
-// needs returns for a key. No one else has the key; the commands make it and delete
-// it, or set it an expiry.
+// CheckPermissions runs commands on every primary, so that a missing permission is found
+// before a request needs it: the commands of the connection itself, and those that needs
+// returns for a key. Nobody else uses the key; the commands must create and delete it, or
+// set an expiry.
 //
-// It fails with a *PermissionError that holds all that is refused, and with an *Error
-// where a primary does not answer; with both, where both are so. Whether a command
-// succeeds does not matter: a Redis that is full, or still reading its data, answers
-// with another error than for what it does not permit.
+// The error wraps a *PermissionError with everything that is refused, an *Error if a
+// primary does not answer, or both. Whether a command succeeds does not matter: the error
+// of a Redis that is full or still loading differs from that for a missing permission.
 func (r *Conn) CheckPermissions(ctx context.Context, needs func(key string) [][]any) error {
 	var mu sync.Mutex
 	var refused []Refusal
 	err := r.eachPrimary(ctx, func(ctx context.Context, addr string, c *redis.Client) error {
-		// In a Redis Cluster the key need not be one of the node that is checked: Redis
-		// looks at the permissions before it looks for the slot.
+		// In a Cluster the key need not belong to the node that is checked: Redis checks
+		// the permissions before the slot.
 		commands := append([][]any{{"ROLE"}, {"TIME"}}, needs(r.prefix+"check:"+rand.Text())...)
 		if r.cluster != nil {
 			commands[0] = []any{"CLUSTER", "SLOTS"}
@@ -113,8 +111,8 @@ func (r *Conn) CheckPermissions(ctx context.Context, needs func(key string) [][]
 	return errors.Join(&PermissionError{refused}, err)
 }
 
-// check runs the commands one by one: go-redis leaves what was wrong with a new
-// connection off the commands of a pipeline.
+// check runs the commands one by one: in a pipeline, go-redis does not attach the error
+// of a new connection to the commands.
 func (r *Refusal) check(ctx context.Context, c *redis.Client, commands [][]any, prefix string) error {
 	for _, args := range commands {
 		_, err := repeat(ctx, func() (any, error) { return c.Do(ctx, args...).Result() })
@@ -128,7 +126,7 @@ func (r *Refusal) check(ctx context.Context, c *redis.Client, commands [][]any, 
 		case commandRefused:
 			r.Commands = addOnce(r.Commands, cmp.Or(command, strings.ToLower(args[0].(string))))
 		case commandMissing:
-			if command = cmp.Or(command, strings.ToLower(args[0].(string))); command != "role" { // INFO does instead
+			if command = cmp.Or(command, strings.ToLower(args[0].(string))); command != "role" { // INFO replaces it
 				r.Missing = addOnce(r.Missing, command)
 			}
 		case keysRefused:
@@ -145,7 +143,7 @@ func addOnce(list []string, s string) []string {
 	return append(list, s)
 }
 
-// refusalKind is what an answer of Redis says about permissions.
+// refusalKind is what a reply of Redis says about permissions.
 type refusalKind int
 
 const (
@@ -160,7 +158,7 @@ var (
 	missingCommand = regexp.MustCompile("unknown command ['`]([^'`]+)['`]")
 )
 
-// refusalOf returns what kind of refusal an error is, and the command if Redis names
+// refusalOf returns the kind of refusal that an error is, and the command if Redis names
 // it: it may be one that set up the connection.
 func refusalOf(err error) (kind refusalKind, command string) {
 	switch {

@@ -2,12 +2,12 @@ package redisconn
 
 import "github.com/redis/go-redis/v9"
 
-// PoolStats are the connections to all Redis servers together that were used. In a
-// Cluster that is each primary that was sent a command for a key.
+// PoolStats counts the connections to all Redis servers that were used. In a Cluster these
+// are the primaries that were sent a command for a key.
 type PoolStats struct {
 	Idle, InUse int // now
-	// Waits and Timeouts count, since Open, how often a connection had to be waited
-	// for, and how often there was none in time.
+	// Waits and Timeouts count, since Open, how often a call waited for a connection, and
+	// how often it got none in time.
 	Waits, Timeouts uint64
 }
 
@@ -33,7 +33,7 @@ func (r *Conn) Pool() PoolStats {
 func (s *PoolStats) add(c *redis.Client) {
 	for p := c.PoolStats(); p != nil; p = (*redis.PoolStats)(p.PipelineStats) {
 		s.Idle += int(p.IdleConns)
-		s.InUse += max(0, int(p.TotalConns)-int(p.IdleConns)) // they are not read at the same moment
+		s.InUse += max(0, int(p.TotalConns)-int(p.IdleConns)) // the two are not read atomically
 		s.Waits += uint64(p.WaitCount)
 		s.Timeouts += uint64(p.Timeouts)
 	}

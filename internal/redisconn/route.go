@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// nodeOf returns the primary that has a key, or whoever is thought to.
+// nodeOf returns the primary that has a key, as far as is known.
 func (r *Conn) nodeOf(ctx context.Context, key string) (*node, error) {
 	if r.cluster == nil {
 		return r.only, nil
@@ -36,7 +36,7 @@ func (r *Conn) nodeOf(ctx context.Context, key string) (*node, error) {
 		return nil, err
 	}
 	r.forgetLeft()
-	kept, _ := r.nodes.LoadOrStore(c, n) // the pipeline is the client's, and the same
+	kept, _ := r.nodes.LoadOrStore(c, n) // both have the same pipeline, the client's
 	return kept.(*node), nil
 }
 
@@ -54,8 +54,8 @@ func (r *Conn) forgetLeft() {
 	})
 }
 
-// eachPrimary calls f for each primary, with its address, at the same time; and
-// returns an error of f, if there was one.
+// eachPrimary calls f for each primary, with its address, concurrently, and returns an
+// error of f, if there is one.
 func (r *Conn) eachPrimary(ctx context.Context, f func(ctx context.Context, addr string, c *redis.Client) error) error {
 	switch {
 	case r.cluster != nil:
@@ -74,8 +74,8 @@ func (r *Conn) eachPrimary(ctx context.Context, f func(ctx context.Context, addr
 	return f(ctx, r.only.client.Options().Addr, r.only.client)
 }
 
-// whereIs returns the address of the primary that Sentinels name, as that says
-// itself: go-redis keeps what the Sentinels said.
+// whereIs returns the address of the primary that the Sentinels name, as the primary
+// reports it: go-redis does not expose what the Sentinels say.
 func whereIs(ctx context.Context, c *redis.Client) string {
 	info, _ := c.Do(ctx, "CLIENT", "INFO").Text() // it may not be permitted
 	_, rest, _ := strings.Cut(info, " laddr=")
@@ -83,17 +83,16 @@ func whereIs(ctx context.Context, c *redis.Client) string {
 	return addr
 }
 
-// timeSource reads the time in a script, because Redis refuses scripts for as
-// long as it does not serve: while it loads its data, or, with a key, while the
-// Cluster is down.
+// timeSource reads the time in a script, because Redis refuses scripts while it does not
+// serve: while it loads its data, or, with a key, while the Cluster is down.
 const timeSource = "return redis.call('TIME')"
 
-// Now returns the time by the clock of Redis. It goes over a connection of its own,
-// past the queue and the breaker, and is not repeated: its caller takes half of the
-// round trip off. It fails with an *Error.
+// Now returns the time of Redis's clock. It uses a connection of its own, bypassing the
+// queue and the breaker, and is not repeated: its caller subtracts half of the round trip.
+// Its error is an *Error.
 //
-// In a Cluster it is the time of the primary that has the slot of the prefix, so
-// that all processes go by the same one; while that does not tell it, of any other.
+// In a Cluster it is the time of the primary that has the slot of the prefix, so that all
+// processes use the same clock; if that primary does not answer, of any other.
 func (r *Conn) Now(ctx context.Context) (time.Time, error) {
 	t, err := r.now(ctx)
 	if err != nil {
@@ -123,8 +122,7 @@ func (r *Conn) now(ctx context.Context) (t time.Time, err error) {
 	return t, err
 }
 
-// nowElsewhere returns the time of any primary but one, which did not tell it
-// because of cause.
+// nowElsewhere returns the time of any primary except one, which failed with cause.
 func (r *Conn) nowElsewhere(ctx context.Context, but *redis.Client, cause error) (found time.Time, err error) {
 	var mu sync.Mutex
 	err = r.eachPrimary(ctx, func(ctx context.Context, _ string, c *redis.Client) error {
@@ -143,11 +141,10 @@ func (r *Conn) nowElsewhere(ctx context.Context, but *redis.Client, cause error)
 	if !found.IsZero() {
 		return found, nil
 	}
-	return found, cmp.Or(err, cause) // cause, where there is no other
+	return found, cmp.Or(err, cause) // cause, if there is no other primary
 }
 
-// timeOf returns the time of a server, if it serves requests for a key, or knows who
-// does.
+// timeOf returns the time of a server, if it serves requests for a key or redirects them.
 func timeOf(ctx context.Context, c *redis.Client, key string) (time.Time, error) {
 	reply, err := c.Eval(ctx, timeSource, []string{key}).StringSlice()
 	if isRedirection(err) {

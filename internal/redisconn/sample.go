@@ -8,15 +8,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A sample is at most so many calls of SCAN, which looks at so many keys each,
-// whoever they belong to.
+// A sample takes at most sampleScans calls of SCAN, each of which visits about scanCount
+// keys, whether or not they belong to the service.
 const (
 	sampleScans = 5
 	scanCount   = 200
 )
 
-// sampler remembers how far the keys of each primary have been looked at. It is
-// safe for concurrent use.
+// sampler remembers how far the keys of each primary have been scanned. It is safe for
+// concurrent use.
 type sampler struct {
 	mu      sync.Mutex
 	cursors map[string]uint64 // by address
@@ -36,7 +36,7 @@ func (s *sampler) read(ctx context.Context, c *redis.Client, f *NodeFacts) error
 			err = f.countEndless(ctx, c, keys)
 		}
 		if redis.HasErrorPrefix(err, "LOADING") {
-			f.Loading = true // INFO may have come just before
+			f.Loading = true // INFO may have been read just before
 			return nil
 		}
 		if err != nil {
@@ -87,7 +87,7 @@ func (f *NodeFacts) countEndless(ctx context.Context, c *redis.Client, keys []st
 	return err
 }
 
-// forget forgets the primaries that are none any more.
+// forget forgets the servers that are no longer primaries.
 func (s *sampler) forget(but []NodeFacts) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,11 +12,11 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// instrument makes spans of the commands that a client sends for a traced call.
+// instrument makes a client create spans for the commands of traced calls.
 //
-// go-redis sends the commands of several calls together, without the context of
-// any. So each carries the span of its call: the batch is a child of the first of
-// them, and linked with the others, both ways.
+// go-redis sends the commands of several calls together, without their contexts. So each
+// command carries the span of its call: the span of the batch is a child of the first, and
+// linked with the others in both directions.
 func instrument(c *redis.Client, p trace.TracerProvider) error {
 	c.AddHook(callers{}) // around redisotel's
 	return redisotel.InstrumentTracing(c, redisotel.WithTracerProvider(discreet{p}),
@@ -24,7 +24,7 @@ func instrument(c *redis.Client, p trace.TracerProvider) error {
 		redisotel.WithCommandsFilter(func(cmds []redis.Cmder) bool { return len(callersOf(cmds)) == 0 }))
 }
 
-// tracedCmd is a command, and the span of the call that it is for.
+// tracedCmd is a command with the span of its call.
 type tracedCmd struct {
 	*redis.Cmd
 	span trace.Span
@@ -56,8 +56,8 @@ type othersKey struct{}
 // DialHook implements redis.Hook.
 func (callers) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-// ProcessHook implements redis.Hook. A command that is alone is sent like this,
-// without its context all the same.
+// ProcessHook implements redis.Hook. A single command is sent this way, also without its
+// context.
 func (callers) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error { return next(withCallers(ctx, cmd), cmd) }
 }
@@ -75,9 +75,8 @@ func withCallers(ctx context.Context, cmds ...redis.Cmder) context.Context {
 	return context.WithValue(trace.ContextWithSpan(ctx, spans[0]), othersKey{}, spans[1:])
 }
 
-// discreet is a TracerProvider whose spans are linked with their callers, and do
-// not quote Redis: an error of it can hold the arguments of a command, and these
-// are keys and values.
+// discreet is a TracerProvider whose spans are linked with their callers and do not quote
+// Redis: its errors can hold the arguments of a command, which are keys and values.
 type discreet struct{ trace.TracerProvider }
 
 // Tracer implements trace.TracerProvider.
@@ -102,8 +101,8 @@ func (t discreetTracer) Start(ctx context.Context, name string, opts ...trace.Sp
 
 type discreetSpan struct{ trace.Span }
 
-// RecordError implements trace.Span: of an answer of Redis it keeps the first word
-// (OOM, READONLY), of anything else the type.
+// RecordError implements trace.Span: it keeps only the first word of a reply of Redis
+// (OOM, READONLY), and the type of any other error.
 func (s discreetSpan) RecordError(err error, _ ...trace.EventOption) {
 	kind := semconv.ErrorType(err)
 	var answer redis.Error

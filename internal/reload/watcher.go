@@ -11,54 +11,53 @@ import (
 )
 
 const (
-	// settle is how long a file must have stayed the same before it is read: it
-	// may be written in place, and half of it may be valid.
+	// settle is how long a file must be unchanged before it is read: it may be written in
+	// place, and half of it may be valid.
 	settle = time.Second
 	// checkEvery is the shortest time between two checks. Anyone can cause one
 	// with a token that names an unknown key.
 	checkEvery = 200 * time.Millisecond
-	// retryEvery is how long after a failure the same files are tried again: what
-	// was wrong need not show in them (their owner, or a key that was not to be
-	// missing yet).
+	// retryEvery is how long after a failure the same files are tried again: the cause
+	// may not show in them (their owner, or a key that was removed too early).
 	retryEvery = time.Minute
 )
 
-// Options are what a Watcher is made of. Load is required.
+// Options configure a Watcher. Load is required.
 type Options struct {
-	// Name says in an error what was to be read: "the apps file".
+	// Name says in errors what is read: "the apps file".
 	Name string
-	// Load reads the files and replaces what was read before, or fails and leaves
-	// that in use. It calls watch with the path of each file before it reads it:
-	// these are the files that are watched from then on, also where Load fails. It
-	// is never called twice at the same time.
+	// Load reads the files and replaces what was read before, or returns an error and
+	// leaves that in use. It must call watch with the path of each file before it reads
+	// it: these files are watched from then on, even if Load fails. It is never called
+	// concurrently.
 	Load func(watch func(path string)) error
 	// Now is the clock of the file system; nil means time.Now.
 	Now func() time.Time
-	// OnResult is told of each reload that succeeded (nil), and of each failure
-	// that is new: once for the state that the files are in. The first load is
-	// none. It may be nil.
+	// OnResult, which may be nil, is called after each successful reload (with nil), and
+	// after each new failure, once for the same state of the files. The first load is
+	// not a reload.
 	OnResult func(error)
 }
 
 // Watcher calls Load when the files have changed. It is safe for concurrent use.
 //
-// It looks at names, not at notifications: a Kubernetes ConfigMap is changed by
+// It polls paths and does not use notifications: a Kubernetes ConfigMap is changed by
 // swapping a symbolic link to a directory, an editor renames, a bind mount sends no
-// notification, and a look each second costs nothing.
+// notification, and a check each second costs nothing.
 type Watcher struct {
 	o    Options
 	stat func(path string) (fs.FileInfo, error) // os.Stat, which follows symbolic links
 
 	mu      sync.Mutex
-	checked time.Time     // when the files were last looked at
-	loaded  []fingerprint // as the files were at the last attempt to load them
-	pending []fingerprint // as they were found to be, if not as loaded
+	checked time.Time     // when the files were last checked
+	loaded  []fingerprint // the files at the last attempt to load them
+	pending []fingerprint // the files as last found, if they differ from loaded
 	since   time.Time     // when pending was first found
-	failed  string        // what the last attempt failed with
+	failed  string        // the error of the last attempt
 	tried   time.Time     // the last attempt
 }
 
-// New loads the files and returns a Watcher of them, or what Load failed with.
+// New loads the files and returns a Watcher of them, or the error of Load.
 func New(o Options) (*Watcher, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -73,7 +72,7 @@ func New(o Options) (*Watcher, error) {
 	return w, nil
 }
 
-// Run checks the files every so often, until ctx ends.
+// Run checks the files at an interval, until ctx ends.
 func (w *Watcher) Run(ctx context.Context, every time.Duration) {
 	t := time.NewTicker(every)
 	defer t.Stop()
@@ -87,10 +86,10 @@ func (w *Watcher) Run(ctx context.Context, every time.Duration) {
 	}
 }
 
-// Check loads the files if they have changed since the last attempt and the
-// change has settled. It does nothing within 200 ms of the last check, and waits
-// neither for another that is under way nor for longer than ctx lasts: no request
-// waits for a file system past its deadline. What was begun goes on.
+// Check loads the files if they have changed since the last attempt and the change has
+// settled. It does nothing for 200 ms after the last check. It does not wait for another
+// check in progress, and returns when ctx ends, so that no request waits for a file system
+// past its deadline; the check itself continues.
 func (w *Watcher) Check(ctx context.Context) {
 	if !w.mu.TryLock() {
 		return
@@ -130,10 +129,10 @@ func (w *Watcher) check(now time.Time) {
 	}
 }
 
-// reload loads the files again. A failure is reported where they have changed, or it
-// is another one than before. One of a file that changed while it was read is none: it
-// was half written, and is loaded again once it has settled. (A file that is being
-// truncated can show its new size before its new time, and pass for one that has.)
+// reload loads the files again. A failure is reported if the files have changed, or if it
+// differs from the last one. If a file changed while it was read, that is not a failure:
+// it was half written, and is loaded again once it has settled. (A file that is being
+// truncated can show its new size before its new time, and so seem to have settled.)
 func (w *Watcher) reload(now time.Time, changed bool) {
 	before := w.failed
 	w.pending, w.tried, w.failed = nil, now, ""
@@ -152,8 +151,8 @@ func (w *Watcher) reload(now time.Time, changed bool) {
 	w.o.OnResult(err)
 }
 
-// load loads the files, and keeps what they were like just before each was read: one
-// that changes meanwhile differs, and the next check finds it.
+// load loads the files, and keeps the fingerprint of each from just before it was read, so
+// that the next check finds one that changes meanwhile.
 func (w *Watcher) load() error {
 	var loaded []fingerprint
 	watched := map[string]bool{}
@@ -167,13 +166,13 @@ func (w *Watcher) load() error {
 	return err
 }
 
-// fingerprint is what decides whether a file has changed.
+// fingerprint holds what decides whether a file has changed.
 type fingerprint struct {
 	path string
 	info fs.FileInfo // nil: there is no such file, or its metadata can't be read
 }
 
-// look returns what the files that are watched are like now.
+// look returns the current fingerprints of the watched files.
 func (w *Watcher) look() []fingerprint {
 	found := make([]fingerprint, len(w.loaded))
 	for i, f := range w.loaded {
@@ -200,7 +199,8 @@ func same(a, b []fingerprint) bool {
 	})
 }
 
-// old reports whether every file is there and was last written a settle time ago.
+// old reports whether every file exists and was last written a settle time ago or
+// earlier.
 func old(prints []fingerprint, now time.Time) bool {
 	return !slices.ContainsFunc(prints, func(p fingerprint) bool {
 		return p.info == nil || now.Sub(p.info.ModTime()) < settle

@@ -14,15 +14,14 @@ import (
 	"authsvc/internal/token"
 )
 
-// Opened is a store that its owner closes. A call after that fails with
-// token.ErrUnavailable.
+// Opened is a store that must be closed. Later calls fail with token.ErrUnavailable.
 type Opened interface {
 	token.Store
 	io.Closer
 }
 
-// Options say how a store is used. Memory takes none of them; for each see
-// redisconn.Options.
+// Options say how a store is used; see redisconn.Options. The memory store uses none of
+// them.
 type Options struct {
 	ClientName string
 	Timeout    time.Duration
@@ -30,9 +29,9 @@ type Options struct {
 	Traces     trace.TracerProvider
 }
 
-// Open opens the store of a target. It connects to nothing: a Redis that does not
-// answer is no error here. It fails where the target breaks a rule (see
-// Target.Faults), and where a file that it names can't be used.
+// Open opens the store of a target, without connecting yet: a Redis that does not answer
+// is not an error here. It returns an error if the target breaks a rule (see
+// Target.Faults) or names a file that can't be used.
 //
 // No error of Open, or of the store, holds a password of the target.
 func Open(t Target, opts Options) (Opened, error) {

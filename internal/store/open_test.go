@@ -53,8 +53,8 @@ func TestOpenRefuses(t *testing.T) {
 		"a user alone":              {"redis://zq9xjv@h", nil, "no password"},
 		"a Sentinel user alone":     {"redis+sentinel://h/p", func(t *Target) { t.SentinelUser = "zq9xjv" }, "needs the Sentinels' password"},
 		"a Sentinel user elsewhere": {"redis://h", func(t *Target) { t.SentinelUser, t.SentinelPassword = "zq9xjv", "xjv" }, "redis+sentinel://"},
-		"memory with a password":    {"memory://", func(t *Target) { t.Password = "zq9xjv" }, "a store in Redis only"},
-		"memory with a prefix":      {"memory://", func(t *Target) { t.Prefix = "zq9xjv" }, "a store in Redis only"},
+		"memory with a password":    {"memory://", func(t *Target) { t.Password = "zq9xjv" }, "with a store in Redis"},
+		"memory with a prefix":      {"memory://", func(t *Target) { t.Prefix = "zq9xjv" }, "with a store in Redis"},
 		"a bad prefix":              {"redis://h", func(t *Target) { t.Prefix = "{zq9xjv}" }, "up to 64 of"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -91,8 +91,8 @@ func TestFaults(t *testing.T) {
 	got := target.Faults(func(p Part) string { return fmt.Sprintf("<%d>", p) })
 	want := []Fault{
 		{CertFile, "needs <7> with it", KeyFile},
-		{CertFile, "is of use with a rediss:// store (or rediss+sentinel, rediss+cluster) only", URL},
-		{SentinelUser, "is of use with a redis+sentinel:// store only", URL},
+		{CertFile, "can only be used with a rediss:// store (or rediss+sentinel, rediss+cluster)", URL},
+		{SentinelUser, "can only be used with a redis+sentinel:// store", URL},
 		{URL, "names a user, and no password; give it in the URL (user:password@), or with <1>", Password},
 		{SentinelUser, "needs <3> with it", SentinelPassword},
 		{URL, "must be of the form redis+cluster://user:password@host:port,host:port: a Cluster has database 0 only", URL},

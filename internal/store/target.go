@@ -12,34 +12,34 @@ import (
 	"authsvc/internal/redisconn"
 )
 
-// Target says which store, where it is, and who is let in. ParseTarget makes one of a
-// URL; what no URL holds is set afterwards. It holds passwords: print none but by
+// Target says which store to use and how to connect to it. ParseTarget returns that of a
+// URL; what a URL can't hold is set afterwards. It holds passwords: print it only with
 // String.
 type Target struct {
 	Memory bool // in this process; everything else is empty then
 
 	Topology       redisconn.Topology
 	Addrs          []string // host:port, or one path that begins with /; the Sentinels' for Sentinel
-	Primary        string   // the name that the Sentinels know it by
+	Primary        string   // the Sentinels' name for it
 	DB             int
 	TLS            bool
 	User, Password string
 
-	// SentinelUser and SentinelPassword are for the Sentinels, which have their
-	// own; both empty: they want none.
+	// SentinelUser and SentinelPassword are for the Sentinels, which have users of their
+	// own; empty: no authentication.
 	SentinelUser, SentinelPassword string
 	// Prefix begins each key (see CheckPrefix); empty: DefaultPrefix.
 	Prefix string
-	// CAFile has the certificates (PEM) to check that of Redis with, instead
-	// of the system's; CertFile and KeyFile are what authsvc shows. TLS only.
+	// CAFile holds the certificates (PEM) to trust instead of the system's; CertFile and
+	// KeyFile hold the client certificate. TLS only.
 	CAFile, CertFile, KeyFile string
 }
 
-// DefaultPrefix begins each key that authsvc has in Redis.
+// DefaultPrefix begins every key of authsvc in Redis, unless another is set.
 const DefaultPrefix = "authsvc:"
 
-// String returns where the store is: host:port, with commas between; or the path of a
-// socket.
+// String returns the addresses of the store: host:port, separated by commas, or the path
+// of a socket.
 func (t Target) String() string {
 	if t.Memory {
 		return memoryURL
@@ -47,7 +47,7 @@ func (t Target) String() string {
 	return strings.Join(t.Addrs, ",")
 }
 
-// Part is a part of a Target that an operator gives by itself.
+// Part is a part of a Target that an operator sets separately.
 type Part int
 
 // The parts.
@@ -62,7 +62,7 @@ const (
 	KeyFile
 )
 
-// String returns what an error calls it.
+// String returns the name of the part in errors.
 func (p Part) String() string {
 	return [...]string{
 		"the store's URL", "the store's password", "the Sentinels' user", "the Sentinels' password", "the prefix of the store's keys",
@@ -73,12 +73,13 @@ func (p Part) String() string {
 // Fault is a rule that a Target breaks.
 type Fault struct {
 	Part Part
-	What string // to come after the name of the part; it quotes no value
-	// Missing is the part that would have to be given as well; URL: none.
+	What string // follows the name of the part; it quotes no value
+	// Missing is the part that must be set as well; URL: none.
 	Missing Part
 }
 
-// Faults returns the rules that a Target breaks. name is what the reader calls a part.
+// Faults returns the rules that a Target breaks. name returns the reader's name for a
+// part.
 func (t Target) Faults(name func(Part) string) []Fault {
 	given := [...]bool{
 		Password: t.Password != "", SentinelUser: t.SentinelUser != "", SentinelPassword: t.SentinelPassword != "",
@@ -92,7 +93,7 @@ func (t Target) Faults(name func(Part) string) []Fault {
 	onlyWith := func(useful bool, with string, parts ...Part) {
 		for _, p := range parts {
 			if known && given[p] && !useful {
-				faults = append(faults, Fault{Part: p, What: "is of use with " + with + " only"})
+				faults = append(faults, Fault{Part: p, What: "can only be used with " + with})
 			}
 		}
 	}
@@ -106,7 +107,7 @@ func (t Target) Faults(name func(Part) string) []Fault {
 	onlyWith(t.TLS, "a rediss:// store (or rediss+sentinel, rediss+cluster)", CAFile, CertFile, KeyFile)
 	onlyWith(t.Topology == redisconn.Sentinel, "a redis+sentinel:// store", SentinelUser, SentinelPassword)
 	onlyWith(!t.Memory, "a store in Redis", Password, Prefix)
-	if t.User != "" && !given[Password] { // go-redis would not say who we are
+	if t.User != "" && !given[Password] { // go-redis would not send the user
 		faults = append(faults, Fault{URL, "names a user, and no password; give it in the URL (user:password@), or with " + name(Password), Password})
 	}
 	together(SentinelUser, SentinelPassword)
@@ -121,8 +122,8 @@ func (t Target) Faults(name func(Part) string) []Fault {
 
 func (t Target) prefix() string { return cmp.Or(t.Prefix, DefaultPrefix) }
 
-// CheckPrefix checks what keys shall begin with. A brace would put all keys of a
-// Cluster into one slot, and a * or ? would be a pattern.
+// CheckPrefix returns an error if keys must not begin with prefix. A brace would put all
+// keys of a Cluster into one slot, and * and ? would form a pattern.
 func CheckPrefix(prefix string) error {
 	letter := func(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' }
 	odd := func(r rune) bool { return r >= 0x80 || !letter(byte(r)) && !strings.ContainsRune(".:_-", r) }

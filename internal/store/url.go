@@ -10,8 +10,8 @@ import (
 	"authsvc/internal/redisconn"
 )
 
-// The forms of a store's URL. What is not a letter or a digit in a user or a
-// password is percent-encoded; rediss is redis over TLS.
+// The forms of a store's URL. In a user or a password, characters other than letters and
+// digits are percent-encoded; rediss is redis over TLS.
 const (
 	formRedis    = "redis://user:password@host:port/db"
 	formSentinel = "redis+sentinel://user:password@host:port,host:port/primary/db"
@@ -21,11 +21,11 @@ const (
 
 const memoryURL = "memory://"
 
-// schemes are those of a Redis, and how each is written.
+// schemes are the schemes of a Redis, with the form of each URL.
 var schemes = map[string]struct {
 	redisconn.Topology
 	form string
-	port string // where none is given
+	port string // the default
 	tls  bool
 }{
 	"redis":           {redisconn.Single, formRedis, "6379", false},
@@ -37,9 +37,9 @@ var schemes = map[string]struct {
 	"rediss+cluster":  {redisconn.Cluster, formCluster, "6379", true},
 }
 
-// ParseTarget reads the URL of a store: memory://, or a Redis in one of the forms above.
-// Its errors say what the URL must be, and hold no part of it: in one with a / # or ?
-// that was not percent-encoded, any part can be a piece of a password.
+// ParseTarget parses the URL of a store: memory://, or a Redis in one of the forms above.
+// Its errors say what the URL must be, and hold no part of it: if it has a / # or ? that
+// is not percent-encoded, any part can be a piece of a password.
 func ParseTarget(raw string) (Target, error) {
 	if rest, ok := strings.CutPrefix(raw, memoryURL); ok {
 		if rest != "" {
@@ -119,7 +119,7 @@ func ParseTarget(raw string) (Target, error) {
 	return t, nil
 }
 
-// address returns host:port, with the port that is usual where none is given.
+// address returns host:port, with a default port.
 func address(host, port string) (string, bool) {
 	if h, p, err := net.SplitHostPort(host); err == nil {
 		host, port = h, p

@@ -14,29 +14,29 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// MaxSize is the most bytes of a text.
+// MaxSize is the maximum size of a text, in bytes.
 const MaxSize = 16 << 20
 
-// The other limits of a text. The parser's time grows with the square of the depth and
-// of the keys of a mapping: a megabyte of brackets takes an hour, and a stack that is
-// full ends the process.
+// The other limits of a text. The parser's time is quadratic in the depth and in the
+// number of keys of a mapping: a megabyte of brackets takes an hour, and a stack overflow
+// ends the process.
 const (
-	maxDepth = 64   // lists and mappings in each other
+	maxDepth = 64   // of nested lists and mappings
 	maxKeys  = 1000 // of one mapping
 )
 
-// lineEnds makes every line end one line feed, as YAML has it (1.2.2, section 5.4). The
-// parser counts the line of a comment twice where it ends with two characters.
+// lineEnds turns every line break into a line feed (YAML 1.2.2, section 5.4). The parser
+// counts the line of a comment twice if it ends with two characters.
 var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
 
-// Fault is something that is wrong with a text. It quotes nothing of it.
+// Fault is something that is wrong with a text. It does not quote the text.
 type Fault struct {
 	Line int // from 1; 0: the text as a whole
 	Text string
 }
 
-// Parse returns the value of the one document in data, or the fault for which there is
-// none. A text without a document is of the kind None.
+// Parse returns the value of the only document in data, or a fault. The value of a text
+// without a document has the kind None.
 func Parse(data []byte) (v Value, fault *Fault) {
 	defer func() {
 		// A file that a running service reloads must never end it.
@@ -75,7 +75,7 @@ func Parse(data []byte) (v Value, fault *Fault) {
 	return Value{root}, nil
 }
 
-// syntax returns the fault for an error of the parser, whose own text quotes the source.
+// syntax returns the fault for a parser error, whose own text quotes the source.
 func syntax(err error) *Fault {
 	var at yaml.Error
 	if !errors.As(err, &at) || at.GetToken() == nil || at.GetToken().Position == nil {
@@ -85,18 +85,18 @@ func syntax(err error) *Fault {
 	return &Fault{p.Line, fmt.Sprintf("not valid YAML from here on (column %d): look at the indentation, the colons and the quotes", p.Column)}
 }
 
-// nesting holds the lists and mappings that are open at a token, the outermost first. A
-// list in the column of the key that it belongs to is not counted: this guards the
-// parser, and need not be as exact.
+// nesting holds the lists and mappings that are open at a token, outermost first. A list
+// in the same column as its key is not counted: this only protects the parser, so it need
+// not be exact.
 type nesting []collection
 
 type collection struct {
 	flow   bool // in brackets or braces
-	column int  // of each entry, where not flow
+	column int  // of each entry, if not flow
 	keys   int
 }
 
-// add takes the next token and returns which limit it passes, if any.
+// add processes the next token and returns the limit that it exceeds, if any.
 func (n *nesting) add(t *token.Token) string {
 	switch t.Type {
 	case token.MappingStartType, token.SequenceStartType:
@@ -124,8 +124,8 @@ func (n *nesting) add(t *token.Token) string {
 	return ""
 }
 
-// entry returns the collection that an entry in a column belongs to, and closes those
-// that it ends.
+// entry returns the collection that an entry in a column belongs to, after closing those
+// that the entry ends.
 func (n *nesting) entry(column int) *collection {
 	for last := len(*n) - 1; last >= 0; last-- {
 		if c := &(*n)[last]; c.flow || c.column == column {

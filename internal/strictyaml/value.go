@@ -8,15 +8,15 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// Kind is what a value is written as.
+// Kind is the syntactic kind of a value.
 type Kind int
 
 // The kinds.
 const (
-	None  Kind = iota // there is nothing
+	None  Kind = iota // no value
 	Null              // null, ~, or nothing after a colon or a dash
-	Text              // a text in one piece, with quotes or without
-	Block             // a text under | or >
+	Text              // plain or quoted text
+	Block             // a block of text after | or >
 	Int               // a whole number
 	Float             // another number
 	Bool              // true or false
@@ -54,11 +54,11 @@ func (v Value) Kind() Kind {
 	}
 }
 
-// Line returns the line in which the value begins, from 1; 0 if that is not known.
+// Line returns the line in which the value begins, from 1, or 0 if it is not known.
 func (v Value) Line() int { return lineOf(v.node) }
 
-// Text returns the text of a Text or a Block; of another kind, an error that says what
-// to do.
+// Text returns the text of a Text or a Block. For any other kind, the error says what to
+// do.
 func (v Value) Text() (string, error) {
 	switch n := v.node.(type) {
 	case *ast.StringNode:
@@ -78,7 +78,7 @@ func (v Value) Text() (string, error) {
 	}
 }
 
-// Source returns an Int, a Float or a Bool as it is written; empty for another kind.
+// Source returns an Int, a Float or a Bool as written, or "" for any other kind.
 func (v Value) Source() string {
 	switch v.Kind() {
 	case Int, Float, Bool:
@@ -87,7 +87,7 @@ func (v Value) Source() string {
 	return ""
 }
 
-// Uint returns an Int that is not negative, and whether the value is one.
+// Uint returns the value of a nonnegative Int, and reports whether it is one.
 func (v Value) Uint() (uint64, bool) {
 	if n, ok := v.node.(*ast.IntegerNode); ok {
 		u, ok := n.Value.(uint64)
@@ -96,7 +96,7 @@ func (v Value) Uint() (uint64, bool) {
 	return 0, false
 }
 
-// Items returns the values of a List; nil for another kind.
+// Items returns the values of a List, or nil for any other kind.
 func (v Value) Items() []Value {
 	n, ok := v.node.(*ast.SequenceNode)
 	if !ok {
@@ -118,9 +118,9 @@ type Field struct {
 // Line returns the line of the key, from 1.
 func (f Field) Line() int { return f.line }
 
-// Fields returns the entries of a Map by their keys, and a fault for each entry whose
-// key is a duplicate or not among known: what unknown says of it. A key that is not a
-// Text is shown to unknown as an empty one.
+// Fields returns the entries of a Map by key, and a fault for each entry whose key is a
+// duplicate or not known; unknown returns the text of the latter, and is called with "" for
+// a key that is not a Text.
 func (v Value) Fields(known []string, unknown func(key string) string) (map[string]Field, []Fault) {
 	var entries []*ast.MappingValueNode
 	switch n := v.node.(type) {

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// keepOwner gives f the owner and the group of another file. The group counts
-// only where it may do something with the file.
+// keepOwner gives f the owner and the group of another file. The group matters only if it
+// has any permission on the file.
 func keepOwner(f *os.File, was fs.FileInfo) error {
 	old, ok := was.Sys().(*syscall.Stat_t)
 	info, err := f.Stat()

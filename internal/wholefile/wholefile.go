@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// Create writes data to a new file of this mode. It fails with fs.ErrExist where
-// there is one.
+// Create writes data to a new file with this mode. If there is one already, the error is
+// fs.ErrExist.
 func Create(path string, data []byte, mode fs.FileMode) error {
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
 	if err != nil {
@@ -28,15 +28,13 @@ func Create(path string, data []byte, mode fs.FileMode) error {
 	return nil
 }
 
-// Rewrite changes a file: edit gets what it holds, and what edit returns takes its
-// place. An edit that fails, or returns what it was given, leaves the file as it is.
-// A link stays one.
+// Rewrite replaces the content of a file by what edit returns for it. If edit fails, or
+// returns what it was given, the file is unchanged. A symbolic link stays one.
 //
-// The new file is written beside the old one, as path.new, which nobody else can
-// create meanwhile: it is the lock against a second edit at the same time, and the
-// rename that ends the edit gives the lock up. An edit that is killed leaves it. A lock
-// of the kernel would end with the process, but it is on an inode, which the rename
-// replaces.
+// The new file is written next to the old one, as path.new, which nobody else can create
+// meanwhile: it is the lock against a concurrent edit, and the rename that completes the
+// edit releases it. An edit that is killed leaves it behind. A kernel lock would end with
+// the process, but it is on an inode, which the rename replaces.
 func Rewrite(path string, edit func(was []byte) ([]byte, error)) (err error) {
 	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return fmt.Errorf("reading the file: %w", err)
@@ -50,13 +48,13 @@ func Rewrite(path string, edit func(was []byte) ([]byte, error)) (err error) {
 		return fmt.Errorf("changing the file: %w", err)
 	}
 	defer func() {
-		_ = f.Close() // again, where all went well
+		_ = f.Close() // for the second time, if all went well
 		if err != nil {
 			err = errors.Join(err, os.Remove(lock))
 		}
 	}()
 
-	was, err := os.ReadFile(path) // only now, as nobody else can change it any more
+	was, err := os.ReadFile(path) // only now: nobody else can change it any more
 	if err != nil {
 		return fmt.Errorf("reading the file: %w", err)
 	}
@@ -76,7 +74,7 @@ func Rewrite(path string, edit func(was []byte) ([]byte, error)) (err error) {
 		}
 		return fmt.Errorf("changing the file: %w", err)
 	}
-	// The file is in place, even if its directory could not be flushed as well.
+	// The file has been replaced, even if its directory can't be synced.
 	if dir, err := os.Open(filepath.Dir(path)); err == nil {
 		_ = dir.Sync()
 		_ = dir.Close()
@@ -84,7 +82,7 @@ func Rewrite(path string, edit func(was []byte) ([]byte, error)) (err error) {
 	return nil
 }
 
-// fill writes data to f, which will take the place of the file at path.
+// fill writes data to f, which will replace the file at path.
 func fill(f *os.File, data []byte, path string) error {
 	was, err := os.Stat(path)
 	if err != nil {

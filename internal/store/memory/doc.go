@@ -1,3 +1,3 @@
-// Package memory keeps the records of grants in this process, which forgets
-// everything when it ends.
+// Package memory owns the store that keeps the records of grants in this process, which
+// loses them when it ends.
 package memory

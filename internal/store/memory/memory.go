@@ -15,18 +15,18 @@ type Store struct {
 
 	mu      sync.Mutex
 	records map[token.GrantID]kept
-	sweepAt int // the number of records at which the expired ones are thrown out
+	sweepAt int // the number of records at which the expired ones are removed
 	closed  bool
 }
 
 var _ token.Store = (*Store)(nil)
 
 type kept struct {
-	record   string // cannot be changed, so what goes in and out is a copy
+	record   string // immutable, so what goes in and out is a copy
 	expireAt time.Time
 }
 
-// minSweep spares a small store from being swept over and over.
+// minSweep keeps a small store from being swept over and over.
 const minSweep = 1024
 
 // New returns an empty store whose clock is now (time.Now, outside tests).
@@ -34,7 +34,7 @@ func New(now func() time.Time) *Store {
 	return &Store{now: now, records: map[token.GrantID]kept{}, sweepAt: minSweep}
 }
 
-// Close throws the records away. Calls after it fail with token.ErrUnavailable.
+// Close discards the records. Later calls fail with token.ErrUnavailable.
 func (m *Store) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -113,7 +113,7 @@ func (m *Store) Now(ctx context.Context) (time.Time, error) {
 	return now, nil
 }
 
-// enter begins a call: without an error the lock is held.
+// enter begins a call. If it returns no error, the lock is held.
 func (m *Store) enter(ctx context.Context) (now time.Time, err error) {
 	if err := ctx.Err(); err != nil {
 		return time.Time{}, fmt.Errorf("%w: %w", token.ErrUnavailable, err)
@@ -131,9 +131,9 @@ func (m *Store) get(id token.GrantID, now time.Time) (string, bool) {
 	return k.record, ok && now.Before(k.expireAt)
 }
 
-// sweep throws out what has expired. The next sweep comes when the records have
-// doubled, so each create pays for a constant share of it, and there are never
-// more than twice as many records as were alive at the last one.
+// sweep removes what has expired. The next sweep is due when the number of records has
+// doubled, so each create pays a constant share of it, and there are never more than twice
+// as many records as were valid at the last one.
 func (m *Store) sweep(now time.Time) {
 	for id, k := range m.records {
 		if !now.Before(k.expireAt) {

@@ -1,6 +1,7 @@
-// Package redis keeps the records of grants in Redis: one grant, one key.
+// Package redis owns the store that keeps the records of grants in Redis: one key for each
+// grant.
 //
-// It owns the keys and the script that swaps a record, and turns the errors of the
+// It owns the keys and the script that swaps a record, and converts the errors of the
 // connection into those of token.Store. It does not own the connection (package
 // redisconn).
 package redis

@@ -19,8 +19,8 @@ var swap = redisconn.NewScript(swapSource)
 
 // Store keeps each record under one key. It is safe for concurrent use.
 //
-// A command whose caller gave up may still be done. So all but Create are safe to
-// repeat, and Swap carries a time after which it does nothing.
+// A command whose caller has given up may still be executed. So all except Create are safe
+// to repeat, and Swap has a deadline after which it does nothing.
 type Store struct{ conn *redisconn.Conn }
 
 var _ token.Store = (*Store)(nil)
@@ -28,7 +28,7 @@ var _ token.Store = (*Store)(nil)
 // New returns a store over a connection, which it takes over.
 func New(conn *redisconn.Conn) *Store { return &Store{conn} }
 
-// Close closes the connection. Calls after it fail with token.ErrUnavailable.
+// Close closes the connection. Later calls fail with token.ErrUnavailable.
 func (s *Store) Close() error { return s.conn.Close() }
 
 // Create implements token.Store.
@@ -94,8 +94,8 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 // Facts returns what redisconn.Conn.Facts does.
 func (s *Store) Facts(ctx context.Context) ([]redisconn.NodeFacts, error) { return s.conn.Facts(ctx) }
 
-// CheckPermissions checks all that the store does, as redisconn.Conn.CheckPermissions
-// does.
+// CheckPermissions checks the permissions for everything that the store does, as
+// redisconn.Conn.CheckPermissions does.
 func (s *Store) CheckPermissions(ctx context.Context) error {
 	return s.conn.CheckPermissions(ctx, func(key string) [][]any {
 		soon := time.Now().Add(time.Minute)
@@ -115,12 +115,12 @@ func (s *Store) key(id token.GrantID) string {
 	return s.conn.Prefix() + "g:" + base64.RawURLEncoding.EncodeToString(id[:])
 }
 
-// millis returns a time for PXAT, which takes none before 1970.
+// millis returns a time for PXAT, which accepts none before 1970.
 func millis(t time.Time) int64 { return max(1, t.UnixMilli()) }
 
 func unavailable(reply any, err error) error {
 	if err == nil {
-		err = fmt.Errorf("unforeseen answer of Redis: a %T", reply) // not with its value: it may be a record
+		err = fmt.Errorf("unexpected reply of Redis: a %T", reply) // without the value, which may be a record
 	}
 	return fmt.Errorf("%w: %w", token.ErrUnavailable, err)
 }
