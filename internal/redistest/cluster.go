@@ -65,7 +65,7 @@ func StartClusterWith(t testing.TB, o ClusterOptions) *Cluster {
 	}
 	for i, s := range c.servers[3:] {
 		Eventually(t, "a replica to know its primary", func() bool {
-			return s.ask("CLUSTER", "REPLICATE", c.ids[c.servers[i]]).Err() == nil
+			return s.try("CLUSTER", "REPLICATE", c.ids[c.servers[i]]).Err() == nil
 		})
 	}
 	c.WaitWhole()
@@ -163,7 +163,7 @@ func (c *Cluster) WaitPromoted(lost *Server, key string) *Server {
 	var owner *Server
 	Eventually(c.t, "a replica to be promoted", func() bool {
 		owner = owners(others)[Slot(key)]
-		return owner != nil && owner.ask("EXISTS", key).Err() == nil
+		return owner != nil && owner.try("EXISTS", key).Err() == nil
 	})
 	return owner
 }
@@ -175,7 +175,7 @@ func (c *Cluster) WaitWhole() {
 	c.t.Helper()
 	Eventually(c.t, "six servers that are well and agree", func() bool {
 		var first string
-		for i, reply := range askAll(c.servers, "CLUSTER", "NODES") {
+		for i, reply := range tryAll(c.servers, "CLUSTER", "NODES") {
 			view, well := view(nodes(reply))
 			if i == 0 {
 				first = view
@@ -184,14 +184,14 @@ func (c *Cluster) WaitWhole() {
 				return false
 			}
 		}
-		for _, reply := range askAll(c.servers, "CLUSTER", "INFO") {
+		for _, reply := range tryAll(c.servers, "CLUSTER", "INFO") {
 			info, _ := reply.Text()
 			if !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_slots_ok:16384") {
 				return false
 			}
 		}
 		online := 0
-		for _, reply := range askAll(c.servers, "INFO", "replication") {
+		for _, reply := range tryAll(c.servers, "INFO", "replication") {
 			info, _ := reply.Text()
 			if !replicates(info) {
 				return false
@@ -255,7 +255,7 @@ func nodes(reply *redis.Cmd) []node {
 // claims returns what each server that answers says about itself.
 func claims(servers []*Server) map[*Server]node {
 	all := map[*Server]node{}
-	for i, reply := range askAll(servers, "CLUSTER", "NODES") {
+	for i, reply := range tryAll(servers, "CLUSTER", "NODES") {
 		for _, n := range nodes(reply) {
 			if n.myself {
 				all[servers[i]] = n

@@ -302,9 +302,9 @@ func (s *Server) do(args ...any) *redis.Cmd {
 	return cmd
 }
 
-// ask is like do, for a server that may be dead or paused: it waits a second. A paused
+// try is like do, for a server that may be dead or paused: it waits a second. A paused
 // server runs the command once it continues.
-func (s *Server) ask(args ...any) *redis.Cmd {
+func (s *Server) try(args ...any) *redis.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if s.dead.Load() {
@@ -315,12 +315,12 @@ func (s *Server) ask(args ...any) *redis.Cmd {
 	return s.Client().Do(ctx, args...)
 }
 
-// askAll runs ask on all servers at once.
-func askAll(servers []*Server, args ...any) []*redis.Cmd {
+// tryAll runs try on all servers at once.
+func tryAll(servers []*Server, args ...any) []*redis.Cmd {
 	cmds := make([]*redis.Cmd, len(servers))
 	var wg sync.WaitGroup
 	for i, s := range servers {
-		wg.Go(func() { cmds[i] = s.ask(args...) })
+		wg.Go(func() { cmds[i] = s.try(args...) })
 	}
 	wg.Wait()
 	return cmds

@@ -147,7 +147,7 @@ func (tr *Trio) Primary() *Server {
 // named is like Primary, but returns nil while there is no majority.
 func (tr *Trio) named() *Server {
 	votes := map[string]int{}
-	for _, reply := range askAll(tr.sentinels, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", trioName) {
+	for _, reply := range tryAll(tr.sentinels, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", trioName) {
 		if addr, err := reply.StringSlice(); err == nil && len(addr) == 2 {
 			votes[net.JoinHostPort(addr[0], addr[1])]++
 		}
@@ -173,7 +173,7 @@ func (tr *Trio) WaitPrimaryNot(old *Server) *Server {
 }
 
 func (s *Server) replication() string {
-	info, _ := s.ask("INFO", "replication").Text()
+	info, _ := s.try("INFO", "replication").Text()
 	return info
 }
 
@@ -192,8 +192,8 @@ func (tr *Trio) Failover() *Server {
 	Eventually(tr.t, "a Sentinel to begin a failover", func() bool {
 		for _, s := range tr.sentinels {
 			// A paused Sentinel would begin it later.
-			if s.ask("PING").Err() == nil {
-				return s.ask("SENTINEL", "FAILOVER", trioName).Err() == nil
+			if s.try("PING").Err() == nil {
+				return s.try("SENTINEL", "FAILOVER", trioName).Err() == nil
 			}
 		}
 		return false
@@ -210,13 +210,13 @@ func (tr *Trio) WaitWhole() {
 		if primary == nil || strings.Count(primary.replication(), "state=online") != 2 {
 			return false
 		}
-		for _, reply := range askAll(tr.servers, "INFO", "replication") {
+		for _, reply := range tryAll(tr.servers, "INFO", "replication") {
 			if info, _ := reply.Text(); !replicates(info) {
 				return false
 			}
 		}
 		want := fmt.Sprintf("name=%s,status=ok,address=%s,slaves=2,sentinels=3", trioName, primary.known())
-		for _, reply := range askAll(tr.sentinels, "INFO", "sentinel") {
+		for _, reply := range tryAll(tr.sentinels, "INFO", "sentinel") {
 			if info, _ := reply.Text(); !strings.Contains(info, want) {
 				return false
 			}

@@ -22,14 +22,14 @@ func TestNoChallenge(t *testing.T) {
 		{wget, false},
 	} {
 		out, _ := run(t, s.env(), c.command[0], append(c.command[1:], url)...)
-		want, asked := `"error_code":"APIG.2211"`, "token  APIG.2211"
+		want, request := `"error_code":"APIG.2211"`, "token  APIG.2211"
 		if c.good {
-			want, asked = `"access_token":"at_`, "token "+s.worker+" ok"
+			want, request = `"access_token":"at_`, "token "+s.worker+" ok"
 		}
 		if !strings.Contains(out, want) {
 			t.Errorf("%q: %s", c.command, out)
 		}
-		s.asked(asked) // one request: nothing follows a refusal
+		s.wantRequests(request) // one request: nothing follows a refusal
 	}
 }
 
@@ -49,6 +49,6 @@ func TestFrozenIsOpaque(t *testing.T) {
 		if ok || !strings.Contains(out, c.prints) || strings.Contains(out, "APIG") {
 			t.Errorf("%q: success %t: %s", c.command, ok, out)
 		}
-		s.asked("token " + frozen + " APIG.0502")
+		s.wantRequests("token " + frozen + " APIG.0502")
 	}
 }

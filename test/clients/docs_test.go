@@ -68,7 +68,7 @@ func TestDocs(t *testing.T) {
 					if c.introspect {
 						want = append(want[:2], "introspect "+s.gateway+" ok", want[2])
 					}
-					s.asked(want...)
+					s.wantRequests(want...)
 					if !strings.HasSuffix(strings.TrimSpace(out), c.revoked) {
 						t.Errorf("it ends with another answer than %q:\n%s", c.revoked, out)
 					}
@@ -94,7 +94,7 @@ func TestDocs(t *testing.T) {
 					t.Errorf("success %t:\n%s\nwant %q in it", ok, out, c.wrong+wrongSecret)
 				}
 				if !c.goesOn {
-					s.asked("token " + s.worker + " APIG.1009") // one request, and nothing after it
+					s.wantRequests("token " + s.worker + " APIG.1009") // one request, and nothing after it
 				}
 			})
 		})
@@ -139,13 +139,13 @@ func TestDocsIntrospect(t *testing.T) {
 						}
 					}
 					check("good", "", c.good, true)
-					s.asked("introspect " + s.gateway + " ok")
+					s.wantRequests("introspect " + s.gateway + " ok")
 					check("wrong secret", "GATEWAY_SECRET=another-"+secret, c.refused, c.goesOn)
-					s.asked("introspect " + s.gateway + " APIG.1009")
+					s.wantRequests("introspect " + s.gateway + " APIG.1009")
 					s.MustPost("/oauth/revoke", s.worker, "client_secret", secret, "token", a.Pair().Access)
 					s.requests(1)
 					check("revoked", "", c.revoked, c.goesOn)
-					s.asked("introspect " + s.gateway + " ok")
+					s.wantRequests("introspect " + s.gateway + " ok")
 				})
 			}
 		})

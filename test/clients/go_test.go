@@ -50,7 +50,7 @@ func TestOAuth2(t *testing.T) {
 					if next.RefreshToken == token.RefreshToken || next.AccessToken == token.AccessToken {
 						t.Error("the refreshed pair is the old one")
 					}
-					s.asked("token "+s.worker+" ok", "token "+s.worker+" ok")
+					s.wantRequests("token "+s.worker+" ok", "token "+s.worker+" ok")
 					if a := s.introspect(next.AccessToken); !a.Active() || a.Text("scope") != "orders.read" || a.Text("through_data") != "tenant 7" {
 						t.Errorf("introspect: %s", a.Body)
 					}
@@ -66,7 +66,7 @@ func TestOAuth2(t *testing.T) {
 					if style == oauth2.AuthStyleAutoDetect {
 						tries = append(tries, tries[0])
 					}
-					s.asked(tries...)
+					s.wantRequests(tries...)
 				})
 			}
 		})
@@ -114,7 +114,7 @@ func TestOAuth2Client(t *testing.T) {
 			t.Errorf("verify: %d %v", res.StatusCode, res.Header)
 		}
 	}
-	s.asked("token "+s.worker+" ok", "verify "+s.worker+" ok", "verify "+s.worker+" ok", "verify "+s.worker+" ok")
+	s.wantRequests("token "+s.worker+" ok", "verify "+s.worker+" ok", "verify "+s.worker+" ok", "verify "+s.worker+" ok")
 }
 
 // What github.com/zitadel/oidc does, besides the code in docs/clients.md.
@@ -127,7 +127,7 @@ func TestZitadel(t *testing.T) {
 	if !errors.Is(err, oidc.ErrDiscoveryFailed) || !strings.Contains(err.Error(), "There is nothing at this path.") {
 		t.Errorf("discovery: %v", err)
 	}
-	s.asked("other  APIG.0101")
+	s.wantRequests("other  APIG.0101")
 
 	server, err := rs.NewResourceServerClientCredentials(t.Context(), s.URL, s.worker, s.secret,
 		rs.WithStaticEndpoints(s.URL+"/oauth/token", s.URL+"/oauth/introspect"))
@@ -139,5 +139,5 @@ func TestZitadel(t *testing.T) {
 	if !errors.As(err, &refused) || refused.ErrorType != "unauthorized_client" || !strings.Contains(err.Error(), "The app does not have the role introspect.") {
 		t.Errorf("without the role: %v", err)
 	}
-	s.asked("introspect " + s.worker + " APIG.0304")
+	s.wantRequests("introspect " + s.worker + " APIG.0304")
 }

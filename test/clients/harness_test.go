@@ -91,8 +91,8 @@ func (s *service) requests(n int) []string {
 	return list
 }
 
-// asked checks that these were the requests since the last call.
-func (s *service) asked(want ...string) {
+// wantRequests checks that these were the requests since the last call.
+func (s *service) wantRequests(want ...string) {
 	s.t.Helper()
 	if got := s.requests(len(want)); !slices.Equal(got, want) {
 		s.t.Errorf("the requests were\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))

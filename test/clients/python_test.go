@@ -26,7 +26,7 @@ func TestAuthlib(t *testing.T) {
 	}
 	// Its input is closed at the end of the test, which ends the script.
 	t.Cleanup(func() { _ = in.Close() })
-	s.asked(
+	s.wantRequests(
 		"token "+s.worker+" ok", "token "+s.worker+" ok",
 		"introspect "+s.worker+" APIG.0304", "revoke "+s.worker+" APIG.1009",
 		"revoke "+s.worker+" ok", "token "+s.worker+" APIG.2202",
@@ -65,7 +65,7 @@ func TestRequestsOAuthlib(t *testing.T) {
 		"named: orders.read",
 		`default: Scope has changed from "default" to "orders.`,
 	)
-	s.asked(
+	s.wantRequests(
 		"token "+s.worker+" ok", "token "+s.worker+" ok", "token  APIG.2211",
 		"token "+s.worker+" ok", "token "+s.worker+" ok",
 	)

@@ -70,7 +70,7 @@ func wrongClocks(t *testing.T, binary string) *findings {
 		for _, w := range tokens {
 			if !w.judged() {
 				open++
-				w.ask(t, f, all)
+				w.introspect(t, f, all)
 			}
 		}
 	}
@@ -105,7 +105,7 @@ type witnessed struct {
 	expires time.Time                // as its introspection says
 	said    map[time.Duration]string // last, by process
 	lapses  int                      // rounds since the first process called it expired
-	asked   int                      // rounds in all
+	rounds  int                      // rounds in all
 	// Among all processes: the time before the last request that got "active", and
 	// after the first that got "expired".
 	lastActive, firstLapsed time.Time
@@ -122,19 +122,19 @@ func (w *witnessed) judged() bool {
 	return expired > 0 && expired == len(w.said) || w.lapses > agreement
 }
 
-// ask introspects the token at each process, once.
-func (w *witnessed) ask(t *testing.T, f *findings, all []wrongClock) {
+// introspect introspects the token at each process, once.
+func (w *witnessed) introspect(t *testing.T, f *findings, all []wrongClock) {
 	t.Helper()
-	if w.asked++; w.asked > 20*agreement {
+	if w.rounds++; w.rounds > 20*agreement {
 		t.Fatalf("a token of %v does not expire: %v", w.issuer, w.said)
 	}
 	for _, c := range all {
-		asked := time.Now()
+		sent := time.Now()
 		a := c.Introspect(w.pair.Access)
 		before := w.said[c.off]
 		switch {
 		case a.Active():
-			w.said[c.off], w.lastActive = "active", asked
+			w.said[c.off], w.lastActive = "active", sent
 			var body struct {
 				Exp int64 `json:"exp"`
 			}

@@ -59,7 +59,7 @@ type attempt struct {
 func claims(text string) token.Claims {
 	c, err := token.Decode(text)
 	if err != nil {
-		panic(err) // ask accepts only tokens
+		panic(err) // send accepts only tokens
 	}
 	return c
 }
@@ -96,8 +96,8 @@ func (s *service) history() []attempt {
 	return slices.Clone(s.attempts)
 }
 
-// ask sends one request to a server by its number, modulo the number of servers.
-func (s *service) ask(d deed, server int, presented string) attempt {
+// send sends one request to a server by its number, modulo the number of servers.
+func (s *service) send(d deed, server int, presented string) attempt {
 	a := attempt{deed: d, server: server % len(s.servers), token: presented, call: time.Since(s.start)}
 	path, app, params := "/oauth/token", authsvctest.Worker, []string{"token", presented}
 	switch d {
@@ -177,7 +177,7 @@ func back(history []attempt, end, before time.Duration) (first, last time.Durati
 // real client does, or until ctx ends. It returns the last attempt.
 func (s *service) insist(ctx context.Context, d deed, first int, presented string) attempt {
 	for server := first; ; server++ {
-		a := s.ask(d, server, presented)
+		a := s.send(d, server, presented)
 		if a.outcome != unknown {
 			return a
 		}

@@ -219,7 +219,7 @@ func TestIsolatedPrimaryLosesWhatItAcknowledges(t *testing.T) {
 		cut := time.Since(s.start)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		for ctx.Err() == nil {
-			s.ask(issue, 0, "")
+			s.send(issue, 0, "")
 		}
 		cancel()
 		trio.WaitPrimaryNot(old)
@@ -374,14 +374,14 @@ func TestGivenUpIsFenced(t *testing.T) {
 			}
 			giveUp("revoke", func() authsvctest.Answer { return s.Revoke(authsvctest.Worker, p.Access) })
 			giveUp("refresh", func() authsvctest.Answer { return s.Refresh(authsvctest.Worker, p.Refresh) })
-			told := func(what string, ask func() authsvctest.Answer) (a authsvctest.Answer) {
-				redistest.Eventually(t, what, func() bool { a = ask(); return a.Status == 200 })
+			answered := func(what string, send func() authsvctest.Answer) (a authsvctest.Answer) {
+				redistest.Eventually(t, what, func() bool { a = send(); return a.Status == 200 })
 				return a
 			}
-			if !told("an introspection", func() authsvctest.Answer { return calm.Introspect(p.Access) }).Active() {
+			if !answered("an introspection", func() authsvctest.Answer { return calm.Introspect(p.Access) }).Active() {
 				late += "revocation "
 			}
-			told("a refresh", func() authsvctest.Answer { return calm.Refresh(authsvctest.Worker, p.Refresh) })
+			answered("a refresh", func() authsvctest.Answer { return calm.Refresh(authsvctest.Worker, p.Refresh) })
 			repeated, ok := calm.Metric(`authsvc_grant_events_total{event="refresh_repeated"}`)
 			if !ok {
 				t.Fatal("the metrics do not count repeated refreshes")

@@ -68,8 +68,8 @@ func worldReadable(t *testing.T, path string) string {
 func TestApache(t *testing.T) {
 	t.Parallel()
 	s := startApache(t)
-	s.good(func(asked received, token string) bool {
-		return asked.method == http.MethodPost && asked.uri == "/oauth/introspect" && asked.body == "token="+token
+	s.good(func(got received, token string) bool {
+		return got.method == http.MethodPost && got.uri == "/oauth/introspect" && got.body == "token="+token
 	})
 
 	s.sub("every call is checked", func(s *setup) { s.everyCall(401, "") })
@@ -82,8 +82,8 @@ func TestApache(t *testing.T) {
 			}
 			a := s.do(call{token: b.token, method: http.MethodPost, body: strings.NewReader("x")})
 			s.refused(b.name, a, status, "") // no code: Apache can't pass it on
-			if b.token != "" && a.asked != 1 {
-				s.t.Errorf("%s: authsvc was asked %d times", b.name, a.asked)
+			if b.token != "" && a.requests != 1 {
+				s.t.Errorf("%s: authsvc got %d requests", b.name, a.requests)
 			}
 			if status == http.StatusUnauthorized && !strings.HasPrefix(a.Header.Get("Www-Authenticate"), "Bearer ") {
 				s.t.Errorf("%s: WWW-Authenticate %q", b.name, a.Header.Values("Www-Authenticate"))

@@ -40,8 +40,8 @@ func TestCaddy(t *testing.T) {
 
 	s.sub("paths", func(s *setup) {
 		for _, path := range []string{"/", "/other", "/orders"} {
-			if a := s.do(call{token: s.issue(authsvctest.Worker), path: path}); a.Status != 404 || a.asked != 0 || a.reached != 0 {
-				s.t.Errorf("%s: %d, authsvc was asked %d times, the backend %d times", path, a.Status, a.asked, a.reached)
+			if a := s.do(call{token: s.issue(authsvctest.Worker), path: path}); a.Status != 404 || a.requests != 0 || a.reached != 0 {
+				s.t.Errorf("%s: %d, authsvc got %d requests, the backend %d times", path, a.Status, a.requests, a.reached)
 			}
 		}
 	})
@@ -50,8 +50,8 @@ func TestCaddy(t *testing.T) {
 		for _, b := range s.badTokens() {
 			a := s.do(call{token: b.token, method: http.MethodPost, body: strings.NewReader("x")})
 			s.refused(b.name, a, b.status, b.code)
-			if a.asked != 1 || a.Text("error_description") == "" {
-				s.t.Errorf("%s: authsvc was asked %d times; %s", b.name, a.asked, a.Body)
+			if a.requests != 1 || a.Text("error_description") == "" {
+				s.t.Errorf("%s: authsvc got %d requests; %s", b.name, a.requests, a.Body)
 			}
 			if b.status == http.StatusUnauthorized && !strings.HasPrefix(a.Header.Get("Www-Authenticate"), `Bearer realm="authsvc"`) {
 				s.t.Errorf("%s: WWW-Authenticate %q", b.name, a.Header.Values("Www-Authenticate"))

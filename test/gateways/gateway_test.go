@@ -12,7 +12,7 @@ import (
 // good checks what a backend gets from a good call: who called, according to authsvc
 // and nobody else; and that authsvc is called once for each call, with a request that
 // fits.
-func (s *setup) good(fits func(asked received, token string) bool) {
+func (s *setup) good(fits func(got received, token string) bool) {
 	s.t.Helper()
 	const data = "tenant 7/é, 100%\r\nX-Evil: 1"
 	body := strings.Repeat("a body of the caller's ", 1000)
@@ -33,11 +33,11 @@ func (s *setup) good(fits func(asked received, token string) bool) {
 			s.t.Errorf("%s: the backend got %s %s and %d bytes", c.name, got.method, got.uri, len(got.body))
 		}
 		s.identity(c.name, got, authsvctest.Worker, "orders.read orders.write", data)
-		if a.asked != 1 {
-			s.t.Errorf("%s: authsvc was asked %d times", c.name, a.asked)
+		if a.requests != 1 {
+			s.t.Errorf("%s: authsvc got %d requests", c.name, a.requests)
 		}
-		if asked := s.authsvc.last(s.t); !fits(asked, token) {
-			s.t.Errorf("%s: authsvc got %s %s %v, %d bytes of body, Content-Length %d", c.name, asked.method, asked.uri, asked.header, len(asked.body), asked.length)
+		if got := s.authsvc.last(s.t); !fits(got, token) {
+			s.t.Errorf("%s: authsvc got %s %s %v, %d bytes of body, Content-Length %d", c.name, got.method, got.uri, got.header, len(got.body), got.length)
 		}
 	}
 
@@ -88,8 +88,8 @@ func (s *setup) everyCall(status int, code string) {
 	for range 3 {
 		a := s.do(call{token: token})
 		s.passed("good", a)
-		if a.asked != 1 {
-			s.t.Errorf("authsvc was asked %d times", a.asked)
+		if a.requests != 1 {
+			s.t.Errorf("authsvc got %d requests", a.requests)
 		}
 	}
 	authsvctest.Want(s.t, "revoke", s.Revoke(authsvctest.Worker, token), 200, "")
@@ -130,15 +130,15 @@ func (s *setup) backendStopped() {
 	s.t.Helper()
 	a := s.do(call{token: s.issue(authsvctest.Worker), path: "/orders/" + hangUp})
 	if a.Status != http.StatusBadGateway || a.Text("error_code") != "" || a.reached == 0 {
-		s.t.Errorf("backend stopped: %d %s, the backend was asked %d times", a.Status, a.Body, a.reached)
+		s.t.Errorf("backend stopped: %d %s, the backend got %d requests", a.Status, a.Body, a.reached)
 	}
 }
 
 // verifies returns a function that reports whether a gateway called /oauth/verify with
 // a query, and without the caller's body.
 func verifies(query string) func(received, string) bool {
-	return func(asked received, token string) bool {
-		return asked.method == http.MethodGet && asked.uri == "/oauth/verify?"+query && asked.body == "" && asked.length == 0 &&
-			strings.Join(asked.header["Authorization"], "+") == "Bearer "+token && asked.header["Cookie"] == nil
+	return func(got received, token string) bool {
+		return got.method == http.MethodGet && got.uri == "/oauth/verify?"+query && got.body == "" && got.length == 0 &&
+			strings.Join(got.header["Authorization"], "+") == "Bearer "+token && got.header["Cookie"] == nil
 	}
 }

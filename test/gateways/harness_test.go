@@ -295,8 +295,8 @@ type call struct {
 // answer is the answer to a call, and the number of requests that the call led to.
 type answer struct {
 	authsvctest.Answer
-	asked   int // to authsvc
-	reached int // to the backend
+	requests int // to authsvc
+	reached  int // to the backend
 }
 
 // do sends a request through the gateway.
@@ -321,7 +321,7 @@ func (s *setup) do(c call) answer {
 	if c.token != "" {
 		r.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	asked, reached := s.authsvc.count(), s.backend.count()
+	requests, reached := s.authsvc.count(), s.backend.count()
 	res, err := s.Client.Do(r)
 	if err != nil {
 		s.t.Fatalf("%s %s: %v", c.method, c.path, err)
@@ -333,7 +333,7 @@ func (s *setup) do(c call) answer {
 	}
 	return answer{
 		authsvctest.Answer{Status: res.StatusCode, Header: res.Header, Body: body},
-		s.authsvc.count() - asked, s.backend.count() - reached,
+		s.authsvc.count() - requests, s.backend.count() - reached,
 	}
 }
 

@@ -50,28 +50,28 @@ func TestNginx(t *testing.T) {
 
 	s.sub("cache", func(s *setup) {
 		token := s.issue(authsvctest.Worker)
-		asked := 0
+		requests := 0
 		for range 5 {
 			a := s.do(call{token: token})
 			s.passed("good", a)
-			asked += a.asked
+			requests += a.requests
 		}
-		if asked != 1 {
-			s.t.Errorf("five calls with one token asked authsvc %d times", asked)
+		if requests != 1 {
+			s.t.Errorf("five calls with one token sent authsvc %d requests", requests)
 		}
 		if got := s.backend.last(s.t).header.Get("X-App-Key"); got != authsvctest.Worker {
 			s.t.Errorf("the cache returns X-App-Key %q", got)
 		}
 		other := s.issue(authsvctest.Batch)
-		if a := s.do(call{token: other}); a.asked != 1 {
-			s.t.Errorf("another token asked authsvc %d times", a.asked)
+		if a := s.do(call{token: other}); a.requests != 1 {
+			s.t.Errorf("another token sent authsvc %d requests", a.requests)
 		}
 		if got := s.backend.last(s.t).header.Get("X-App-Key"); got != authsvctest.Batch {
 			s.t.Errorf("another token is taken for that of %q", got)
 		}
 		for i := range 3 { // a refusal is never cached
-			if a := s.do(call{token: "nonsense"}); a.asked != 1 {
-				s.t.Errorf("refusal %d asked authsvc %d times", i, a.asked)
+			if a := s.do(call{token: "nonsense"}); a.requests != 1 {
+				s.t.Errorf("refusal %d sent authsvc %d requests", i, a.requests)
 			}
 		}
 		// Until the cached answer expires, authsvc is not called and the call passes;
@@ -79,10 +79,10 @@ func TestNginx(t *testing.T) {
 		authsvctest.Want(s.t, "revoke", s.Revoke(authsvctest.Worker, token), 200, "")
 		var a answer
 		redistest.Eventually(s.t, "the revocation to be seen", func() bool {
-			if a = s.do(call{token: token}); a.asked == 0 {
+			if a = s.do(call{token: token}); a.requests == 0 {
 				s.passed("kept", a)
 			}
-			return a.asked > 0
+			return a.requests > 0
 		})
 		s.refused("revoked", a, 400, "APIG.2203")
 	})
@@ -97,8 +97,8 @@ func TestNginx(t *testing.T) {
 		s.refused("invoices for orders", s.do(call{token: invoices}), 403, "APIG.0304")
 		s.passed("orders again", s.do(call{token: orders}))
 		for _, path := range []string{"/", "/other", "/_authsvc", "/orders/../other"} {
-			if a := s.do(call{token: orders, path: path}); a.Status != 404 || a.asked != 0 || a.reached != 0 {
-				s.t.Errorf("%s: %d, authsvc was asked %d times, the backend %d times", path, a.Status, a.asked, a.reached)
+			if a := s.do(call{token: orders, path: path}); a.Status != 404 || a.requests != 0 || a.reached != 0 {
+				s.t.Errorf("%s: %d, authsvc got %d requests, the backend %d times", path, a.Status, a.requests, a.reached)
 			}
 		}
 	})
@@ -107,8 +107,8 @@ func TestNginx(t *testing.T) {
 		for _, b := range s.badTokens() {
 			a := s.do(call{token: b.token, method: http.MethodPost, body: strings.NewReader("x")})
 			s.refused(b.name, a, b.status, b.code)
-			if a.asked != 1 {
-				s.t.Errorf("%s: authsvc was asked %d times", b.name, a.asked)
+			if a.requests != 1 {
+				s.t.Errorf("%s: authsvc got %d requests", b.name, a.requests)
 			}
 			if !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(a.Text("request_id")) || a.Header.Get("Cache-Control") != "no-store" {
 				s.t.Errorf("%s: %v %s", b.name, a.Header, a.Body)

@@ -45,10 +45,10 @@ func TestRecipes(t *testing.T) {
 		if len(found) == 0 && e.Name() != "apache.conf" && e.Name() != "nginx.conf" { // which includes nginx-authsvc.conf
 			t.Errorf("%s does not call /oauth/verify", e.Name())
 		}
-		for _, ask := range found {
-			query := strings.ReplaceAll(strings.TrimPrefix(ask, "/oauth/verify"), "$authsvc_scope", "orders.read")
+		for _, uri := range found {
+			query := strings.ReplaceAll(strings.TrimPrefix(uri, "/oauth/verify"), "$authsvc_scope", "orders.read")
 			if a := s.Verify(token, query); a.Status != 200 {
-				t.Errorf("%s calls %s: %d %s", e.Name(), ask, a.Status, a.Body)
+				t.Errorf("%s calls %s: %d %s", e.Name(), uri, a.Status, a.Body)
 			}
 		}
 	}

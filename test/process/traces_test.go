@@ -63,8 +63,8 @@ func end(t *testing.T, s *authsvctest.Server) {
 	}
 }
 
-// ask sends a request that no client library would send.
-func ask(t *testing.T, s *authsvctest.Server, method, path, body string, header ...string) {
+// send sends a request that no client library would send.
+func send(t *testing.T, s *authsvctest.Server, method, path, body string, header ...string) {
 	t.Helper()
 	r, err := http.NewRequest(method, s.URL+path, strings.NewReader(body))
 	if err != nil {
@@ -110,16 +110,16 @@ func driveSecrets(t *testing.T, r *redistest.Server, s *authsvctest.Server) map[
 	s.Verify(next.Access, "?scope=orders.read")
 	for i, tok := range []string{next.Access, next.Refresh} {
 		s.Verify(tok, "?token="+tok)
-		ask(t, s, "POST", "/oauth/introspect?token="+tok+"&client_secret="+authsvctest.Secret, "")
-		ask(t, s, "GET", "/oauth/introspect/"+tok, "")
-		ask(t, s, "GET", "/errors/"+tok, "")
-		ask(t, s, tok, "/oauth/token", "") // a token is a valid method
-		ask(t, s, "POST", "/oauth/token", "grant_type="+tok+"&client_id="+tok+"&client_secret="+tok)
+		send(t, s, "POST", "/oauth/introspect?token="+tok+"&client_secret="+authsvctest.Secret, "")
+		send(t, s, "GET", "/oauth/introspect/"+tok, "")
+		send(t, s, "GET", "/errors/"+tok, "")
+		send(t, s, tok, "/oauth/token", "") // a token is a valid method
+		send(t, s, "POST", "/oauth/token", "grant_type="+tok+"&client_id="+tok+"&client_secret="+tok)
 		for _, h := range []string{"Host", "User-Agent", "X-Forwarded-For", "X-Request-Id", "Referer", "Authorization", "Traceparent", "Baggage", "Cookie"} {
-			ask(t, s, "GET", "/oauth/verify", "", h, tok)
-			ask(t, s, "GET", "/oauth/verify", "", h, authsvctest.Secret)
+			send(t, s, "GET", "/oauth/verify", "", h, tok)
+			send(t, s, "GET", "/oauth/verify", "", h, authsvctest.Secret)
 		}
-		ask(t, s, "GET", "/oauth/verify", "", "Traceparent", "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01", "Tracestate", "v="+tok)
+		send(t, s, "GET", "/oauth/verify", "", "Traceparent", "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01", "Tracestate", "v="+tok)
 		if i == 0 {
 			for _, d := range r.Dump() {
 				secrets["the record"] = d.Value[5 : len(d.Value)-10] // without what DUMP puts around it
@@ -188,8 +188,8 @@ func TestTraceOfARequest(t *testing.T) {
 	r, to := redistest.Start(t), newReceiver(t)
 	s := authsvctest.NewSite(t).Serve(r.URL(), append([]string{"--trace-endpoint", to.URL, "--trusted-proxies", "127.0.0.1"}, authsvctest.Patient...)...)
 	p := s.Issue(authsvctest.Worker).Pair()
-	ask(t, s, "GET", "/some/junk", "")
-	ask(t, s, "GET", "/errors/APIG.2203", "", "X-Forwarded-For", "203.0.113.9")
+	send(t, s, "GET", "/some/junk", "")
+	send(t, s, "GET", "/errors/APIG.2203", "", "X-Forwarded-For", "203.0.113.9")
 	r.Kill()
 	s.Verify(p.Access, "?gateway=nginx") // APIG.0613, for which nginx gets 403
 	end(t, s)
@@ -268,7 +268,7 @@ func TestTraceOfTheCaller(t *testing.T) {
 	} {
 		to := newReceiver(t)
 		s := authsvctest.NewSite(t).Serve("memory://", "--trace-endpoint", to.URL, "--trace-sample", c.sample, "--trusted-proxies", c.trusted)
-		ask(t, s, "GET", "/errors", "", "Traceparent", "00-"+traceID+"-0123456789abcdef-"+c.flags, "Tracestate", "vendor=v1")
+		send(t, s, "GET", "/errors", "", "Traceparent", "00-"+traceID+"-0123456789abcdef-"+c.flags, "Tracestate", "vendor=v1")
 		end(t, s)
 		if len(to.spans) != c.spans {
 			t.Errorf("%+v: %d spans", c, len(to.spans))

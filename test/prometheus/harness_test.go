@@ -87,9 +87,9 @@ scrape_configs:
 	return nil
 }
 
-// ask sends a GET to the API, and decodes the data into to. Its error says what
+// get sends a GET to the API, and decodes the data into to. Its error says what
 // Prometheus answers to a wrong query.
-func (s *server) ask(path string, to any) error {
+func (s *server) get(path string, to any) error {
 	res, err := http.Get(s.url + path)
 	if err != nil {
 		return err
@@ -125,7 +125,7 @@ func (s *server) series(query string) ([]sample, error) {
 		ResultType string
 		Result     []sample
 	}
-	if err := s.ask("/api/v1/query?query="+url.QueryEscape(query), &data); err != nil {
+	if err := s.get("/api/v1/query?query="+url.QueryEscape(query), &data); err != nil {
 		return nil, fmt.Errorf("%s: %w", query, err)
 	}
 	if data.ResultType != "vector" {
@@ -144,7 +144,7 @@ type alert struct {
 func (s *server) alerts(name string) []alert {
 	s.t.Helper()
 	var data struct{ Alerts []alert }
-	if err := s.ask("/api/v1/alerts", &data); err != nil {
+	if err := s.get("/api/v1/alerts", &data); err != nil {
 		s.t.Fatal(err)
 	}
 	var found []alert

@@ -197,8 +197,8 @@ func panels(t *testing.T) (all []query) {
 
 var promql = regexp.MustCompile("(?s)```promql\n(.*?)```")
 
-// asked returns the queries in the runbooks, one for each line.
-func asked(t *testing.T) (all []query) {
+// runbookQueries returns the queries in the runbooks, one for each line.
+func runbookQueries(t *testing.T) (all []query) {
 	t.Helper()
 	pages, err := filepath.Glob(runbooks + "/*.md")
 	if err != nil {
@@ -326,7 +326,7 @@ func TestQueries(t *testing.T) {
 	p := start(t, quick, targets...)
 
 	shown := panels(t)
-	queries := append(asked(t), shown...)
+	queries := append(runbookQueries(t), shown...)
 	for _, r := range rules(t) {
 		queries = append(queries, query{r.Alert + r.Record, r.Expr, r.Annotations["summary"] + r.Annotations["description"]})
 	}
@@ -418,7 +418,7 @@ func (s *server) checkRules() {
 			}
 		}
 	}
-	if err := s.ask("/api/v1/rules", &data); err != nil {
+	if err := s.get("/api/v1/rules", &data); err != nil {
 		s.t.Fatal(err)
 	}
 	seen := 0
