@@ -11,14 +11,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Env is what a command may touch of the process it runs in.
+// Env holds what a command may use of the process it runs in.
 type Env struct {
 	Vars           []string // the environment, as os.Environ returns it
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 }
 
-// value returns the value of a variable, or "" where it is not set.
+// value returns the value of a variable, or "" if it is not set.
 func (env Env) value(name string) string {
 	for _, v := range env.Vars {
 		if value, ok := strings.CutPrefix(v, name+"="); ok {
@@ -34,8 +34,8 @@ type statusError struct {
 	status int
 }
 
-// errorTimeout bounds the wait for whoever reads standard error: a reader that has
-// stalled must not keep a service from ending.
+// errorTimeout bounds how long writing to standard error may block: a stalled reader must
+// not keep a service from ending.
 const errorTimeout = time.Second
 
 // Run runs the command that args name, and returns the exit status: 0 for success,
@@ -48,7 +48,7 @@ func Run(args []string, env Env) int {
 	root.SetArgs(args)
 	err := root.Execute()
 	if err == nil {
-		err = out.err // what was not written was not done
+		err = out.err // output that can't be written is a failure
 	}
 	if err == nil {
 		return 0
@@ -68,7 +68,8 @@ func Run(args []string, env Env) int {
 	return 1
 }
 
-// aToken matches what no error shows: a token in the wrong place of a command line.
+// aToken matches a token, which errors must not show: it may be misplaced on a command
+// line.
 var aToken = regexp.MustCompile(`\b(at|rt)_[A-Za-z0-9_-]{20,}`)
 
 // loudWriter keeps the first error of writing to w.

@@ -2,7 +2,7 @@
 // flags, help and manual pages, what they print as text and as JSON, and the exit
 // status.
 //
-// Each command asks the package that owns its matter, and decides nothing itself:
-// package process runs the service, config has the settings, doctor the findings,
-// tokenclient the exchange that token get shows.
+// The commands decide nothing themselves, and call the package that owns the subject:
+// process runs the service, config has the settings, doctor the findings, tokenclient the
+// exchange that token get shows.
 package cli

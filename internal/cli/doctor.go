@@ -17,7 +17,7 @@ import (
 	"authsvc/internal/process"
 )
 
-// doctorPatience bounds what the doctor waits for the store.
+// doctorPatience bounds how long doctor waits for the store.
 const doctorPatience = 10 * time.Second
 
 // doctorCommand returns authsvc doctor.
@@ -65,15 +65,15 @@ service need not run. The settings themselves are checked by: authsvc config che
 	return c
 }
 
-// check checks everything that the settings name. It fails only where they name a
-// store that serve would not take.
+// check checks everything that the settings name. It returns an error only if serve would
+// not accept the store.
 func check(cfg config.Config, now time.Time) ([]doctor.Finding, error) {
 	st, err := process.OpenStore(cfg, nil, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer st.Close()
-	found := []doctor.Finding{} // in JSON an empty list is one
+	found := []doctor.Finding{} // so that the JSON has [] and not null
 	if r, ok := st.(doctor.RedisStore); ok {
 		found = append(found, checkRedis(cfg, r)...)
 	}
@@ -111,7 +111,8 @@ func writeFindings(w io.Writer, found []doctor.Finding) {
 	}
 }
 
-// verdict is nil where nothing is worse than a note.
+// verdict returns nil if no finding is worse than a note, else an error with the exit
+// status.
 func verdict(found []doctor.Finding) error {
 	switch doctor.Worst(found) {
 	case doctor.Error:
@@ -122,7 +123,7 @@ func verdict(found []doctor.Finding) error {
 	return nil
 }
 
-// tally is "1 error, 2 warnings, 1 note".
+// tally returns the numbers of findings, as in "1 error, 2 warnings, 1 note".
 func tally(found []doctor.Finding) string {
 	var parts []string
 	for _, s := range []doctor.Severity{doctor.Error, doctor.Warning, doctor.Note} {

@@ -180,8 +180,8 @@ func answerOf(m map[string]any) answer {
 	return a
 }
 
-// rows returns the rows that the answer can stand for: those of its code, and of these
-// only the ones with its status and its message, where there are any.
+// rows returns the rows that the answer can stand for: those of its code, narrowed to its
+// status and its message if any have them.
 func (a answer) rows() ([]apierr.Row, error) {
 	rows := apierr.ByCode(a.code)
 	if len(rows) == 0 {

@@ -123,7 +123,7 @@ func paragraphs(text string) string {
 	return b.String()
 }
 
-// roff escapes a text, so that nothing in it is taken for a request or an escape.
+// roff escapes a text, so that nothing in it is read as a request or an escape.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(text)
 	lines := strings.Split(text, "\n")

@@ -93,8 +93,8 @@ func count(n int, thing string) string {
 	return fmt.Sprintf("%d %s", n, thing)
 }
 
-// printable returns a text of others without characters that would move the cursor of
-// a terminal, cut before it fills one.
+// printable returns an untrusted text without characters that would move the cursor of a
+// terminal, cut before it fills the screen.
 func printable(s string) string {
 	if len(s) > 1000 {
 		s = s[:1000] + "..."
@@ -102,7 +102,7 @@ func printable(s string) string {
 	return strings.ReplaceAll(printableLines(s), "\n", "?")
 }
 
-// printableLines is printable for a text of several lines, of any length.
+// printableLines is like printable, for a text of several lines of any length.
 func printableLines(s string) string {
 	return strings.Map(func(r rune) rune {
 		if strconv.IsPrint(r) || r == '\n' {

@@ -13,9 +13,9 @@ import (
 	"authsvc/internal/app"
 )
 
-// secretInput is where a command gets an app's secret from: a file, or the first
-// line of standard input. Never a flag or a variable: other users of a machine
-// see the arguments of a process, and a shell keeps them.
+// secretInput is where a command gets an app's secret from: a file, or the first line of
+// standard input. It is never a flag or a variable: other users of a machine can see the
+// arguments of a process, and a shell records them.
 type secretInput struct{ file string }
 
 func secretFlag(c *cobra.Command) *secretInput {
@@ -24,7 +24,7 @@ func secretFlag(c *cobra.Command) *secretInput {
 	return in
 }
 
-// read returns the secret. No error quotes what it read.
+// read returns the secret. Its errors do not quote what was read.
 func (in *secretInput) read(c *cobra.Command) (string, error) {
 	from, where := c.InOrStdin(), "on standard input"
 	if in.file != "" {
@@ -49,8 +49,7 @@ func (in *secretInput) read(c *cobra.Command) (string, error) {
 	return secret, nil
 }
 
-// prompt asks for input where a person types it: a command that only hangs looks
-// broken.
+// prompt asks for input if a person types it: a command that just hangs looks broken.
 func prompt(c *cobra.Command, what string) {
 	if f, ok := c.InOrStdin().(*os.File); ok {
 		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
@@ -59,7 +58,7 @@ func prompt(c *cobra.Command, what string) {
 	}
 }
 
-// firstLine returns the first line without its end, "" where there is none.
+// firstLine returns the first line without its line ending, or "" if there is none.
 func firstLine(r io.Reader) (string, error) {
 	line, err := bufio.NewReader(io.LimitReader(r, 64<<10)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {

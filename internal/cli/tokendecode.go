@@ -26,9 +26,9 @@ type decoded struct {
 	AppTag    string    `json:"app_tag"`
 	Serial    uint32    `json:"serial"`
 	JTI       string    `json:"jti"`
-	// Signature is good or bad; empty where no keyring was given.
+	// Signature is good or bad; empty if no keyring was given.
 	Signature string `json:"signature"`
-	// AppFits is null where no AppKey was given.
+	// AppFits is null if no AppKey was given.
 	AppFits *bool `json:"app_fits"`
 }
 

@@ -159,7 +159,7 @@ func readGranted(answer tokenclient.Answer, l apierr.Lang) (granted, error) {
 		return g, fmt.Errorf("the server redirects to %s: give that as --url, if you trust it with the secret", printable(to))
 	}
 	var m map[string]any
-	_ = json.Unmarshal(body, &m) // what is no JSON has no error_code either
+	_ = json.Unmarshal(body, &m) // a body that is not JSON has no error_code
 	a := answerOf(m)
 	a.status = status
 	r, ok := a.row()

@@ -30,7 +30,7 @@ type Error struct {
 // New returns an *Error of a row with a hint for the caller.
 func New(row Row, hint string) *Error { return &Error{Row: row, Hint: hint} }
 
-// Wrap is New with the internal cause, which is logged and never shown.
+// Wrap is like New, with the internal cause, which is logged and never shown.
 func Wrap(row Row, hint string, cause error) *Error {
 	return &Error{Row: row, Hint: hint, Cause: cause}
 }

@@ -15,7 +15,7 @@ type Queue struct {
 	w       io.Writer
 	lines   chan []byte // never closed: a request that outlives the drain may still log
 	dropped atomic.Uint64
-	told    uint64 // of the dropped, those whose number was written
+	told    uint64 // the dropped lines that have been reported
 	quit    chan struct{}
 	done    chan struct{}
 }

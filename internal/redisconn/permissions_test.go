@@ -19,7 +19,7 @@ func refusalsOf(err error) ([]Refusal, bool) {
 	return refused.Nodes, true
 }
 
-// Each permission that is missing is found by itself, and what Grant says mends it.
+// Each permission that is missing is found by itself, and what Grant returns fixes it.
 func TestCheckPermissions(t *testing.T) {
 	server := redistest.Start(t)
 	for _, tt := range []struct {

@@ -33,7 +33,7 @@ type Request struct {
 	Transcript func(line string)
 }
 
-// Answer is whatever a server answered.
+// Answer is a server's answer, whatever it is.
 type Answer struct {
 	Status int
 	Header http.Header
@@ -91,8 +91,8 @@ func (r *Request) form() []string {
 	return encoded
 }
 
-// Do sends the request and returns the answer, whatever it is. It follows no redirect:
-// the secret would go with it. It fails where no answer came, and says why; no error
+// Do sends the request and returns the answer, whatever it is. It follows no redirect,
+// which would send the secret along. If there is no answer, the error says why; it never
 // holds the secret or a token.
 func (r *Request) Do() (Answer, error) {
 	answer, err := r.do()
@@ -102,7 +102,7 @@ func (r *Request) Do() (Answer, error) {
 	return answer, nil
 }
 
-// trust is how token get is given the certificate of an authority.
+// trust says how to pass the certificate of an authority to token get.
 const trust = "with --ca FILE"
 
 func (r *Request) do() (Answer, error) {
@@ -139,11 +139,11 @@ func (r *Request) do() (Answer, error) {
 	return Answer{res.StatusCode, res.Header, body}, nil
 }
 
-// basic returns key and secret as HTTP Basic has them: RFC 6749 section 2.3.1 wants
-// each form-encoded first.
+// basic returns key and secret for HTTP Basic: RFC 6749 section 2.3.1 requires each to be
+// form-encoded first.
 func (r *Request) basic() (user, password string) {
 	return url.QueryEscape(r.Key), url.QueryEscape(r.Secret)
 }
 
-// stay follows no redirect.
+// stay makes a client follow no redirect.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// transcript shows an exchange as curl -v does: "*" is what happens, ">" is sent, "<"
-// comes back.
+// transcript shows an exchange as curl -v does: "*" marks events, ">" what is sent, "<"
+// what is received.
 type transcript struct{ r *Request }
 
 func (t transcript) line(mark, format string, args ...any) {
@@ -44,8 +44,8 @@ func (r *Request) Mask(text string) string {
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
-// connection shows what comes before a request, and then calls send: what is shown as
-// sent has a connection to go on.
+// connection shows what happens before a request, and calls send once there is a
+// connection, so that nothing is shown as sent without one.
 func (t transcript) connection(send func(proto string)) *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		GotConn: func(c httptrace.GotConnInfo) {
@@ -97,8 +97,8 @@ func (t transcript) response(r *http.Response, body []byte) {
 	t.line("<", "%s %s", r.Proto, strings.TrimSpace(fmt.Sprintf("%d %s", r.StatusCode, http.StatusText(r.StatusCode))))
 	t.headers("<", r.Header)
 	t.line("<", "")
-	// What is shown is written anew from what was understood: a token can be
-	// spelt in many ways. What is not understood is not shown.
+	// Show only what was parsed, encoded again: a token can be spelled in many ways.
+	// What can't be parsed is not shown.
 	var v any
 	if err := json.Unmarshal(body, &v); err != nil {
 		t.line("<", "(%d bytes that are no JSON)", len(body))

@@ -440,7 +440,7 @@ func TestReadBadSecretFiles(t *testing.T) {
 		t.Error(diff)
 	}
 	if watched != 1+5 {
-		t.Errorf("%d files to watch for a mend instead of 6", watched)
+		t.Errorf("%d files to watch for a fix instead of 6", watched)
 	}
 }
 

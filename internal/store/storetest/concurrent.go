@@ -14,8 +14,8 @@ import (
 	"authsvc/internal/token"
 )
 
-// The size of the concurrent checks: enough for a store that reads and writes in
-// two steps to be caught, and a second or two for one that does not.
+// The size of the concurrent checks: enough to catch a store that reads and writes in two
+// steps, and a second or two for one that does not.
 const (
 	racers      = 8
 	generations = 40
@@ -41,7 +41,7 @@ func race(f func(racer int) error) []error {
 	return errs
 }
 
-// winner is the racer that succeeded, if it was one and the others lost.
+// winner returns the racer that succeeded, if exactly one did and the others lost.
 func winner(errs []error, lost error) (int, error) {
 	won := -1
 	for i, err := range errs {
@@ -97,8 +97,8 @@ func swapsOne(ctx context.Context, s token.Store) error {
 	return nil
 }
 
-// linearizable lets racers do random things to a few records, and checks that
-// what each was told fits one order of all of them (Herlihy and Wing 1990).
+// linearizable lets racers do random operations on a few records, and checks that their
+// results are consistent with one order of all of them (Herlihy and Wing 1990).
 func linearizable(ctx context.Context, s token.Store) error {
 	for range rounds {
 		history, err := record(ctx, s)
@@ -136,8 +136,8 @@ type result struct {
 	err   error  // nil, ErrNotFound, ErrExists or ErrConflict
 }
 
-// record returns the history of one round. Its times are those of a counter, so
-// that they tell the order and never meet.
+// record returns the history of one round. Its times come from a counter, so that they
+// give the order and are never equal.
 func record(ctx context.Context, s token.Store) ([]porcupine.Operation, error) {
 	var ids [recordIDs]token.GrantID
 	for i := range ids {
@@ -187,7 +187,7 @@ func (o op) do(ctx context.Context, s token.Store) (r result) {
 	return r
 }
 
-// model is a store of one record; its state is the record, "" where there is none.
+// model models a store of one record; its state is the record, or "" if there is none.
 var model = porcupine.Model{
 	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
 		byID := map[token.GrantID][]porcupine.Operation{}

@@ -1,3 +1,3 @@
-// Package storetest owns the decision whether a store is a store: one suite, run
-// over every implementation of token.Store. Only tests import it.
+// Package storetest owns the test of the contract of token.Store: one suite, run over
+// every implementation. Only tests import it.
 package storetest

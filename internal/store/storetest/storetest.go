@@ -31,8 +31,8 @@ func Run(t *testing.T, open func(t *testing.T) token.Store) {
 // does not use it.
 const patience = 60 * time.Second
 
-// A check returns what is wrong with a store. It is a value, not a test, so that
-// it can be shown to fail for a store that is broken.
+// check returns what is wrong with a store. It is a value, not a test, so that tests can
+// show that it fails for a broken store.
 type check struct {
 	name string
 	run  func(context.Context, token.Store) error
@@ -154,7 +154,7 @@ type mismatch struct {
 
 func (m *mismatch) Error() string { return fmt.Sprintf("%s: %v, want %v", m.call, m.got, m.want) }
 
-// verdict checks that an error is the sentinel that is wanted, and no other.
+// verdict checks that an error is the expected sentinel and no other.
 func verdict(call string, got, want error) error {
 	for _, v := range []error{token.ErrNotFound, token.ErrExists, token.ErrConflict, token.ErrUnavailable} {
 		if errors.Is(got, v) != (want != nil && errors.Is(want, v)) {
