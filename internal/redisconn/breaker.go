@@ -28,7 +28,7 @@ type breaker struct {
 	// ping makes Redis answer anything. It returns nil if Redis answers, and ErrReplaced
 	// if this Redis is no longer needed.
 	ping func(context.Context) error
-	// changed is called when the breaker opens, with the error of Redis, and when it
+	// changed is called when the breaker opens, with the *Error of Redis, and when it
 	// closes, with nil or ErrReplaced. since is when Redis began to fail.
 	changed func(err error, since time.Time)
 
@@ -39,13 +39,14 @@ type breaker struct {
 // failure describes how Redis has failed since its last answer.
 type failure struct {
 	since   time.Time
-	cause   error  // the first, or a later one that says more
+	cause   *Error // the first, or a later one that says more
 	refusal *Error // the error of calls while the breaker is open
 }
 
 func newFailure(since time.Time, cause error) *failure {
+	e := &Error{reasonOf(cause), cause}
 	text := cause.Error() + " (" + ErrBreakerOpen.Error() + ")"
-	return &failure{since, cause, &Error{reasonOf(cause), &refusal{cause, text}}}
+	return &failure{since, e, &Error{e.Reason, &refusal{cause, text}}}
 }
 
 // refusal is ErrBreakerOpen with the error that opened it.
@@ -84,12 +85,16 @@ func (b *breaker) failed(cause error) {
 	}
 }
 
-// learns records the error of a ping, unless it is a timeout: a lost connection is often
-// followed by the cause of the loss, and that by timeouts.
+// learns records the error of a ping if it says more than what is known: a lost
+// connection is often followed by the cause of the loss, and that by timeouts. A cause
+// that says what to do is not given up for one that does not: a server that refuses a
+// certificate can also reset the connection before it has said so.
 func (b *breaker) learns(cause error) {
-	if f := b.failing.Load(); f != nil && !isTimeout(cause) {
-		b.failing.CompareAndSwap(f, newFailure(f.since, cause))
+	f := b.failing.Load()
+	if f == nil || isTimeout(cause) || f.cause.Reason != Other && reasonOf(cause) == Other {
+		return
 	}
+	b.failing.CompareAndSwap(f, newFailure(f.since, cause))
 }
 
 // pingUntilAnswered pings Redis until it answers, and calls changed.

@@ -2,6 +2,7 @@ package redisconn
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -43,7 +44,12 @@ func newWorld(life context.Context) *world {
 		}
 		return errDown
 	}
-	w.changed = func(err error, since time.Time) { w.told = append(w.told, told{err, time.Since(since)}) }
+	w.changed = func(err error, since time.Time) {
+		if e := (*Error)(nil); errors.As(err, &e) { // with its Reason, for whoever says what to do
+			err = e.Err
+		}
+		w.told = append(w.told, told{err, time.Since(since)})
+	}
 	return w
 }
 
@@ -205,4 +211,37 @@ func TestBreakerEndsWithItsLife(t *testing.T) {
 		end()
 		w.tasks.Wait()
 	})
+}
+
+// Of the errors that a Redis fails with, the one that says what to do is kept, whatever
+// comes after it; a call that is refused carries it, and so does what is logged.
+func TestBreakerKeepsTheCauseThatSaysMost(t *testing.T) {
+	t.Parallel()
+	reset, refused := errors.New("connection reset by peer"), errors.New("connection refused")
+	badCert := &tls.CertificateVerificationError{Err: errors.New("unknown authority")}
+	for name, tt := range map[string]struct {
+		fails []error // the first, and those of the pings after it
+		want  error
+	}{
+		"the first":                           {[]error{reset}, reset},
+		"a later one":                         {[]error{reset, refused}, refused},
+		"one with a reason":                   {[]error{reset, badCert}, badCert},
+		"one with a reason, then one without": {[]error{reset, badCert, reset}, badCert},
+		"one with a reason at once":           {[]error{badCert, reset, refused}, badCert},
+		"two with a reason":                   {[]error{badCert, ErrReplica}, ErrReplica},
+		"timeouts":                            {[]error{refused, context.DeadlineExceeded, os.ErrDeadlineExceeded}, refused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := &breaker{run: func(func(context.Context)) {}}
+			b.failed(tt.fails[0])
+			for _, err := range tt.fails[1:] {
+				b.learns(err)
+			}
+			f := b.failing.Load()
+			if f.cause.Err != tt.want || f.cause.Reason != reasonOf(tt.want) || !errors.Is(f.refusal, tt.want) || f.refusal.Reason != f.cause.Reason {
+				t.Errorf("kept %v (reason %d), refuses with %v; want %v", f.cause, f.cause.Reason, f.refusal, tt.want)
+			}
+		})
+	}
 }

@@ -4,6 +4,6 @@
 // decorates a token.Store.
 //
 // It does not own the request log (package answer), what is worth an alert
-// (deploy/prometheus), the spans of Redis commands (package store), or listeners
+// (deploy/prometheus), the spans of Redis commands (package redisconn), or listeners
 // (package process).
 package telemetry

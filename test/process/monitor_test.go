@@ -69,6 +69,11 @@ func TestServeNamesWhatRedisFailsWith(t *testing.T) {
 			t.Errorf("a refusal without its cause: %s", line)
 		}
 	}
+	// What to do is said in the doctor's words, by what the cause is.
+	e := s.Stderr.Event(t, "Redis breaker opened: calls that need this Redis are answered with APIG.0613 until it closes", s.Ended)
+	if fix, _ := e["fix"].(string); e["cause"] != cause || !strings.Contains(fix, "Set --store to the host and port of the primary") {
+		t.Errorf("the breaker opened for %q; fix: %q", e["cause"], e["fix"])
+	}
 }
 
 // serveEnds runs a serve that fails to start, and returns its output.
