@@ -23,6 +23,8 @@ type Server struct {
 	Stdout, Stderr *Log
 	Ended          chan struct{} // closed once the process has exited
 	Client         *http.Client
+
+	paused bool // continued at the end of the test
 }
 
 // Serve starts authsvc with a store, and waits until it is ready.
@@ -56,6 +58,9 @@ func Start(t *testing.T, binary string, args ...string) *Server {
 	}
 	go func() { _ = s.Cmd.Wait(); close(s.Ended) }()
 	t.Cleanup(func() {
+		if s.paused { // it would not see the signal to stop
+			s.Resume()
+		}
 		s.stop()
 		select {
 		case <-s.Ended:
@@ -175,6 +180,21 @@ func (s *Server) PeakMemory() int {
 		s.t.Fatalf("no VmHWM in %s", status)
 	}
 	return kib << 10
+}
+
+// Pause freezes the process: its connections stay open, and it does nothing. It returns
+// once the process has stopped.
+func (s *Server) Pause() {
+	s.t.Helper()
+	redistest.Pause(s.t, s.Cmd.Process)
+	s.paused = true
+}
+
+// Resume continues a paused process, with what reached it meanwhile.
+func (s *Server) Resume() {
+	s.t.Helper()
+	s.Signal(syscall.SIGCONT)
+	s.paused = false
 }
 
 // Signal sends the process a signal.

@@ -1,13 +1,16 @@
 package redistest
 
 import (
+	"bytes"
+	"iter"
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
-// Proxy forwards between a client and a Redis, and produces network faults on demand.
-// It ends with the test.
+// Proxy forwards between a client and a Redis, or any other server, and produces network
+// faults on demand. It ends with the test.
 type Proxy struct {
 	target   string
 	listener net.Listener
@@ -19,6 +22,7 @@ type Proxy struct {
 	closed bool
 	refuse bool
 	hole   bool
+	delay  time.Duration
 	toCut  int
 	match  func(request []byte) bool
 	cut    int
@@ -27,7 +31,8 @@ type Proxy struct {
 // link is a connection of a client, and the one to Redis behind it.
 type link struct {
 	client, redis net.Conn
-	doomed        bool // the next reply is swallowed; guarded by Proxy.mu
+	delay         time.Duration // in each direction
+	doomed        bool          // the next reply is swallowed; guarded by Proxy.mu
 }
 
 func (l *link) close() {
@@ -90,6 +95,12 @@ func (p *Proxy) Refuse(on bool) {
 // real network.
 func (p *Proxy) Blackhole(on bool) { p.set(func() { p.hole = on }) }
 
+// Delay makes each round trip take this much longer, as if Redis were that far away, for
+// connections that are opened from now on: what is sent arrives half of it later, in
+// either direction. Only opening a connection, which needs no answer of Redis, takes no
+// longer.
+func (p *Proxy) Delay(roundTrip time.Duration) { p.set(func() { p.delay = roundTrip }) }
+
 func (p *Proxy) set(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,8 +125,8 @@ func (p *Proxy) accept() {
 			_ = client.Close()
 			continue
 		}
-		l := &link{client: client, redis: redis}
 		p.mu.Lock()
+		l := &link{client: client, redis: redis, delay: p.delay / 2}
 		if p.refuse || p.closed {
 			l.close()
 		} else {
@@ -137,19 +148,52 @@ func (p *Proxy) forward(l *link) {
 // pump copies until either end is closed, or may returns false.
 func (p *Proxy) pump(l *link, from, to net.Conn, may func(*link, []byte) bool) {
 	defer l.close()
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := from.Read(buf)
-		if n > 0 {
-			if !may(l, buf[:n]) {
-				return
-			}
-			if _, err := to.Write(buf[:n]); err != nil {
+	for data := range arrivals(from, l.delay) {
+		if !may(l, data) {
+			return
+		}
+		if _, err := to.Write(data); err != nil {
+			return
+		}
+	}
+}
+
+// arrivals yields what is read from a connection, each piece this long after it was
+// read. It ends with the connection; the pieces must not be kept.
+func arrivals(from net.Conn, delay time.Duration) iter.Seq[[]byte] {
+	read := func(yield func([]byte) bool) {
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := from.Read(buf)
+			if n > 0 && !yield(buf[:n]) || err != nil {
 				return
 			}
 		}
-		if err != nil {
-			return
+	}
+	if delay == 0 {
+		return read
+	}
+	return func(yield func([]byte) bool) {
+		type piece struct {
+			data []byte
+			due  time.Time
+		}
+		way, left := make(chan piece, 1024), make(chan struct{})
+		defer close(left)
+		go func() {
+			defer close(way)
+			for data := range read {
+				select {
+				case way <- piece{bytes.Clone(data), time.Now().Add(delay)}:
+				case <-left:
+					return
+				}
+			}
+		}()
+		for p := range way {
+			if time.Sleep(time.Until(p.due)); !yield(p.data) {
+				return
+			}
 		}
 	}
 }

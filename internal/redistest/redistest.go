@@ -215,9 +215,18 @@ func (s *Server) url(scheme, addr string) string {
 // or done. It returns once the process has stopped.
 func (s *Server) Pause() {
 	s.t.Helper()
-	s.signal(syscall.SIGSTOP)
-	Eventually(s.t, "redis-server to stop", func() bool {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	Pause(s.t, s.cmd.Process)
+}
+
+// Pause freezes a process (SIGSTOP), and returns once it has stopped. SIGCONT continues
+// it.
+func Pause(t testing.TB, p *os.Process) {
+	t.Helper()
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatalf("stopping process %d: %v", p.Pid, err)
+	}
+	Eventually(t, "a process to stop", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid))
 		if err != nil {
 			return os.IsNotExist(err) // no /proc here: rely on the signal
 		}
@@ -285,6 +294,35 @@ func (s *Server) Restart() {
 	Eventually(s.t, "redis-server to start again on the same port", s.launch)
 	s.ready()
 }
+
+// Snapshot is what a server held at one time.
+type Snapshot []byte
+
+// Snapshot returns what the server holds now.
+func (s *Server) Snapshot() Snapshot {
+	s.t.Helper()
+	s.do("SAVE")
+	data, err := os.ReadFile(s.snapshotFile())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return data
+}
+
+// Rollback restarts the server with what it held at the time of a snapshot, which loses
+// everything since. The server must not have an append-only file, since Redis would read
+// that instead. In a topology the replicas follow: its others must have more patience
+// than a restart takes (TrioOptions.DownAfter, "--cluster-node-timeout").
+func (s *Server) Rollback(to Snapshot) {
+	s.t.Helper()
+	s.Kill()
+	if err := os.WriteFile(s.snapshotFile(), to, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	s.Restart()
+}
+
+func (s *Server) snapshotFile() string { return filepath.Join(s.dir, "dump.rdb") }
 
 // Client returns a client for the test itself, which bypasses every proxy. It is closed
 // with the server.

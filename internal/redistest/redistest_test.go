@@ -2,7 +2,9 @@ package redistest
 
 import (
 	"bytes"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -78,6 +80,51 @@ func TestServerKeepsWhatIsOnDisk(t *testing.T) {
 	s.Restart()
 	if !has(s, "key") {
 		t.Error("the key is lost")
+	}
+}
+
+func TestServerRollsBack(t *testing.T) {
+	t.Parallel()
+	s := Start(t)
+	put(t, s, "before", 0)
+	then := s.Snapshot()
+	put(t, s, "after", 0)
+	s.Rollback(then)
+	if !has(s, "before") || has(s, "after") {
+		t.Errorf("it holds %+v", s.Dump())
+	}
+}
+
+func TestProxyDelays(t *testing.T) {
+	t.Parallel()
+	const away = 60 * time.Millisecond
+	s := Start(t)
+	p := NewProxy(t, s.Addr())
+	p.Delay(away)
+	opts, err := redis.ParseURL(p.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewClient(opts)
+	defer c.Close()
+	if err := c.Ping(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	var callers sync.WaitGroup
+	for range 50 { // what is sent at the same time arrives at the same time
+		callers.Go(func() {
+			start := time.Now()
+			if err := c.Incr(t.Context(), "n").Err(); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(start); took < away {
+				t.Errorf("a round trip took %v", took)
+			}
+		})
+	}
+	callers.Wait()
+	if n := s.Calls("incr"); n != 50 {
+		t.Errorf("%d INCR, want 50", n)
 	}
 }
 

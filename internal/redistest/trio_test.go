@@ -3,6 +3,7 @@ package redistest
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -95,5 +96,21 @@ func TestTrioPartition(t *testing.T) {
 	tr.WaitWhole()
 	if tr.Primary() != primary || has(old, "minority") || !has(old, "majority") {
 		t.Error("the old primary does not follow the new one")
+	}
+}
+
+func TestTrioRollsBack(t *testing.T) {
+	t.Parallel()
+	tr := StartTrioWith(t, TrioOptions{DownAfter: time.Minute})
+	primary := tr.Primary()
+	put(t, primary, "before", 2)
+	then := primary.Snapshot()
+	put(t, primary, "after", 2)
+	primary.Rollback(then)
+	tr.WaitWhole()
+	for _, s := range tr.Servers() {
+		if !has(s, "before") || has(s, "after") {
+			t.Errorf("a server holds %+v", s.Dump())
+		}
 	}
 }

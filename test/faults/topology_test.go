@@ -334,7 +334,7 @@ func TestClusterMovesASlot(t *testing.T) {
 // A refresh and a revocation that reach a hanging Redis, and that their callers give up
 // on, never happen, whatever the topology.
 func TestGivenUpIsFenced(t *testing.T) {
-	for name, start := range frozens {
+	for name, start := range places {
 		run := func(t *testing.T, binary string) (late string) {
 			t.Helper()
 			f := start(t)
@@ -342,9 +342,9 @@ func TestGivenUpIsFenced(t *testing.T) {
 			s, calm := site.StartBinary(binary, f.url), site.StartBinary(binary, f.url, authsvctest.Patient...)
 			s.WaitReady()
 			calm.WaitReady()
-			before := f.keys()
+			before := f.dump()
 			p := calm.Issue(authsvctest.Worker).Pair()
-			primary, proxy := f.of(newKey(before, f.keys()))
+			primary, proxy := f.of(newKey(before, f.dump()))
 			// It must be a refresh of this grant: its primary must have the script.
 			p = calm.Refresh(authsvctest.Worker, p.Refresh).Pair()
 
@@ -404,34 +404,6 @@ func TestGivenUpIsFenced(t *testing.T) {
 			})
 		})
 	}
-}
-
-// frozen is a Redis of one topology that hangs for less time than it takes to be
-// declared lost.
-type frozen struct {
-	url  string
-	keys func() []redistest.Record
-	of   func(key string) (*redistest.Server, *redistest.Proxy) // the server that has the key, and its proxy
-}
-
-var frozens = map[string]func(t *testing.T) frozen{
-	"single": func(t *testing.T) frozen {
-		r := redistest.Start(t)
-		p := redistest.NewProxy(t, r.Addr())
-		return frozen{p.URL(), r.Dump, func(string) (*redistest.Server, *redistest.Proxy) { return r, p }}
-	},
-	"sentinel": func(t *testing.T) frozen {
-		trio := redistest.StartTrioWith(t, redistest.TrioOptions{Proxied: true, DownAfter: time.Minute})
-		r := trio.Primary()
-		return frozen{trio.URL(), r.Dump, func(string) (*redistest.Server, *redistest.Proxy) { return r, trio.ProxyOf(r) }}
-	},
-	"cluster": func(t *testing.T) frozen {
-		c := redistest.StartClusterWith(t, redistest.ClusterOptions{Proxied: true, Args: []string{"--cluster-node-timeout", "60000"}})
-		return frozen{c.URL(), c.Dump, func(key string) (*redistest.Server, *redistest.Proxy) {
-			r := c.PrimaryOf(key)
-			return r, c.ProxyOf(r)
-		}}
-	},
 }
 
 // newKey returns the key of a grant that is in the second of two dumps, but not in the
