@@ -181,6 +181,6 @@ func (v verdict) Swap(context.Context, token.GrantID, []byte, []byte, time.Time,
 	return v.err
 }
 
-func (v verdict) Delete(context.Context, token.GrantID) error { return v.err }
+func (v verdict) Delete(context.Context, token.GrantID, []byte) error { return v.err }
 
 func (v verdict) Now(context.Context) (time.Time, error) { return time.Time{}, v.err }

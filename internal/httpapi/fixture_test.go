@@ -334,11 +334,11 @@ func (s *switchStore) Swap(ctx context.Context, id token.GrantID, was, next []by
 	return s.Store.Swap(ctx, id, was, next, expireAt, notAfter)
 }
 
-func (s *switchStore) Delete(ctx context.Context, id token.GrantID) error {
+func (s *switchStore) Delete(ctx context.Context, id token.GrantID, was []byte) error {
 	if err := s.asked(); err != nil {
 		return err
 	}
-	return s.Store.Delete(ctx, id)
+	return s.Store.Delete(ctx, id, was)
 }
 
 func (s *switchStore) Now(ctx context.Context) (time.Time, error) {

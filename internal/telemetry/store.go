@@ -32,7 +32,7 @@ var storeOps = []struct {
 	{"create", []string{"exists"}},
 	{"get", []string{"not_found"}},
 	{"swap", []string{"conflict", "late"}},
-	{"delete", nil},
+	{"delete", []string{"conflict"}},
 	{"now", nil},
 }
 
@@ -116,9 +116,9 @@ func (s *observedStore) Swap(ctx context.Context, id token.GrantID, was, next []
 }
 
 // Delete implements token.Store.
-func (s *observedStore) Delete(ctx context.Context, id token.GrantID) error {
+func (s *observedStore) Delete(ctx context.Context, id token.GrantID, was []byte) error {
 	ctx, c := s.begin(ctx, "delete")
-	err := s.store.Delete(ctx, id)
+	err := s.store.Delete(ctx, id, was)
 	s.end(c, err)
 	return err
 }

@@ -28,7 +28,7 @@ func (f failing) Swap(context.Context, token.GrantID, []byte, []byte, time.Time,
 	return f.err
 }
 
-func (f failing) Delete(context.Context, token.GrantID) error { return f.err }
+func (f failing) Delete(context.Context, token.GrantID, []byte) error { return f.err }
 
 func (f failing) Now(context.Context) (time.Time, error) { return time.Unix(7, 0), f.err }
 
@@ -70,7 +70,7 @@ func TestStore(t *testing.T) {
 					"create": s.Create(ctx, id, nil, time.Time{}),
 					"get":    getErr,
 					"swap":   s.Swap(ctx, id, nil, nil, time.Time{}, time.Time{}),
-					"delete": s.Delete(ctx, id),
+					"delete": s.Delete(ctx, id, nil),
 					"now":    nowErr,
 				} {
 					if err != tt.err {

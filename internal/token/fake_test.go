@@ -106,16 +106,18 @@ type fakeStore struct {
 
 	lastNotAfter time.Time
 
-	// onSwap runs before the next swap looks at anything: another process is faster.
-	onSwap func()
+	// onSwap and onDelete run before the next swap or delete looks at anything: another
+	// process is faster.
+	onSwap, onDelete func()
 
 	// Breakages, for the negative controls.
-	blindSwap  bool // Swap ignores was
-	lazyDelete bool // Delete acknowledges and does nothing
-	lazySwap   bool // Swap acknowledges and does nothing
-	staleGet   bool // every other Get returns the first record that an id ever had
-	gets       int
-	first      map[GrantID][]byte
+	blindSwap   bool // Swap ignores was
+	blindDelete bool // Delete ignores was
+	lazyDelete  bool // Delete acknowledges and does nothing
+	lazySwap    bool // Swap acknowledges and does nothing
+	staleGet    bool // every other Get returns the first record that an id ever had
+	gets        int
+	first       map[GrantID][]byte
 }
 
 var _ Store = (*fakeStore)(nil)
@@ -244,14 +246,25 @@ func (s *fakeStore) Swap(ctx context.Context, id GrantID, was, next []byte, expi
 	return s.done("swap", id, f, nil)
 }
 
-func (s *fakeStore) Delete(ctx context.Context, id GrantID) error {
+func (s *fakeStore) Delete(ctx context.Context, id GrantID, was []byte) error {
+	s.mu.Lock()
+	hook := s.onDelete
+	s.onDelete = nil
+	s.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.take(ctx, "delete")
 	if f == failBefore {
 		return s.done("delete", id, f, nil)
 	}
-	if _, ok := s.lookup(id); ok && !s.lazyDelete {
+	r, ok := s.lookup(id)
+	if f == spuriousClash || ok && string(r.bytes) != string(was) && !s.blindDelete {
+		return s.done("delete", id, f, ErrConflict)
+	}
+	if ok && !s.lazyDelete {
 		delete(s.records, id)
 		s.changes++
 	}

@@ -94,7 +94,11 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 			return m.pair(c.grant, t.Grant, c.now, key), p, nil
 
 		case replay:
-			if err := m.cfg.Store.Delete(ctx, t.Grant); err != nil {
+			err := m.cfg.Store.Delete(ctx, t.Grant, record)
+			if errors.Is(err, ErrConflict) {
+				continue // it has changed; read the grant again
+			}
+			if err != nil {
 				return nil, p, m.unavailableRefresh(err)
 			}
 			m.event(ctx, EventRefreshReplayed, p)

@@ -58,7 +58,7 @@ func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, text string
 			return i, nil
 		}
 		if kind == Refresh {
-			err = m.cfg.Store.Delete(ctx, t.Grant)
+			err = m.cfg.Store.Delete(ctx, t.Grant, record)
 		} else {
 			next := *g
 			next.LowestValid = t.Serial + 1

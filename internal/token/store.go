@@ -37,9 +37,14 @@ type Store interface {
 	// ErrUnavailable that it may or may not have been replaced.
 	Swap(ctx context.Context, id GrantID, was, next []byte, expireAt, notAfter time.Time) error
 
-	// Delete removes a record. Removing a missing record succeeds, so Delete is safe to
-	// repeat.
-	Delete(ctx context.Context, id GrantID) error
+	// Delete removes the record if it still equals was, byte for byte. It is atomic: no
+	// swap is lost in it.
+	//
+	// It is safe to repeat, and an implementation may repeat it: removing a record that
+	// is gone succeeds, so a repeat after a lost reply does. ErrConflict means that the
+	// record is a different one, which stays; ErrUnavailable that it may or may not have
+	// been removed, now or later.
+	Delete(ctx context.Context, id GrantID, was []byte) error
 
 	// Now returns the time of the store's clock, with a resolution of a millisecond or
 	// better.

@@ -94,11 +94,15 @@ func (m *Store) Swap(ctx context.Context, id token.GrantID, was, next []byte, ex
 }
 
 // Delete implements token.Store.
-func (m *Store) Delete(ctx context.Context, id token.GrantID) error {
-	if _, err := m.enter(ctx); err != nil {
+func (m *Store) Delete(ctx context.Context, id token.GrantID, was []byte) error {
+	now, err := m.enter(ctx)
+	if err != nil {
 		return err
 	}
 	defer m.mu.Unlock()
+	if record, ok := m.get(id, now); ok && record != string(was) {
+		return token.ErrConflict
+	}
 	delete(m.records, id)
 	return nil
 }

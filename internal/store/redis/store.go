@@ -2,7 +2,7 @@ package redis
 
 import (
 	"context"
-	_ "embed" // for swap.lua
+	_ "embed" // for the scripts
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -12,10 +12,15 @@ import (
 	"authsvc/internal/token"
 )
 
-//go:embed swap.lua
-var swapSource string
+var (
+	//go:embed swap.lua
+	swapSource string
+	//go:embed delete.lua
+	deleteSource string
 
-var swap = redisconn.NewScript(swapSource)
+	swap   = redisconn.NewScript(swapSource)
+	remove = redisconn.NewScript(deleteSource)
+)
 
 // Store keeps each record under one key. It is safe for concurrent use.
 //
@@ -73,11 +78,13 @@ func (s *Store) Swap(ctx context.Context, id token.GrantID, was, next []byte, ex
 }
 
 // Delete implements token.Store.
-func (s *Store) Delete(ctx context.Context, id token.GrantID) error {
-	key := s.key(id)
-	reply, err := s.conn.Do(ctx, key, redisconn.Cmd{Args: []any{"DEL", key}, Repeatable: true})
-	if _, ok := reply.(int64); ok && err == nil {
+func (s *Store) Delete(ctx context.Context, id token.GrantID, was []byte) error {
+	reply, err := s.conn.Run(ctx, remove, s.key(id), was)
+	switch {
+	case err == nil && reply == "deleted":
 		return nil
+	case err == nil && reply == "conflict":
+		return token.ErrConflict
 	}
 	return unavailable(reply, err)
 }
@@ -104,6 +111,7 @@ func (s *Store) CheckPermissions(ctx context.Context) error {
 			{"GET", key},
 		}
 		commands = append(commands, swap.Commands(key, "check", "checked", millis(soon), soon.UnixMicro())...)
+		commands = append(commands, remove.Commands(key, "checked")...)
 		return append(commands, []any{"DEL", key})
 	})
 }

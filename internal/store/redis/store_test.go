@@ -103,7 +103,7 @@ func everyCall(t testing.TB, s token.Store, d time.Duration) map[string]error {
 		"Create": s.Create(inside(t, d), id, one, later()),
 		"Get":    getErr,
 		"Swap":   s.Swap(inside(t, d), id, one, two, later(), later()),
-		"Delete": s.Delete(inside(t, d), id),
+		"Delete": s.Delete(inside(t, d), id, one),
 		"Now":    nowErr,
 	}
 }
@@ -381,8 +381,8 @@ func TestRedisLosesOtherReplies(t *testing.T) {
 	id := created(t, s, one)
 	p.CutReplies(2, redistest.Command("GET"))
 	wantHeld(t, s, id, one)
-	p.CutReplies(2, redistest.Command("DEL"))
-	if err := s.Delete(t.Context(), id); err != nil {
+	p.CutReplies(2, redistest.Command("EVALSHA"))
+	if err := s.Delete(t.Context(), id, one); err != nil {
 		t.Errorf("Delete: %v", err)
 	}
 	if _, err := s.Get(t.Context(), id); !errors.Is(err, token.ErrNotFound) {
@@ -507,7 +507,7 @@ func TestRedisRestarted(t *testing.T) {
 	}
 	server.Restart()
 	redistest.Eventually(t, "the store to work again", func() bool {
-		return !errors.Is(s.Delete(t.Context(), token.GrantID{}), token.ErrUnavailable)
+		return !errors.Is(s.Delete(t.Context(), token.GrantID{}, nil), token.ErrUnavailable)
 	})
 	id := created(t, s, one)
 	if err := s.Swap(t.Context(), id, one, two, later(), later()); err != nil {
@@ -525,7 +525,7 @@ func TestRedisUnavailableAtFirst(t *testing.T) {
 	server.Restart()
 	redistest.Eventually(t, "the store to work", func() bool {
 		_, err := s.Now(t.Context())
-		return err == nil && s.Delete(t.Context(), token.GrantID{}) == nil
+		return err == nil && s.Delete(t.Context(), token.GrantID{}, nil) == nil
 	})
 }
 
@@ -547,7 +547,10 @@ func TestRedisFull(t *testing.T) {
 		t.Errorf("Swap: %v", err)
 	}
 	wantHeld(t, s, id, one)
-	if err := s.Delete(t.Context(), id); err != nil {
+	if err := s.Delete(t.Context(), id, two); !errors.Is(err, token.ErrConflict) { // EVAL
+		t.Errorf("Delete of another record: %v", err)
+	}
+	if err := s.Delete(t.Context(), id, one); err != nil { // EVALSHA
 		t.Errorf("Delete: %v", err)
 	}
 }
@@ -561,7 +564,7 @@ func TestRedisRefusesACommand(t *testing.T) {
 	}
 	wantUnavailable(t, "Create on a replica", s.Create(t.Context(), token.GrantID{1}, one, later()))
 	wantUnavailable(t, "Swap on a replica", s.Swap(t.Context(), id, one, two, later(), later()))
-	wantUnavailable(t, "Delete on a replica", s.Delete(t.Context(), id))
+	wantUnavailable(t, "Delete on a replica", s.Delete(t.Context(), id, one))
 	_, err := s.Get(t.Context(), id) // it answers what was true a while ago
 	wantUnavailable(t, "Get on a replica", err)
 	if err := server.Client().Do(t.Context(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
@@ -577,6 +580,7 @@ func TestRedisRefusesACommand(t *testing.T) {
 	_, err = s.Get(t.Context(), id)
 	wantUnavailable(t, "Get of a list", err)
 	wantUnavailable(t, "Swap of a list", s.Swap(t.Context(), id, one, two, later(), later()))
+	wantUnavailable(t, "Delete of a list", s.Delete(t.Context(), id, one))
 }
 
 // Redis quotes the arguments of a command that it does not know: no error, which
@@ -591,7 +595,7 @@ func TestRedisErrorsHoldNoGrant(t *testing.T) {
 		"Create": s.Create(t.Context(), id, record, later()),
 		"Get":    getErr,
 		"Swap":   s.Swap(t.Context(), id, record, record, later(), later()),
-		"Delete": s.Delete(t.Context(), id),
+		"Delete": s.Delete(t.Context(), id, record),
 	} {
 		wantUnavailable(t, call, err)
 		text := fmt.Sprint(err)
@@ -646,7 +650,7 @@ func TestRedisCloses(t *testing.T) {
 	for _, frozen := range []bool{false, true} {
 		s := open(t, server.URL())
 		for range 3 {
-			if err := s.Delete(t.Context(), token.GrantID{}); err != nil {
+			if err := s.Delete(t.Context(), token.GrantID{}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -699,10 +703,10 @@ func BenchmarkRedis(b *testing.B) {
 func BenchmarkRefused(b *testing.B) {
 	s := open(b, "redis://127.0.0.1:1")
 	redistest.Eventually(b, "the breaker to open", func() bool {
-		return errors.Is(s.Delete(b.Context(), token.GrantID{}), redisconn.ErrBreakerOpen)
+		return errors.Is(s.Delete(b.Context(), token.GrantID{}, nil), redisconn.ErrBreakerOpen)
 	})
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = s.Delete(b.Context(), token.GrantID{})
+		_ = s.Delete(b.Context(), token.GrantID{}, nil)
 	}
 }

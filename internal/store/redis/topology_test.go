@@ -84,7 +84,7 @@ func TestEachTopologyCloses(t *testing.T) {
 				primary := on.PrimaryOf(keyOf(id))
 				if frozen {
 					primary.Pause()
-					wantUnavailable(t, "Delete", s.Delete(inside(t, 10*time.Millisecond), id))
+					wantUnavailable(t, "Delete", s.Delete(inside(t, 10*time.Millisecond), id, one))
 				}
 				if err := s.Close(); err != nil && !frozen {
 					t.Errorf("Close: %v", err)
@@ -135,7 +135,7 @@ func TestEachTopologyNeedsFewRights(t *testing.T) {
 				t.Errorf("Swap: %v", err)
 			}
 			wantHeld(t, s, id, two)
-			if err := s.Delete(inside(t, 5*time.Second), id); err != nil {
+			if err := s.Delete(inside(t, 5*time.Second), id, two); err != nil {
 				t.Errorf("Delete: %v", err)
 			}
 		}
@@ -262,7 +262,7 @@ func TestClusterLosesAPrimary(t *testing.T) {
 	lost.Client().Do(t.Context(), "WAIT", 1, 5000)
 	lost.Pause() // nothing answers, nothing refuses: the worst way to be unavailable
 	redistest.Eventually(t, "a call for its keys to be refused at once", func() bool {
-		return errors.Is(s.Delete(inside(t, 50*time.Millisecond), token.GrantID{9, 9, 9}), redisconn.ErrBreakerOpen) ||
+		return errors.Is(s.Delete(inside(t, 50*time.Millisecond), token.GrantID{9, 9, 9}, nil), redisconn.ErrBreakerOpen) ||
 			errors.Is(s.Swap(inside(t, 50*time.Millisecond), on[0], one, one, later(), later()), redisconn.ErrBreakerOpen)
 	})
 	for _, id := range off { // nobody else is held up
@@ -340,7 +340,7 @@ func TestClusterMovesASlot(t *testing.T) {
 		t.Fatalf("%d keys moved", n)
 	}
 	round("halfway", ids[:6])
-	if err := s.Delete(inside(t, 10*time.Second), ids[5]); err != nil {
+	if err := s.Delete(inside(t, 10*time.Second), ids[5], held[ids[5]]); err != nil {
 		t.Errorf("Delete: %v", err)
 	}
 	delete(held, ids[5])

@@ -97,6 +97,49 @@ func swapsOne(ctx context.Context, s token.Store) error {
 	return nil
 }
 
+// swapsOrDeletes lets half of the racers swap a record, and the others delete it. Once it
+// is gone, every delete succeeds.
+func swapsOrDeletes(ctx context.Context, s token.Store) error {
+	for g := range generations {
+		r := subject{ctx, s, newID()}
+		held := mark(g, racers)
+		if err := r.create(held, nil)(); err != nil {
+			return err
+		}
+		errs := race(func(i int) error {
+			if i%2 == 0 {
+				return s.Delete(ctx, r.id, bytes.Clone(held))
+			}
+			return s.Swap(ctx, r.id, bytes.Clone(held), mark(g, i), later(), later())
+		})
+		deleted := errs[0] == nil
+		won := -1
+		for i, err := range errs {
+			switch {
+			case err != nil && !errors.Is(err, token.ErrConflict):
+				return fmt.Errorf("generation %d, racer %d: %w", g, i, err)
+			case i%2 == 0 && (err == nil) != deleted:
+				return fmt.Errorf("generation %d: racer 0 deletes: %w, racer %d: %w", g, errs[0], i, err)
+			case i%2 == 1 && err == nil && (deleted || won >= 0):
+				return fmt.Errorf("generation %d: racer %d swaps what another has deleted or swapped", g, i)
+			case i%2 == 1 && err == nil:
+				won = i
+			}
+		}
+		end := r.absent()
+		if !deleted {
+			if won < 0 {
+				return fmt.Errorf("generation %d: no racer succeeded", g)
+			}
+			end = r.holds(mark(g, won))
+		}
+		if err := end(); err != nil {
+			return fmt.Errorf("generation %d: %w", g, err)
+		}
+	}
+	return nil
+}
+
 // linearizable lets racers do random operations on a few records, and checks that their
 // results are consistent with one order of all of them (Herlihy and Wing 1990).
 func linearizable(ctx context.Context, s token.Store) error {
@@ -182,7 +225,7 @@ func (o op) do(ctx context.Context, s token.Store) (r result) {
 	case opSwap:
 		r.err = s.Swap(ctx, o.id, []byte(o.was), []byte(o.next), later(), later())
 	case opDelete:
-		r.err = s.Delete(ctx, o.id)
+		r.err = s.Delete(ctx, o.id, []byte(o.was))
 	}
 	return r
 }
@@ -221,6 +264,9 @@ var model = porcupine.Model{
 			}
 			return errors.Is(out.err, token.ErrConflict), held
 		default:
+			if held != "" && held != in.was {
+				return errors.Is(out.err, token.ErrConflict), held
+			}
 			return out.err == nil, ""
 		}
 	},

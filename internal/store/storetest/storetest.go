@@ -49,12 +49,14 @@ var checks = []check{
 	{"a swap can be repeated", repeats},
 	{"a swap that is too late does nothing", refusesLate},
 	{"a delete removes, and can be repeated", deletes},
+	{"a delete of another record is a conflict", sparesAnother},
 	{"a record is forgotten at its time", forgets},
 	{"a swap sets the time anew", forgetsAnew},
 	{"a call whose context has ended is unavailable", honoursContext},
 	{"the clock goes, in fine steps", tells},
 	{"of racing creates one succeeds", createsOne},
 	{"of racing swaps one succeeds", swapsOne},
+	{"of a swap and a delete that race one succeeds", swapsOrDeletes},
 	{"histories are linearizable", linearizable},
 }
 
@@ -112,8 +114,8 @@ func (r subject) swapBy(was, next []byte, expireAt, notAfter time.Time, want err
 	}
 }
 
-func (r subject) delete() func() error {
-	return func() error { return verdict("Delete", r.s.Delete(r.ctx, r.id), nil) }
+func (r subject) delete(was []byte, want error) func() error {
+	return func() error { return verdict("Delete", r.s.Delete(r.ctx, r.id, was), want) }
 }
 
 func (r subject) holds(want []byte) func() error {
@@ -180,6 +182,8 @@ func keeps(ctx context.Context, s token.Store) error {
 			r.swap(record, one, nil), r.holds(one),
 			r.swap(one, record, nil), r.holds(record),
 			r.swap(append(bytes.Clone(record), 0), one, token.ErrConflict), r.holds(record),
+			r.delete(append(bytes.Clone(record), 0), token.ErrConflict), r.holds(record),
+			r.delete(record, nil), r.absent(),
 		); err != nil {
 			return fmt.Errorf("record %.20q: %w", record, err)
 		}
@@ -193,7 +197,7 @@ func takesOnce(ctx context.Context, s token.Store) error {
 		r.create(one, nil),
 		r.create(two, token.ErrExists), r.holds(one),
 		r.create(one, token.ErrExists), r.holds(one), // a create can't be repeated
-		r.delete(),
+		r.delete(one, nil),
 		r.create(two, nil), r.holds(two),
 	)
 }
@@ -208,14 +212,14 @@ func keepsApart(ctx context.Context, s token.Store) error {
 	return steps(
 		a.create(one, nil), b.absent(), c.absent(), d.absent(),
 		b.create(two, nil), c.create(three, nil), d.create(one, nil),
-		b.swap(two, three, nil), c.delete(),
+		b.swap(two, three, nil), c.delete(three, nil),
 		a.holds(one), b.holds(three), c.absent(), d.holds(one),
 	)
 }
 
 func findsNothing(ctx context.Context, s token.Store) error {
 	r := subject{ctx, s, newID()}
-	return steps(r.absent(), r.swap(one, two, token.ErrConflict), r.absent(), r.delete(), r.absent())
+	return steps(r.absent(), r.swap(one, two, token.ErrConflict), r.absent(), r.delete(one, nil), r.absent())
 }
 
 func copies(ctx context.Context, s token.Store) error {
@@ -268,7 +272,7 @@ func conflicts(ctx context.Context, s token.Store) error {
 		r.swap([]byte("ONE"), three, token.ErrConflict), r.holds(one),
 		r.swap([]byte("on"), three, token.ErrConflict), r.holds(one),
 		r.swap([]byte("one\x00"), three, token.ErrConflict), r.holds(one),
-		r.delete(),
+		r.delete(one, nil),
 		r.swap(one, two, token.ErrConflict), r.absent(),
 	)
 }
@@ -283,7 +287,7 @@ func repeats(ctx context.Context, s token.Store) error {
 		r.swapBy(one, two, later(), longAgo(), nil), r.holds(two),
 		r.swap(two, three, nil),
 		r.swap(one, two, token.ErrConflict), r.holds(three),
-		r.delete(),
+		r.delete(three, nil),
 		r.swap(two, three, token.ErrConflict), r.absent(),
 	)
 }
@@ -311,7 +315,28 @@ func refusesLate(ctx context.Context, s token.Store) error {
 
 func deletes(ctx context.Context, s token.Store) error {
 	r := subject{ctx, s, newID()}
-	return steps(r.create(one, nil), r.delete(), r.absent(), r.delete(), r.absent(), r.create(two, nil), r.holds(two))
+	return steps(
+		r.create(one, nil),
+		r.delete(one, nil), r.absent(),
+		r.delete(one, nil), r.delete(two, nil), r.delete(nil, nil), r.absent(), // it is gone, however it went
+		r.create(two, nil), r.holds(two),
+		r.swap(two, three, nil), r.delete(three, nil), r.absent(),
+	)
+}
+
+func sparesAnother(ctx context.Context, s token.Store) error {
+	r := subject{ctx, s, newID()}
+	return steps(
+		r.create(one, nil),
+		r.delete(two, token.ErrConflict), r.holds(one),
+		r.delete(nil, token.ErrConflict), r.holds(one),
+		r.delete([]byte("ONE"), token.ErrConflict), r.holds(one),
+		r.delete([]byte("on"), token.ErrConflict), r.holds(one),
+		r.delete([]byte("one\x00"), token.ErrConflict), r.holds(one),
+		r.swap(one, two, nil),
+		r.delete(one, token.ErrConflict), r.holds(two), // what it was before
+		r.delete(two, nil), r.absent(),
+	)
 }
 
 func forgets(ctx context.Context, s token.Store) error {
@@ -322,7 +347,7 @@ func forgets(ctx context.Context, s token.Store) error {
 			r.forgotten(),
 			r.swap(one, two, token.ErrConflict), r.absent(),
 			r.swap(two, one, token.ErrConflict), r.absent(),
-			r.delete(),
+			r.delete(two, nil),
 		)
 	}
 	r, again := subject{ctx, s, newID()}, subject{ctx, s, newID()}
@@ -379,7 +404,7 @@ func honoursContext(ctx context.Context, s token.Store) error {
 				return verdict("Get", err, token.ErrUnavailable)
 			},
 			r.swap(two, three, token.ErrUnavailable),
-			func() error { return verdict("Delete", s.Delete(over, newID()), token.ErrUnavailable) },
+			func() error { return verdict("Delete", s.Delete(over, live.id, one), token.ErrUnavailable) },
 			func() error {
 				_, err := s.Now(over)
 				return verdict("Now", err, token.ErrUnavailable)

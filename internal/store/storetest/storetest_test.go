@@ -64,6 +64,14 @@ func TestBrokenStoresAreTold(t *testing.T) {
 			spoil:  func(s inner) token.Store { return &deleteFails{s} },
 			failed: []string{"a delete removes, and can be repeated"},
 		},
+		"delete ignores was": {
+			spoil:  func(s inner) token.Store { return ignoresWasInDelete{s} },
+			failed: []string{"a delete of another record is a conflict", "of a swap and a delete that race one succeeds", "histories are linearizable"},
+		},
+		"delete is two steps": {
+			spoil:  func(s inner) token.Store { return deletesInTwoSteps{s} },
+			failed: []string{"of a swap and a delete that race one succeeds", "histories are linearizable"},
+		},
 		"nothing is forgotten": {
 			spoil:  func(s inner) token.Store { return &forgetsNothing{s} },
 			failed: []string{"a record is forgotten at its time", "a swap sets the time anew"},
@@ -140,7 +148,7 @@ func (b *twoSteps) Swap(ctx context.Context, id token.GrantID, was, next []byte,
 	time.Sleep(50 * time.Microsecond)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	_ = b.Delete(ctx, id)
+	_ = b.Delete(ctx, id, was)
 	return b.Create(ctx, id, next, expireAt)
 }
 
@@ -219,17 +227,51 @@ func (b *stale) Get(ctx context.Context, id token.GrantID) ([]byte, error) {
 type overwrites struct{ inner }
 
 func (b *overwrites) Create(ctx context.Context, id token.GrantID, record []byte, expireAt time.Time) error {
-	_ = b.Delete(ctx, id)
+	_ = ignoresWasInDelete{b.inner}.Delete(ctx, id, nil)
 	return b.inner.Create(ctx, id, record, expireAt)
 }
 
 type deleteFails struct{ inner }
 
-func (b *deleteFails) Delete(ctx context.Context, id token.GrantID) error {
+func (b *deleteFails) Delete(ctx context.Context, id token.GrantID, was []byte) error {
 	if _, err := b.Get(ctx, id); err != nil {
 		return err
 	}
-	return b.inner.Delete(ctx, id)
+	return b.inner.Delete(ctx, id, was)
+}
+
+type ignoresWasInDelete struct{ inner }
+
+func (b ignoresWasInDelete) Delete(ctx context.Context, id token.GrantID, _ []byte) error {
+	for {
+		held, err := b.Get(ctx, id)
+		switch {
+		case errors.Is(err, token.ErrNotFound):
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := b.inner.Delete(ctx, id, held); !errors.Is(err, token.ErrConflict) {
+			return err
+		}
+	}
+}
+
+// deletesInTwoSteps compares and deletes, one after the other, with time between.
+type deletesInTwoSteps struct{ inner }
+
+func (b deletesInTwoSteps) Delete(ctx context.Context, id token.GrantID, was []byte) error {
+	held, err := b.Get(ctx, id)
+	switch {
+	case errors.Is(err, token.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case !bytes.Equal(held, was):
+		return token.ErrConflict
+	}
+	time.Sleep(50 * time.Microsecond)
+	return ignoresWasInDelete(b).Delete(ctx, id, was)
 }
 
 type forgetsNothing struct{ inner }
