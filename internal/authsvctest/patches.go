@@ -64,7 +64,7 @@ const (
 type edit struct{ file, old, new string }
 
 var patches = map[Patch][]edit{
-	RetryIsReplay:       {{decide, "case n == g.Serial-1 && inGrace(c.now, g.Rotated, c.grace):", "case false:"}},
+	RetryIsReplay:       {{decide, "case n == g.Serial-1 && c.inGrace(g.Rotated):", "case false:"}},
 	RetryGetsItsOwnPair: {{decide, "return c.repeated()", "return c.rotated(g.Serial)"}},
 	PairsDiffer: {{
 		decide, "g.setPair(n+1, c.key, now, c.ttl)",

@@ -18,6 +18,8 @@ type refreshCase struct {
 	grant *Grant // nil: the store has none
 	now   time.Time
 	grace time.Duration
+	// outages are those of the part of the store that has the grant; they make the grace longer.
+	outages Outages
 
 	scope       string // "": not given
 	throughData string // "": not given
@@ -94,9 +96,11 @@ func decideLiveRefresh(c refreshCase) decision {
 			d.outcome = healing
 		}
 		return d
-	case n == g.Serial-1 && inGrace(c.now, g.Rotated, c.grace):
+	case n == g.Serial-1 && c.inGrace(g.Rotated):
 		return c.repeated()
-	case c.lostSwap, g.Serial >= 2 && n == g.Serial-2 && inGrace(c.now, g.Rotated1, c.grace):
+	case n == g.Serial-1 && c.mayBeInGrace(g.Rotated):
+		return refused(errRefreshUnsure())
+	case c.lostSwap, g.Serial >= 2 && n == g.Serial-2 && c.mayBeInGrace(g.Rotated1):
 		return refused(errRefreshSuperseded())
 	default:
 		return decision{outcome: replay, err: errRefreshReplayed()}
@@ -154,12 +158,6 @@ func (c *refreshCase) repeated() decision {
 			"This refresh token was already used with a different through_data. Use the refresh token that was issued then."))
 	}
 	return decision{outcome: repeat}
-}
-
-// inGrace reports whether a repeat of the rotation at since, in unix milliseconds, is
-// still answered.
-func inGrace(now time.Time, since int64, grace time.Duration) bool {
-	return now.UnixMilli() < since+grace.Milliseconds()
 }
 
 func isMismatch(d decision) bool {
@@ -228,6 +226,11 @@ func errRefreshWithdrawn() *apierr.Error {
 func errRefreshSuperseded() *apierr.Error {
 	return apierr.New(apierr.RefreshTokenInvalid,
 		"The refresh token was used before, and so was its successor. Use the newest refresh token; nothing was revoked.")
+}
+
+func errRefreshUnsure() *apierr.Error {
+	return apierr.New(apierr.RefreshTokenInvalid,
+		"The refresh token was used before, perhaps too long ago for this to be a retry. Use the newest refresh token, or get a new token with client_credentials; nothing was revoked.")
 }
 
 func errRefreshReplayed() *apierr.Error {

@@ -34,7 +34,7 @@ type Apps interface {
 	Reload(ctx context.Context)
 }
 
-// Config configures a Manager. Only OnEvent is optional.
+// Config configures a Manager. Only Outages and OnEvent are optional.
 type Config struct {
 	Store Store
 	Clock *Clock
@@ -44,8 +44,12 @@ type Config struct {
 	// AccessTTL and RefreshTTL are the lifetimes of tokens whose app has none of its
 	// own; whole seconds, MinTTL to MaxTTL.
 	AccessTTL, RefreshTTL time.Duration
-	// Grace is how long a repeated refresh gets the same answer.
+	// Grace is how long a repeated refresh gets the same answer, not counting the Outages
+	// of the store.
 	Grace time.Duration
+	// Outages returns those of the part of the store that has a grant; nil: there are none.
+	// It must be fast.
+	Outages func(GrantID) Outages
 
 	// OnEvent is called after something has happened to a grant.
 	OnEvent func(context.Context, Event)

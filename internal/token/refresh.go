@@ -34,7 +34,10 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 		if c.now, err = m.cfg.Clock.Now(); err != nil {
 			return nil, p, m.unavailableRefresh(err)
 		}
-		if t.Expired(c.now.Add(-m.cfg.Grace)) {
+		if m.cfg.Outages != nil {
+			c.outages = m.cfg.Outages(t.Grant)
+		}
+		if t.Expired(c.now) && !c.inGrace(t.ExpiresAt*1000) {
 			return nil, p, errRefreshExpired() // rule 14, without the store
 		}
 		var record []byte
