@@ -21,7 +21,7 @@ type Patch string
 const (
 	RetryIsReplay            Patch = "takes the retry of a refresh for a replay"
 	RetryGetsItsOwnPair      Patch = "answers the retry of a refresh with a new pair"
-	PairsDiffer              Patch = "dates every pair differently, so that two pairs for one token never look the same" // times are in seconds
+	PairsDiffer              Patch = "dates every pair differently, so that two pairs for one token never look the same" // times are in milliseconds
 	NewerTokenIsForged       Patch = "refuses a refresh token that is newer than its grant"
 	SwapIsBlind              Patch = "swaps whatever the store holds"
 	SwapIsNotFenced          Patch = "lets a swap happen whenever Redis comes to it, even after its caller has given up"
@@ -68,7 +68,7 @@ var patches = map[Patch][]edit{
 	RetryGetsItsOwnPair: {{decide, "return c.repeated()", "return c.rotated(g.Serial)"}},
 	PairsDiffer: {{
 		decide, "g.setPair(n+1, c.key, now, c.ttl)",
-		"g.setPair(n+1, c.key, now.Add(time.Duration(time.Now().UnixMicro()%1000)*time.Second), c.ttl)",
+		"g.setPair(n+1, c.key, now.Add(time.Duration(time.Now().UnixMicro()%1000)*time.Millisecond), c.ttl)",
 	}},
 	NewerTokenIsForged: {{decide, "d := c.rotated(n)\n", "return refused(errRefreshForged())\n\t\td := c.rotated(n)\n"}},
 

@@ -58,12 +58,12 @@ if a check fails.`,
 		}
 		claims, err := token.Decode(text)
 		if err != nil {
-			return errors.New("this is not a token of authsvc: those begin with at_ or rt_, followed by 64 of the characters A-Z a-z 0-9 - _. Check that all of it was copied")
+			return errors.New("this is not a token of authsvc: those begin with at_ or rt_, followed by 76 of the characters A-Z a-z 0-9 - _. Check that all of it was copied")
 		}
 		d := decoded{
 			Kind: "access", KeyID: claims.KeyID,
-			IssuedAt: time.Unix(claims.IssuedAt(), 0).UTC(), ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
-			Expired: claims.Expired(time.Now()), Lifetime: claims.Lifetime,
+			IssuedAt: time.UnixMilli(claims.IssuedAt).UTC(), ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
+			Expired: claims.Expired(time.Now()), Lifetime: claims.Lifetime(),
 			AppTag: hex.EncodeToString(claims.AppTag[:]), Serial: claims.Serial, JTI: claims.JTI(),
 		}
 		if claims.Kind == token.Refresh {
@@ -125,6 +125,9 @@ func why(ring *keyring.Keyring, c token.Claims, err error) string {
 	return err.Error()
 }
 
+// rfc3339Milli is RFC 3339 to the millisecond.
+const rfc3339Milli = "2006-01-02T15:04:05.000Z07:00"
+
 func (d decoded) write(w io.Writer, signature, appKey string, now time.Time) {
 	expires := ago(d.ExpiresAt, now)
 	if d.Expired {
@@ -139,7 +142,7 @@ func (d decoded) write(w io.Writer, signature, appKey string, now time.Time) {
 		app += ", which does NOT fit " + appKey
 	}
 	fmt.Fprintf(w, "kind\t%s token\n", d.Kind)
-	fmt.Fprintf(w, "issued\t%s (%s)\n", d.IssuedAt.Format(time.RFC3339), ago(d.IssuedAt, now))
+	fmt.Fprintf(w, "issued\t%s (%s)\n", d.IssuedAt.Format(rfc3339Milli), ago(d.IssuedAt, now))
 	fmt.Fprintf(w, "expires\t%s (%s)\n", d.ExpiresAt.Format(time.RFC3339), expires)
 	fmt.Fprintf(w, "lifetime\t%d s\n", d.Lifetime)
 	fmt.Fprintf(w, "app\t%s\n", app)

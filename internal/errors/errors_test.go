@@ -199,7 +199,7 @@ func TestOwnRowsNameParametersAndLimits(t *testing.T) {
 		{apierr.Unavailable, []string{"IAM service", "Redis", "300 ms", "--store-timeout", "Retry-After"}},
 		{apierr.KeyOrSecretMalformed, []string{"client_id", "client_secret", "200", "128", "[A-Za-z0-9_-]", "!@#$%"}},
 		{apierr.RefreshTokenInvalid, []string{"rt_", "60", "client_credentials"}},
-		{apierr.AccessTokenInvalid, []string{"at_", "67", "scope", "through_data"}},
+		{apierr.AccessTokenInvalid, []string{"at_", "79", "scope", "through_data"}},
 		{apierr.ContentTypeInvalid, []string{"application/x-www-form-urlencoded", "UTF-8"}},
 		{apierr.AuthParameterInvalid, []string{"Basic", "UTF-8", "NUL", "scope", "token", "error_description"}},
 		{apierr.AuthMethodInvalid, []string{"Basic", "client_secret"}},

@@ -762,8 +762,8 @@ var rows = [...]row{
 			zh: "访问令牌不可用：格式错误、系伪造、实为刷新令牌、已吊销、因刷新时更改了 scope 或 through_data 而作废，或其授权已不存在。若由 /oauth/revoke 返回，则是该访问令牌属于另一个 App。",
 		},
 		fix: text{
-			en: "Send the newest access_token complete, not truncated by a log, a header or a database column: it starts with at_ and has 67 characters. If it is the right one, get another with a refresh or with client_credentials.",
-			zh: "请完整发送最新的 access_token，不要被日志、请求头或数据库字段截断：它以 at_ 开头，共 67 个字符。若确认没有用错，请通过刷新或 client_credentials 重新获取。",
+			en: "Send the newest access_token complete, not truncated by a log, a header or a database column: it starts with at_ and has 79 characters. If it is the right one, get another with a refresh or with client_credentials.",
+			zh: "请完整发送最新的 access_token，不要被日志、请求头或数据库字段截断：它以 at_ 开头，共 79 个字符。若确认没有用错，请通过刷新或 client_credentials 重新获取。",
 		},
 	},
 	ContentTypeInvalid - 1: {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"fmt"
 	"strings"
 	"time"
 
@@ -21,21 +22,26 @@ const (
 	Refresh Kind = 'r'
 )
 
-// A token is its kind ("at_" or "rt_") and the base64url encoding of 48 bytes, with all
+// A token is its kind ("at_" or "rt_") and the base64url encoding of 57 bytes, with all
 // numbers big-endian:
 //
-//	version 1 | key id 1 | expiry 4 | lifetime 3 | app tag 4 | grant id 16 | serial 4 | MAC 15
+//	version 1 | key id 1 | issue time 6 | lifetime 3 | app tag 4 | grant id 16 | serial 4 | grant hash 4 | MAC 18
 //
-// The expiry is in unix seconds, the lifetime in seconds. The MAC is
-// HMAC-SHA-256 over the kind and everything before the MAC, cut to 15 bytes:
-// 2^120 can't be guessed online, and 48 bytes need no padding.
+// The issue time is in unix milliseconds, so until the year 10889, and the lifetime in
+// seconds; the expiry is their sum, in whole seconds. So no two of these fields can
+// disagree. The MAC is HMAC-SHA-256 over the kind and everything before the MAC, cut to
+// 18 bytes: a token that can't be guessed needs 16 (RFC 6749 section 10.10), and 57 bytes
+// need no padding.
 const (
-	tokenVersion = 1
+	tokenVersion = 2
 
-	bodyLen  = 1 + 1 + 4 + 3 + 4 + 16 + 4
-	macLen   = 15
+	bodyLen  = 1 + 1 + 6 + 3 + 4 + 16 + 4 + 4
+	macLen   = 18
 	rawLen   = bodyLen + macLen
 	TokenLen = 3 + rawLen*4/3 // TokenLen is the length of every token, in bytes.
+
+	maxMillis   = 1<<48 - 1 // the largest issue time
+	maxLifetime = 1<<24 - 1 // the longest lifetime
 )
 
 // GrantID identifies a grant: 16 random bytes. It is half of what is needed to forge a
@@ -53,19 +59,37 @@ func TagOf(appKey string) AppTag {
 	return AppTag(sum[:4])
 }
 
+// GrantHash is the first 4 bytes of a SHA-256 over a grant's scope and through_data. It
+// tells a token that was issued with others from those of its grant.
+type GrantHash [4]byte
+
+// hashOf returns the hash of a scope and a through_data. Each stands behind its length, so
+// that no two pairs are the same bytes.
+func hashOf(scope, throughData string) GrantHash {
+	var stack [128]byte
+	b := stack[:0]
+	for _, s := range [...]string{scope, throughData} {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	sum := sha256.Sum256(b)
+	return GrantHash(sum[:4])
+}
+
 // Claims holds what a token says about itself.
 type Claims struct {
 	Kind      Kind
 	KeyID     byte
-	ExpiresAt int64 // unix seconds; 32 bits, so until 2106
-	Lifetime  int64 // seconds; 24 bits
+	IssuedAt  int64 // unix milliseconds
+	ExpiresAt int64 // unix seconds
 	AppTag    AppTag
 	Grant     GrantID
 	Serial    uint32
+	GrantHash GrantHash
 }
 
-// IssuedAt returns when the token was issued, in unix seconds.
-func (c *Claims) IssuedAt() int64 { return c.ExpiresAt - c.Lifetime }
+// Lifetime returns how long the token lives from its issue, in seconds.
+func (c *Claims) Lifetime() int64 { return c.ExpiresAt - c.IssuedAt/1000 }
 
 // Expired reports whether the token has expired: it is valid before its expiry, not at it.
 func (c *Claims) Expired(now time.Time) bool { return now.Unix() >= c.ExpiresAt }
@@ -105,23 +129,55 @@ func (e otherKind) Unwrap() error { return errKind }
 
 var b64 = base64.RawURLEncoding.Strict()
 
-// mint encodes and signs a token. The same claims and key give the same token.
-func mint(c *Claims, key *keyring.Key) string {
+// rangeError is a value that its field in a token or a record can't hold. It is refused
+// before anything is written, and never cut to fit.
+type rangeError struct {
+	field string
+	value int64
+}
+
+func (e rangeError) Error() string { return fmt.Sprintf("%s of %d can't be encoded", e.field, e.value) }
+
+// mint encodes and signs a token. The same claims and key give the same token. Its error
+// is a rangeError.
+func mint(c *Claims, key *keyring.Key) (string, error) {
+	switch life := c.Lifetime(); {
+	case c.IssuedAt < 0 || c.IssuedAt > maxMillis:
+		return "", rangeError{"an issue time", c.IssuedAt}
+	case life < 0 || life > maxLifetime:
+		return "", rangeError{"a lifetime", life}
+	}
 	var raw [rawLen]byte
-	body := raw[:0]
-	body = append(body, tokenVersion, key.ID)
-	body = binary.BigEndian.AppendUint32(body, uint32(c.ExpiresAt))
-	body = append(body, byte(c.Lifetime>>16), byte(c.Lifetime>>8), byte(c.Lifetime))
+	body := append(raw[:0], tokenVersion, key.ID)
+	body = appendNumber(body, uint64(c.IssuedAt), 6)
+	body = appendNumber(body, uint64(c.Lifetime()), 3)
 	body = append(body, c.AppTag[:]...)
 	body = append(body, c.Grant[:]...)
-	body = binary.BigEndian.AppendUint32(body, c.Serial)
+	body = appendNumber(body, uint64(c.Serial), 4)
+	body = append(body, c.GrantHash[:]...)
 	mac := sign(c.Kind, body, key)
 	copy(raw[bodyLen:], mac[:])
 
 	var out [TokenLen]byte
 	out[0], out[1], out[2] = byte(c.Kind), 't', '_'
 	b64.Encode(out[3:], raw[:])
-	return string(out[:])
+	return string(out[:]), nil
+}
+
+// appendNumber appends the last size bytes of a number.
+func appendNumber(b []byte, n uint64, size int) []byte {
+	var all [8]byte
+	binary.BigEndian.PutUint64(all[:], n)
+	return append(b, all[8-size:]...)
+}
+
+// number returns the number in a field.
+func number(field []byte) int64 {
+	var n int64
+	for _, b := range field {
+		n = n<<8 | int64(b)
+	}
+	return n
 }
 
 // sign returns the MAC of a token's body under a key.
@@ -149,14 +205,16 @@ func unpack(s string, raw *[rawLen]byte) (Kind, error) {
 
 // read returns the claims in the bytes of a token.
 func read(kind Kind, raw *[rawLen]byte) Claims {
+	issued := number(raw[2:8])
 	return Claims{
 		Kind:      kind,
 		KeyID:     raw[1],
-		ExpiresAt: int64(binary.BigEndian.Uint32(raw[2:])),
-		Lifetime:  int64(raw[6])<<16 | int64(raw[7])<<8 | int64(raw[8]),
-		AppTag:    AppTag(raw[9:13]),
-		Grant:     GrantID(raw[13:29]),
-		Serial:    binary.BigEndian.Uint32(raw[29:]),
+		IssuedAt:  issued,
+		ExpiresAt: issued/1000 + number(raw[8:11]),
+		AppTag:    AppTag(raw[11:15]),
+		Grant:     GrantID(raw[15:31]),
+		Serial:    uint32(number(raw[31:35])),
+		GrantHash: GrantHash(raw[35:39]),
 	}
 }
 

@@ -40,57 +40,60 @@ func goldenLines(t testing.TB, path string) [][]string {
 // and read as what it was.
 func TestTokensMatchTheirGoldenVectors(t *testing.T) {
 	lines := goldenLines(t, "testdata/tokens.golden")
-	if len(lines) != 4 {
-		t.Fatalf("%d vectors, want 4", len(lines))
+	if len(lines) != 5 {
+		t.Fatalf("%d vectors, want 5", len(lines))
 	}
 	for _, f := range lines {
 		var c Claims
 		var fill byte
-		var app, grant string
-		_, err := fmt.Sscan(strings.Join(f[1:8], " "), &c.KeyID, new(int), &c.ExpiresAt, &c.Lifetime, &app, &grant, &c.Serial)
+		var app, grant, hash string
+		_, err := fmt.Sscan(strings.Join(f[1:9], " "), &c.KeyID, new(int), &c.IssuedAt, &c.ExpiresAt, &app, &grant, &c.Serial, &hash)
 		if err != nil {
 			t.Fatalf("%v: %v", f, err)
 		}
 		fill = mustHex(f[2])[0]
 		c.Kind, c.AppTag, c.Grant = Kind(f[0][0]), TagOf(app), GrantID(mustHex(grant))
+		c.GrantHash = GrantHash(mustHex(hash))
 		key := fixedKey(c.KeyID, fill, epoch)
 
-		if got := mint(&c, key.key()); got != f[8] {
-			t.Errorf("minted %s, the vector is %s", got, f[8])
+		if got := minted(&c, key.key()); got != f[9] {
+			t.Errorf("minted %s, the vector is %s", got, f[9])
 		}
-		got, err := parse(context.Background(), f[8], c.Kind, only{ringOf(key)})
+		got, err := parse(context.Background(), f[9], c.Kind, only{ringOf(key)})
 		if err != nil {
-			t.Errorf("parse(%s): %v", f[8], err)
+			t.Errorf("parse(%s): %v", f[9], err)
 		}
 		if d := cmp.Diff(c, got); d != "" {
-			t.Errorf("parse(%s) (-want +got):\n%s", f[8], d)
+			t.Errorf("parse(%s) (-want +got):\n%s", f[9], d)
 		}
 	}
 }
 
-func TestTokenIs67BytesOfPrefixAndBase64URL(t *testing.T) {
-	if TokenLen != 67 || rawLen != 48 || bodyLen != 33 {
-		t.Fatalf("token %d, raw %d, body %d; want 67, 48, 33", TokenLen, rawLen, bodyLen)
+func TestTokenIs79BytesOfPrefixAndBase64URL(t *testing.T) {
+	if TokenLen != 79 || rawLen != 57 || bodyLen != 39 {
+		t.Fatalf("token %d, raw %d, body %d; want 79, 57, 39", TokenLen, rawLen, bodyLen)
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawClaims(t)
-		s := mint(&c, fixedKey(c.KeyID, 1, epoch).key())
+		s := minted(&c, fixedKey(c.KeyID, 1, epoch).key())
 		raw, err := base64.RawURLEncoding.Strict().DecodeString(s[3:])
-		if len(s) != 67 || err != nil || len(raw) != 48 || s[:3] != string(rune(c.Kind))+"t_" {
+		if len(s) != 79 || err != nil || len(raw) != 57 || s[:3] != string(rune(c.Kind))+"t_" {
 			t.Fatalf("%q: %d bytes, %d decoded, %v", s, len(s), len(raw), err)
 		}
 	})
 }
 
 func drawClaims(t *rapid.T) Claims {
+	issued := rapid.Int64Range(0, maxMillis).Draw(t, "issued")
 	return Claims{
 		Kind:      rapid.SampledFrom([]Kind{Access, Refresh}).Draw(t, "kind"),
 		KeyID:     rapid.Byte().Draw(t, "key"),
-		ExpiresAt: int64(rapid.Uint32().Draw(t, "expiry")),
-		Lifetime:  int64(rapid.IntRange(0, 1<<24-1).Draw(t, "lifetime")),
+		IssuedAt:  issued,
+		ExpiresAt: issued/1000 + rapid.Int64Range(0, maxLifetime).Draw(t, "lifetime"),
 		AppTag:    AppTag(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "tag")),
 		Grant:     GrantID(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "grant")),
 		Serial:    rapid.Uint32().Draw(t, "serial"),
+		GrantHash: GrantHash(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "hash")),
 	}
 }
 
@@ -98,7 +101,7 @@ func TestWhatIsMintedIsWhatIsParsed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawClaims(t)
 		ring := ringOf(fixedKey(c.KeyID, 1, epoch))
-		got, err := parse(context.Background(), mint(&c, ring.Key(c.KeyID)), c.Kind, only{ring})
+		got, err := parse(context.Background(), minted(&c, ring.Key(c.KeyID)), c.Kind, only{ring})
 		if err != nil || got != c {
 			t.Fatalf("got %+v, %v; want %+v", got, err, c)
 		}
@@ -108,8 +111,8 @@ func TestWhatIsMintedIsWhatIsParsed(t *testing.T) {
 // someClaims and someRing are a good token's, for the tests that spoil it.
 func someClaims(kind Kind) Claims {
 	return Claims{
-		Kind: kind, KeyID: 7, ExpiresAt: epoch.Unix() + 3600, Lifetime: 3600,
-		AppTag: TagOf(keyA), Grant: GrantID{1, 2, 3}, Serial: 1,
+		Kind: kind, KeyID: 7, IssuedAt: epoch.UnixMilli(), ExpiresAt: epoch.Unix() + 3600,
+		AppTag: TagOf(keyA), Grant: GrantID{1, 2, 3}, Serial: 1, GrantHash: hashOf("orders.read", "td"),
 	}
 }
 
@@ -117,10 +120,10 @@ func someRing() *keyring.Keyring { return ringOf(fixedKey(7, 0x11, epoch)) }
 
 func someToken(kind Kind) string {
 	c := someClaims(kind)
-	return mint(&c, someRing().Key(7))
+	return minted(&c, someRing().Key(7))
 }
 
-// raw is the 48 bytes of a token, and unraw is a token of them.
+// raw is the bytes of a token, and unraw is a token of them.
 func raw(t testing.TB, tok string) []byte {
 	t.Helper()
 	b, err := base64.RawURLEncoding.DecodeString(tok[3:])
@@ -142,9 +145,9 @@ func with(b []byte, at int, to byte) []byte {
 func TestBadTokensAreRefusedWithTheirReason(t *testing.T) {
 	at, rt := someToken(Access), someToken(Refresh)
 	b := raw(t, at)
-	otherVersion := func() string {
+	otherVersion := func(version byte) string {
 		// Signed by us, and yet of a version that this code cannot read.
-		body := with(b[:bodyLen], 0, 2)
+		body := with(b[:bodyLen], 0, version)
 		mac := sign(Access, body, someRing().Key(7))
 		return unraw("at_", append(body, mac[:]...))
 	}
@@ -156,40 +159,41 @@ func TestBadTokensAreRefusedWithTheirReason(t *testing.T) {
 		{"good", at, nil},
 		{"empty", "", errMalformed},
 		{"only the prefix", "at_", errMalformed},
-		{"one character short", at[:66], errMalformed},
+		{"one character short", at[:78], errMalformed},
 		{"one character more", at + "A", errMalformed},
 		{"no prefix, right length", at[3:] + "AAA", errMalformed},
 		{"prefix in capitals", "AT_" + at[3:], errMalformed},
 		{"prefix of no kind", "bt_" + at[3:], errMalformed},
 		{"prefix with a hyphen", "at-" + at[3:], errMalformed},
-		{"space before", " " + at[:66], errMalformed},
-		{"line feed at the end", at[:66] + "\n", errMalformed},
-		{"line feed inside, a whole token around it", at[:40] + "\n" + at[40:66], errMalformed},
+		{"space before", " " + at[:78], errMalformed},
+		{"line feed at the end", at[:78] + "\n", errMalformed},
+		{"line feed inside, a whole token around it", at[:40] + "\n" + at[40:78], errMalformed},
 		{"line feed added", at[:40] + "\n" + at[40:], errMalformed},
-		{"carriage returns inside", at[:10] + "\r\n\r\n" + at[10:63], errMalformed},
-		{"nothing but line feeds", "at_" + strings.Repeat("\n", 64), errMalformed},
-		{"padding", at[:66] + "=", errMalformed},
-		{"padding of two", at[:65] + "==", errMalformed},
+		{"carriage returns inside", at[:10] + "\r\n\r\n" + at[10:75], errMalformed},
+		{"nothing but line feeds", "at_" + strings.Repeat("\n", 76), errMalformed},
+		{"padding", at[:78] + "=", errMalformed},
+		{"padding of two", at[:77] + "==", errMalformed},
 		{"padding added", at + "=", errMalformed},
-		{"the other base64 alphabet", "at_" + strings.Repeat("+/", 32), errMalformed},
-		{"not base64", "at_" + strings.Repeat("!", 64), errMalformed},
-		{"NUL", at[:66] + "\x00", errMalformed},
-		{"beyond ASCII", at[:65] + "é", errMalformed},
+		{"the other base64 alphabet", "at_" + strings.Repeat("+/", 38), errMalformed},
+		{"not base64", "at_" + strings.Repeat("!", 76), errMalformed},
+		{"NUL", at[:78] + "\x00", errMalformed},
+		{"beyond ASCII", at[:77] + "é", errMalformed},
 		{"version 0", unraw("at_", with(b, 0, 0)), errMalformed},
-		{"version 2, signed by us", otherVersion(), errMalformed},
+		{"version 1, signed by us", otherVersion(1), errMalformed},
+		{"version 3, signed by us", otherVersion(3), errMalformed},
 		{"key that is not in the keyring", unraw("at_", with(b, 1, 8)), errUnknownKey},
 		{"refresh token", rt, errKind},
 		{"refresh token, prefix changed", "at_" + rt[3:], errForged},
 		{"access token, prefix changed", "rt_" + at[3:], errForged},
 		{"MAC of zeros", unraw("at_", append(bytes.Clone(b[:bodyLen]), make([]byte, macLen)...)), errForged},
-		{"MAC of another token", at[:47] + rt[47:], errForged},
+		{"MAC of another token", at[:55] + rt[55:], errForged},
 		// The order: shape, key id, MAC, kind. Each of these is wrong twice,
 		// and the earlier reason is the one that is told.
-		{"shape before key id", unraw("at_", with(b, 1, 8))[:66] + "!", errMalformed},
+		{"shape before key id", unraw("at_", with(b, 1, 8))[:78] + "!", errMalformed},
 		{"version before key id", unraw("at_", with(with(b, 0, 9), 1, 8)), errMalformed},
-		{"key id before MAC", unraw("at_", with(with(b, 1, 8), 47, ^b[47])), errUnknownKey},
+		{"key id before MAC", unraw("at_", with(with(b, 1, 8), 56, ^b[56])), errUnknownKey},
 		{"key id before kind", unraw("rt_", with(b, 1, 8)), errUnknownKey},
-		{"MAC before kind", unraw("rt_", with(raw(t, rt), 47, ^raw(t, rt)[47])), errForged},
+		{"MAC before kind", unraw("rt_", with(raw(t, rt), 56, ^raw(t, rt)[56])), errForged},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -252,9 +256,9 @@ func TestTwoAppKeysCanShareATag(t *testing.T) {
 func sliceOf(t AppTag) []byte { return t[:] }
 
 func TestClaimsExpireAtTheirExpiry(t *testing.T) {
-	c := Claims{ExpiresAt: 1000, Lifetime: 300}
-	if c.IssuedAt() != 700 {
-		t.Errorf("issued at %d, want 700", c.IssuedAt())
+	c := Claims{ExpiresAt: 1000, IssuedAt: 700_999}
+	if c.Lifetime() != 300 {
+		t.Errorf("lifetime %d, want 300", c.Lifetime())
 	}
 	for _, tt := range []struct {
 		now  time.Time
@@ -309,9 +313,9 @@ func TestJTIShowsNothingOfTheGrant(t *testing.T) {
 
 func TestAnUnknownKeyIsLookedForOnce(t *testing.T) {
 	c := someClaims(Access)
-	good := mint(&c, someRing().Key(7))
+	good := minted(&c, someRing().Key(7))
 	c.KeyID = 8
-	unknown := mint(&c, fixedKey(8, 8, epoch).key())
+	unknown := minted(&c, fixedKey(8, 8, epoch).key())
 	newer := ringOf(fixedKey(7, 0x11, epoch), fixedKey(8, 8, epoch))
 	tests := []struct {
 		name    string
@@ -321,12 +325,12 @@ func TestAnUnknownKeyIsLookedForOnce(t *testing.T) {
 		reloads int
 	}{
 		{"a known key", good, nil, nil, 0},
-		{"forged with a known key", good[:66] + "A", nil, errForged, 0},
+		{"forged with a known key", good[:78] + "A", nil, errForged, 0},
 		{"malformed", good + "A", nil, errMalformed, 0},
 		{"other kind", someToken(Refresh), nil, errKind, 0},
 		{"unknown, and there is no newer keyring", unknown, nil, errUnknownKey, 1},
 		{"unknown, and the newer keyring has it", unknown, newer, nil, 1},
-		{"unknown, the newer keyring has it, and it is forged", unknown[:66] + "A", newer, errForged, 1},
+		{"unknown, the newer keyring has it, and it is forged", unknown[:78] + "A", newer, errForged, 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -379,7 +383,7 @@ func TestKeysAreReplacedWhileTheyAreUsed(t *testing.T) {
 			for id := range byte(20) {
 				c := someClaims(Refresh)
 				c.KeyID = id
-				tok := mint(&c, ks[id].key())
+				tok := minted(&c, ks[id].key())
 				for { // every reload brings one more key, whoever makes it
 					got, err := parse(context.Background(), tok, Refresh, keys)
 					if err == nil {
@@ -429,19 +433,19 @@ func TestVerifyAndDecode(t *testing.T) {
 			}
 		}
 	}
-	if _, err := Decode("at_" + strings.Repeat("A", 64)); !errors.Is(err, errMalformed) {
+	if _, err := Decode("at_" + strings.Repeat("A", 76)); !errors.Is(err, errMalformed) {
 		t.Errorf("another version: %v, want %v", err, errMalformed)
 	}
 }
 
 func FuzzParse(f *testing.F) {
 	for _, l := range goldenLines(f, "testdata/tokens.golden") {
-		f.Add(l[8])
+		f.Add(l[9])
 	}
 	at := someToken(Access)
 	for _, s := range []string{
-		at, someToken(Refresh), "", "at_", "rt_", at[:66], at + "A", at[:66] + "=", at[:40] + "\n" + at[40:66],
-		"at_" + strings.Repeat("\n", 64), "at_" + strings.Repeat("A", 64), "rt_" + at[3:],
+		at, someToken(Refresh), "", "at_", "rt_", at[:78], at + "A", at[:78] + "=", at[:40] + "\n" + at[40:78],
+		"at_" + strings.Repeat("\n", 76), "at_" + strings.Repeat("A", 76), "rt_" + at[3:],
 	} {
 		f.Add(s)
 	}
@@ -450,7 +454,7 @@ func FuzzParse(f *testing.F) {
 		for _, kind := range []Kind{Access, Refresh} {
 			c, err := parse(context.Background(), s, kind, only{ring})
 			if err == nil {
-				if again := mint(&c, ring.Key(c.KeyID)); again != s || c.Kind != kind {
+				if again := minted(&c, ring.Key(c.KeyID)); again != s || c.Kind != kind {
 					t.Errorf("%q is good, but mints as %q", s, again)
 				}
 				continue

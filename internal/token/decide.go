@@ -84,7 +84,7 @@ func decideLiveRefresh(c refreshCase) decision {
 		return refused(errRefreshRevoked())
 	case g.Generation > c.app.Generation && !c.appReloaded:
 		return decision{outcome: staleApp}
-	case c.token.outlives(g):
+	case c.token.outlives(g), n < firstSerial:
 		return refused(errRefreshForged())
 	case n == g.Serial:
 		return c.rotated(n)
@@ -122,18 +122,16 @@ func (c *refreshCase) rotated(n uint32) decision {
 		return refused(err)
 	}
 	now := c.now
-	if granted := time.Unix(g.IssuedAt, 0); now.Before(granted) {
+	if granted := time.UnixMilli(g.IssuedAt); now.Before(granted) {
 		// The store's clock stepped back, in a failover to a server that is behind.
 		// Nothing may be issued before its grant: the record can't hold an expiry
 		// before issued-at.
 		now = granted
 	}
-	nowMilli := now.UnixMilli()
-	g.Rotated1 = g.Rotated
-	if n > c.grant.Serial {
-		g.Rotated1 = nowMilli // the real time is lost; give the benefit of the doubt
+	g.From, g.From1, g.Rotated1 = n, g.From, g.Rotated
+	if n > g.Serial {
+		g.Rotated1 = now.UnixMilli() // the real time is lost; give the benefit of the doubt
 	}
-	g.Rotated = nowMilli
 	g.KeepUntil = max(g.KeepUntil, c.token.ExpiresAt) // it may be from a rotation that the store lost
 	g.setPair(n+1, c.key, now, c.ttl)
 	if scope != g.Scope || (c.throughData != "" && c.throughData != g.ThroughData) {

@@ -122,10 +122,11 @@ func TestJunkIsRefusedWithoutTheStore(t *testing.T) {
 	w := newWorld(t)
 	p := w.issue(keyA)
 	expired := w.claims(p.refresh)
+	expired.IssuedAt -= 7200_000
 	expired.ExpiresAt = epoch.Unix() - int64(DefaultGrace/time.Second)
-	expiredRT := mint(&expired, w.keys.Ring().Key(1))
+	expiredRT := minted(&expired, w.keys.Ring().Key(1))
 	expired.Kind, expired.ExpiresAt = Access, epoch.Unix()
-	expiredAT := mint(&expired, w.keys.Ring().Key(1))
+	expiredAT := minted(&expired, w.keys.Ring().Key(1))
 	unknown := expired
 	unknown.KeyID = 77
 
@@ -145,7 +146,7 @@ func TestJunkIsRefusedWithoutTheStore(t *testing.T) {
 	revoke := func(key, tok string) func() error {
 		return func() error { _, err := w.m.Revoke(ctx, w.as(key), tok); return err }
 	}
-	forged := func(tok string) string { return tok[:66] + string(tok[66]^1) }
+	forged := func(tok string) string { return tok[:TokenLen-1] + string(tok[TokenLen-1]^1) }
 	tests := []struct {
 		name string
 		call func() error
@@ -156,7 +157,7 @@ func TestJunkIsRefusedWithoutTheStore(t *testing.T) {
 		{"refresh: empty", refresh(keyA, ""), "2202", false},
 		{"refresh: a megabyte", refresh(keyA, strings.Repeat("r", 1<<20)), "2202", false},
 		{"refresh: forged", refresh(keyA, forged(p.refresh)), "2202", false},
-		{"refresh: of an unknown key", refresh(keyA, "rt_"+mint(&unknown, fixedKey(77, 7, epoch).key())[3:]), "2202", false},
+		{"refresh: of an unknown key", refresh(keyA, "rt_"+minted(&unknown, fixedKey(77, 7, epoch).key())[3:]), "2202", false},
 		{"refresh: an access token", refresh(keyA, p.access), "2202", false},
 		{"refresh: an access token with its prefix changed", refresh(keyA, "rt_"+p.access[3:]), "2202", false},
 		{"refresh: another app's", refresh(keyC, p.refresh), "1003", false},

@@ -501,7 +501,7 @@ func (w *world) grant(tok string) *Grant {
 	if r.bytes == nil {
 		return nil
 	}
-	g, err := decodeGrant(r.bytes)
+	g, err := decodeGrant(w.claims(tok).Grant, r.bytes)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -528,6 +528,24 @@ func hint(err error) string {
 		return e.Hint
 	}
 	return ""
+}
+
+// minted is a token of claims that can be encoded.
+func minted(c *Claims, key *keyring.Key) string {
+	s, err := mint(c, key)
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// recordOf is the record of a grant that can be encoded.
+func recordOf(g *Grant, id GrantID) []byte {
+	b, err := g.encode(id)
+	if err != nil {
+		panic(err)
+	}
+	return b
 }
 
 func mustHex(s string) []byte {

@@ -75,7 +75,7 @@ func (m *Manager) Inspect(ctx context.Context, accessToken string) (Inspection, 
 		return i, nil
 	}
 	i.AppKey, i.Scope, i.ThroughData = c.grant.AppKey, c.grant.Scope, c.grant.ThroughData
-	i.IssuedAt, i.ExpiresAt = t.IssuedAt(), t.ExpiresAt
+	i.IssuedAt, i.ExpiresAt = t.IssuedAt/1000, t.ExpiresAt
 	return i, nil
 }
 

@@ -29,19 +29,26 @@ func (m *Manager) Issue(ctx context.Context, who app.Authenticated, scope, throu
 	key := m.cfg.Keys.Signer(now)
 	g := Grant{
 		AppKey: a.Key, Generation: a.Generation, Scope: granted, ThroughData: throughData,
-		IssuedAt: now.Unix(), LowestValid: firstSerial,
+		IssuedAt: now.UnixMilli(), Rotated1: now.UnixMilli(), LowestValid: firstSerial,
 	}
 	g.setPair(firstSerial, key, now, m.ttl(a))
-	record := g.encode()
 	for attempt := 1; ; attempt++ {
 		var id GrantID
 		_, _ = rand.Read(id[:]) // never fails (crypto/rand)
-		err := m.cfg.Store.Create(ctx, id, record, g.expireAt())
+		answer, err := m.pair(&g, id, now, key)
+		if err != nil {
+			return nil, err
+		}
+		record, err := g.encode(id)
+		if err != nil {
+			return nil, err
+		}
+		err = m.cfg.Store.Create(ctx, id, record, g.expireAt())
 		switch {
 		case err == nil:
-			first := g.claims(Access, id)
+			first, _ := g.claims(id)
 			m.event(ctx, EventIssued, Presented{JTI: first.JTI(), AppKey: g.AppKey})
-			return m.pair(&g, id, now, key), nil
+			return answer, nil
 		case attempt < createAttempts && (errors.Is(err, ErrExists) || errors.Is(err, ErrUnavailable)):
 			// Under a fresh id: see Store.Create.
 			if err := pause(ctx); err != nil {

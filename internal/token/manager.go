@@ -100,7 +100,7 @@ func (m *Manager) read(ctx context.Context, id GrantID) (*Grant, []byte, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	g, err := decodeGrant(record)
+	g, err := decodeGrant(id, record)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -114,30 +114,44 @@ func (m *Manager) swap(ctx context.Context, id GrantID, was []byte, next *Grant)
 	if err != nil {
 		return err
 	}
+	record, err := next.encode(id)
+	if err != nil {
+		return err
+	}
 	notAfter := now.Add(swapPatience)
 	if end, ok := ctx.Deadline(); ok {
 		notAfter = now.Add(time.Until(end))
 	}
-	return m.cfg.Store.Swap(ctx, id, was, next.encode(), next.expireAt(), notAfter)
+	return m.cfg.Store.Swap(ctx, id, was, record, next.expireAt(), notAfter)
 }
 
 // swapPatience bounds a swap whose context has no deadline.
 const swapPatience = time.Second
 
-// pair returns the answer with the current pair of a grant.
-func (m *Manager) pair(g *Grant, id GrantID, now time.Time, key *keyring.Key) *models.Token {
-	access, refresh := g.claims(Access, id), g.claims(Refresh, id)
+// pair returns the answer with the current pair of a grant. It comes before the grant is
+// written, so that nothing is that can't be answered.
+func (m *Manager) pair(g *Grant, id GrantID, now time.Time, key *keyring.Key) (*models.Token, error) {
+	access, refresh := g.claims(id)
+	at, err := mint(&access, key)
+	if err != nil {
+		return nil, err
+	}
+	rt, err := mint(&refresh, key)
+	if err != nil {
+		return nil, err
+	}
+	issued := time.Unix(g.Rotated/1000, 0)
 	remains := func(expires int64) time.Duration { return time.Duration(max(0, expires-now.Unix())) * time.Second }
 	return &models.Token{
 		ClientID:         g.AppKey,
 		Scope:            g.Scope,
-		Access:           mint(&access, key),
-		AccessCreateAt:   time.Unix(g.pairIssuedAt(), 0),
+		Access:           at,
+		AccessCreateAt:   issued,
 		AccessExpiresIn:  remains(g.AccessExpires),
-		Refresh:          mint(&refresh, key),
-		RefreshCreateAt:  time.Unix(g.pairIssuedAt(), 0),
+		Refresh:          rt,
+		RefreshCreateAt:  issued,
 		RefreshExpiresIn: remains(g.RefreshExpires),
-	}
+	}, nil
 }
 
 func (m *Manager) ttl(a *app.App) lifetimes {

@@ -92,7 +92,7 @@ func TestARefreshedPairIsIssuedWhenItIsRefreshed(t *testing.T) {
 		if err != nil || i.IssuedAt != issued || i.ExpiresAt != issued+3600 {
 			t.Errorf("%+v, %v; want issued at %d", i, err, issued)
 		}
-		if c := w.claims(tok.Refresh); c.Lifetime != 7200 || c.IssuedAt() != issued {
+		if c := w.claims(tok.Refresh); c.Lifetime() != 7200 || c.IssuedAt/1000 != issued {
 			t.Errorf("%+v", c)
 		}
 	}

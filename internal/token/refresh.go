@@ -64,7 +64,11 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 			c.app, c.appReloaded = a, true
 
 		case rotation, healing:
-			err := m.swap(ctx, t.Grant, record, &d.next)
+			answer, err := m.pair(&d.next, t.Grant, c.now, c.key)
+			if err != nil {
+				return nil, p, err
+			}
+			err = m.swap(ctx, t.Grant, record, &d.next)
 			switch {
 			case errors.Is(err, ErrConflict):
 				c.lostSwap = true // another caller was faster; read the grant again
@@ -82,7 +86,7 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 				m.event(ctx, EventGrantHealed, p)
 			}
 			m.event(ctx, EventRefreshed, p)
-			return m.pair(&d.next, t.Grant, c.now, c.key), p, nil
+			return answer, p, nil
 
 		case repeat:
 			key := m.cfg.Keys.Key(ctx, c.grant.KeyID)
@@ -93,8 +97,12 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 				return nil, p, m.unavailableRefresh(fmt.Errorf("%w: key %d signed the current pair and is not in the keyring",
 					ErrUnavailable, c.grant.KeyID))
 			}
+			answer, err := m.pair(c.grant, t.Grant, c.now, key)
+			if err != nil {
+				return nil, p, err
+			}
 			m.event(ctx, EventRefreshRepeated, p)
-			return m.pair(c.grant, t.Grant, c.now, key), p, nil
+			return answer, p, nil
 
 		case replay:
 			err := m.cfg.Store.Delete(ctx, t.Grant, record)

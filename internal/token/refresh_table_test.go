@@ -17,14 +17,17 @@ func aRefreshCase(n uint32) refreshCase {
 	now := epoch.Unix()
 	a := anApp(keyA)
 	g := &Grant{
-		AppKey: keyA, Scope: "orders.read orders.write", ThroughData: "td", IssuedAt: now - 1000,
+		AppKey: keyA, Scope: "orders.read orders.write", ThroughData: "td", IssuedAt: epoch.UnixMilli() - 1_000_000,
 		Serial: 5, KeyID: 1, AccessExpires: now - 10 + 3600, RefreshExpires: now - 10 + 7200,
-		Rotated: epoch.UnixMilli() - 10_000, Rotated1: epoch.UnixMilli() - 20_000,
+		From: 4, From1: 3, Rotated: epoch.UnixMilli() - 10_000, Rotated1: epoch.UnixMilli() - 20_000,
 		LowestValid: 2, KeepUntil: now - 10 + 7200,
 	}
 	return refreshCase{
-		token: Claims{Kind: Refresh, KeyID: 1, ExpiresAt: g.RefreshExpires - 10*(5-int64(n)), Lifetime: 7200, AppTag: TagOf(keyA), Serial: n},
-		app:   &a, grant: g, now: epoch, grace: 60 * time.Second,
+		token: Claims{
+			Kind: Refresh, KeyID: 1, IssuedAt: g.Rotated - 10_000*(5-int64(n)), ExpiresAt: g.RefreshExpires - 10*(5-int64(n)),
+			AppTag: TagOf(keyA), Serial: n, GrantHash: hashOf(g.Scope, g.ThroughData),
+		},
+		app: &a, grant: g, now: epoch, grace: 60 * time.Second,
 		key: fixedKey(9, 9, epoch).key(), ttl: lifetimes{access: 3600 * time.Second, refresh: 7200 * time.Second},
 	}
 }
@@ -70,6 +73,8 @@ func TestRefreshTable(t *testing.T) {
 		{"outlives keep-until, old serial: no replay", 1, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, refusal, "2202", "not a refresh token of this service"},
 		{"ends with keep-until", 5, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil }, rotation, "", ""},
 		{"outlives the keep-until of a store that lost a rotation", 6, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, healing, "", ""},
+
+		{"a serial that no token has", 0, nil, refusal, "2202", "not a refresh token of this service"},
 
 		// n = s, expired: now >= expiry.
 		{"a second before its expiry", 5, func(c *refreshCase) { c.token.ExpiresAt = epoch.Unix() + 1 }, rotation, "", ""},
@@ -197,6 +202,7 @@ func TestARotationChangesThisAndNothingElse(t *testing.T) {
 	want.KeepUntil = epoch.Unix() + 7200
 	want.Rotated = epoch.UnixMilli()
 	want.Rotated1 = before.Rotated
+	want.From, want.From1 = 5, 4
 	if d := cmp.Diff(want, after); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
@@ -211,6 +217,7 @@ func TestAHealedGrantGoesOnFromTheToken(t *testing.T) {
 	want.RefreshExpires = epoch.Unix() + 7200
 	want.KeepUntil = epoch.Unix() + 9000 // the token itself proves that it was minted
 	want.Rotated = epoch.UnixMilli()
+	want.From, want.From1 = 9, 4
 	want.Rotated1 = epoch.UnixMilli() // unknown: the benefit of the doubt
 	if d := cmp.Diff(want, after); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
@@ -323,13 +330,13 @@ func TestKeepUntilNeverFalls(t *testing.T) {
 func TestARotationByAClockThatIsBehindCanBeRead(t *testing.T) {
 	for _, back := range []time.Duration{time.Second, time.Hour, 3 * time.Hour, 100 * time.Hour} {
 		_, after := rotated(t, 5, func(c *refreshCase) { c.now = epoch.Add(-back) })
-		got, err := decodeGrant(after.encode())
+		got, err := decodeGrant(GrantID{}, recordOf(&after, GrantID{}))
 		if err != nil || got != after {
 			t.Errorf("%v behind: %+v, %v; want %+v", back, got, err, after)
 		}
-		for _, kind := range []Kind{Access, Refresh} {
-			c := after.claims(kind, GrantID{})
-			if again, err := parse(t.Context(), mint(&c, fixedKey(9, 9, epoch).key()), kind, only{ringOf(fixedKey(9, 9, epoch))}); err != nil || again != c {
+		access, refresh := after.claims(GrantID{})
+		for _, c := range []Claims{access, refresh} {
+			if again, err := parse(t.Context(), minted(&c, fixedKey(9, 9, epoch).key()), c.Kind, only{ringOf(fixedKey(9, 9, epoch))}); err != nil || again != c {
 				t.Errorf("%v behind: %+v, %v; want %+v", back, again, err, c)
 			}
 		}

@@ -147,7 +147,7 @@ func run(t *testing.T, env []string, name string, args ...string) (output string
 
 // tokens returns the access tokens in a text, in order.
 func tokens(text string) []string {
-	return regexp.MustCompile(`\bat_[A-Za-z0-9_-]{64}`).FindAllString(text, -1)
+	return regexp.MustCompile(`\bat_[A-Za-z0-9_-]{76}`).FindAllString(text, -1)
 }
 
 // python is the system's Python, with the libraries from the system's packages.
