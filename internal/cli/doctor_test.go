@@ -119,8 +119,9 @@ func TestDoctorsFixesCanBePasted(t *testing.T) {
 	})
 	for _, command := range []string{
 		"ACL SETUSER app on >pw ~other:* +@all -evalsha -pttl -client|setname",
-		"SET authsvc:g:stray 1",
-		"SET authsvc:g:ours 1 EX 3600",
+		"SET authsvc:stray 1",
+		"SET authsvc:ours 1 EX 3600",
+		"SET authsvc:{other} 1",
 	} {
 		var args []any
 		for _, word := range strings.Fields(command) {
@@ -168,7 +169,10 @@ func TestDoctorsFixesCanBePasted(t *testing.T) {
 			t.Errorf("%s was never found", check)
 		}
 	}
-	if ttl := server.Client().PTTL(t.Context(), "authsvc:g:ours").Val(); ttl > time.Hour {
+	if ttl := server.Client().PTTL(t.Context(), "authsvc:ours").Val(); ttl > time.Hour {
 		t.Errorf("a key with an expiry has another now: %v", ttl)
+	}
+	if ttl := server.Client().PTTL(t.Context(), "authsvc:{other}").Val(); ttl != -1 {
+		t.Errorf("a key that is no grant's has an expiry now: %v", ttl)
 	}
 }

@@ -334,7 +334,7 @@ func (n node) expiry() Finding {
 	return Finding{
 		Check: RedisExpiry, Severity: Warning,
 		What: fmt.Sprintf("%d of %s in a sample have no expiry.", n.Endless, count(n.Sampled, "key")+" "+n.Keys),
-		Why:  "The service writes every key with one, so something else wrote these keys or removed it. They take up memory forever.",
+		Why:  "The service writes every grant with one, so something else wrote these keys or removed it. They take up memory forever.",
 		Fix:  scan + " | xargs -I KEY " + expire + "  # changes no key that has an expiry",
 	}
 }

@@ -17,7 +17,7 @@ const at = "10.0.0.1:6379"
 // healthy is a primary that nothing is wrong with.
 func healthy() redisconn.NodeFacts {
 	return redisconn.NodeFacts{
-		Addr: at, User: "app", Keys: "authsvc:*",
+		Addr: at, User: "app", Keys: "authsvc:[^{]*",
 		Version: "7.0.0", Memory: 1000, MaxMemory: 10_000, SystemMemory: 100_000, Eviction: "noeviction",
 		AOF: true, Fsync: "always", Replicas: 2, ReplicasOnline: 2, MinReplicas: 1, Sampled: 1000,
 	}
@@ -188,8 +188,8 @@ var redisTests = []struct {
 
 	{
 		name: "a key without an expiry", is: func(f *redisconn.NodeFacts) { f.Endless = 1 }, want: []string{"warning redis_expiry " + at},
-		what: "1 of 1000 keys authsvc:* ",
-		fix: "redis-cli -h 10.0.0.1 -p 6379 --scan --pattern 'authsvc:*' | xargs -I KEY redis-cli -h 10.0.0.1 -p 6379 EXPIRE KEY 2592600 NX" +
+		what: "1 of 1000 keys authsvc:[^{]* ",
+		fix: "redis-cli -h 10.0.0.1 -p 6379 --scan --pattern 'authsvc:[^{]*' | xargs -I KEY redis-cli -h 10.0.0.1 -p 6379 EXPIRE KEY 2592600 NX" +
 			"  # changes no key that has an expiry",
 	},
 	{name: "no keys", is: func(f *redisconn.NodeFacts) { f.Sampled = 0 }},

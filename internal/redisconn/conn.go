@@ -164,7 +164,9 @@ func (r *Conn) changed(node string) func(error, time.Time) {
 	}
 }
 
-// Prefix returns the prefix of every key.
+// Prefix returns the prefix of every key. A grant's key is the prefix and 22 of the
+// characters A-Z a-z 0-9 - _; every other key's begins with { after the prefix, so that no
+// key is taken for one of the other kind, whatever either holds.
 func (r *Conn) Prefix() string { return r.prefix }
 
 // Close sends what is queued, if Redis answers, and closes the connections. Later calls

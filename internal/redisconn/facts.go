@@ -21,7 +21,7 @@ type NodeFacts struct {
 	Addr string // host:port
 	User string // the service's user, as the ACL names it
 	DB   int    // the database of the service's keys
-	Keys string // their pattern
+	Keys string // the pattern of the keys of grants
 
 	// Unreadable are the commands, as the ACL names them, that the primary did not let
 	// this user run. The fields that depend on them are zero: info fills the next
@@ -53,7 +53,7 @@ type NodeFacts struct {
 	// ClockError, half of the round trip.
 	ClockOffset, ClockError time.Duration
 
-	// Sampled is the number of the service's keys in the sample, and Endless how many of
+	// Sampled is the number of keys of grants in the sample, and Endless how many of
 	// them have no expiry.
 	Sampled, Endless int
 }
@@ -71,7 +71,7 @@ func (r *Conn) Facts(ctx context.Context) ([]NodeFacts, error) {
 	var mu sync.Mutex
 	var all []NodeFacts
 	err := r.eachPrimary(ctx, func(ctx context.Context, addr string, c *redis.Client) error {
-		f := NodeFacts{Addr: addr, User: userOf(c), DB: c.Options().DB, Keys: r.prefix + "*"}
+		f := NodeFacts{Addr: addr, User: userOf(c), DB: c.Options().DB, Keys: r.prefix + "[^{]*"}
 		if err := f.read(ctx, c, &r.samples, r.sentinel || r.cluster != nil); err != nil {
 			return fmt.Errorf("reading the facts of Redis at %s: %w", addr, err)
 		}

@@ -36,7 +36,7 @@ func TestFacts(t *testing.T) {
 	server := redistest.Start(t)
 	r := openPatient(t, server.URL())
 	want := NodeFacts{
-		Addr: server.Addr(), User: "default", Keys: "authsvc:*",
+		Addr: server.Addr(), User: "default", Keys: "authsvc:[^{]*",
 		Version: "7.0.15", Eviction: "noeviction", Fsync: "everysec",
 	}
 	got := factsOf(t, r)
@@ -69,7 +69,7 @@ func TestFacts(t *testing.T) {
 func TestFactsOfReplicas(t *testing.T) {
 	primary := redistest.Start(t, "--repl-diskless-sync-delay", "0")
 	host, port, _ := net.SplitHostPort(primary.Addr())
-	do(t, primary, "SET", "authsvc:g:x", "1")
+	do(t, primary, "SET", "authsvc:x", "1")
 	replica := redistest.Start(t, "--replicaof", host+" "+port)
 	r := openPatient(t, primary.URL())
 	var f NodeFacts
@@ -137,7 +137,7 @@ func TestFactsOfReplicasThatDoNotKnowTheUser(t *testing.T) {
 // What a user may not read is a fact, and the others are read even so.
 func TestFactsOfAUserWithFewerRights(t *testing.T) {
 	server := redistest.Start(t, "--maxmemory", "100mb")
-	if err := put(t.Context(), rights(t, server), prefix+"g:x", "1"); err != nil {
+	if err := put(t.Context(), rights(t, server), prefix+"x", "1"); err != nil {
 		t.Fatal(err)
 	}
 	all := without(factsOf(t, rights(t, server)))
@@ -186,8 +186,9 @@ func TestSamplesGoOn(t *testing.T) {
 		if i < endless {
 			ttl = 0
 		}
-		pipe.Set(t.Context(), fmt.Sprintf("authsvc:g:%d", i), "1", ttl)
+		pipe.Set(t.Context(), fmt.Sprintf("authsvc:%d", i), "1", ttl)
 		pipe.Set(t.Context(), fmt.Sprintf("other:%d", i), "1", 0)
+		pipe.Set(t.Context(), fmt.Sprintf("authsvc:{other}%d", i), "1", 0) // no grant's
 	}
 	if _, err := pipe.Exec(t.Context()); err != nil {
 		t.Fatal(err)
@@ -251,7 +252,7 @@ func TestFactsAndPermissionsAreRepeated(t *testing.T) {
 func TestFactsOfARedisThatLoads(t *testing.T) {
 	server := redistest.Start(t, "--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024")
 	full, less := openPatient(t, server.URL()), rights(t, server, "-del")
-	do(t, server, "DEBUG", "POPULATE", "20000", "authsvc:g")
+	do(t, server, "DEBUG", "POPULATE", "20000", "authsvc")
 	do(t, server, "CONFIG", "SET", "key-load-delay", "1000") // microseconds; 20 s in all
 	reloading := redis.NewClient(&redis.Options{Addr: server.Addr(), ReadTimeout: -1, MaxRetries: -1})
 	defer reloading.Close()

@@ -85,7 +85,7 @@ func (r *Conn) CheckPermissions(ctx context.Context, needs func(key string) [][]
 	err := r.eachPrimary(ctx, func(ctx context.Context, addr string, c *redis.Client) error {
 		// In a Cluster the key need not belong to the node that is checked: Redis checks
 		// the permissions before the slot.
-		commands := append([][]any{{"ROLE"}, {"TIME"}}, needs(r.prefix+"check:"+rand.Text())...)
+		commands := append([][]any{{"ROLE"}, {"TIME"}}, needs(r.prefix+"{check}"+rand.Text())...)
 		if r.cluster != nil {
 			commands[0] = []any{"CLUSTER", "SLOTS"}
 			commands = append(commands, []any{"ASKING"})

@@ -414,7 +414,7 @@ func newKey(before, after []redistest.Record) string {
 		had[r.Key] = true
 	}
 	for _, r := range after {
-		if !had[r.Key] && strings.HasPrefix(r.Key, "authsvc:g:") {
+		if !had[r.Key] && strings.HasPrefix(r.Key, "authsvc:") && !strings.HasPrefix(r.Key, "authsvc:{") {
 			return r.Key
 		}
 	}

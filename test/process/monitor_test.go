@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -238,4 +239,41 @@ func TestServeWatchesRedis(t *testing.T) {
 		}
 	}
 	authsvctest.Want(t, "issue", s.Issue(authsvctest.Worker), 200, "")
+}
+
+// The key of a grant is the prefix and 22 characters, and every other begins with a brace
+// after it, so that none can be taken for one of the other kind.
+func TestServeTellsTheKeysOfGrantsFromOthers(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--notify-keyspace-events", "KA")
+	events := server.Client().PSubscribe(t.Context(), "__keyspace@*__:*")
+	defer events.Close()
+	if _, err := events.Receive(t.Context()); err != nil { // it is subscribed
+		t.Fatal(err)
+	}
+	site := authsvctest.NewSite(t)
+	s := site.Serve(server.URL(), append([]string{"--store-prefix", "our-own:"}, authsvctest.Patient...)...)
+	p := s.Issue(authsvctest.Worker).Pair()
+	p = s.Refresh(authsvctest.Worker, p.Refresh).Pair()
+	authsvctest.Want(t, "revoke", s.Revoke(authsvctest.Worker, p.Refresh), 200, "")
+	if err := server.Client().Set(t.Context(), "the end", 1, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	grant := regexp.MustCompile(`^our-own:[A-Za-z0-9_-]{22}$`)
+	grants, others := map[string]bool{}, 0
+	for e := range events.Channel() {
+		switch _, key, _ := strings.Cut(e.Channel, "__:"); {
+		case key == "the end":
+			if len(grants) != 1 || others == 0 {
+				t.Errorf("grants %v, and %d events of other keys; want one, and some", grants, others)
+			}
+			return
+		case grant.MatchString(key):
+			grants[key] = true
+		case strings.HasPrefix(key, "our-own:{"):
+			others++
+		default:
+			t.Errorf("the key %s was written", key)
+		}
+	}
 }

@@ -119,8 +119,9 @@ func (s *Store) CheckPermissions(ctx context.Context) error {
 // Pool returns the state of the connections.
 func (s *Store) Pool() redisconn.PoolStats { return s.conn.Pool() }
 
+// key returns the key of a grant; see Conn.Prefix for all others.
 func (s *Store) key(id token.GrantID) string {
-	return s.conn.Prefix() + "g:" + base64.RawURLEncoding.EncodeToString(id[:])
+	return s.conn.Prefix() + base64.RawURLEncoding.EncodeToString(id[:])
 }
 
 // millis returns a time for PXAT, which accepts none before 1970.

@@ -57,7 +57,7 @@ func openWith(t testing.TB, target store.Target, opts store.Options) *redis.Stor
 
 // keyOf returns the key of a grant.
 func keyOf(id token.GrantID) string {
-	return store.DefaultPrefix + "g:" + base64.RawURLEncoding.EncodeToString(id[:])
+	return store.DefaultPrefix + base64.RawURLEncoding.EncodeToString(id[:])
 }
 
 // inside returns the context of a request, which ends after d.
@@ -133,7 +133,7 @@ func TestRedisKeepsAGrantUnderOneKey(t *testing.T) {
 	if name := server.Client().ClientList(t.Context()).Val(); !strings.Contains(name, " name=authsvc ") {
 		t.Errorf("CLIENT LIST: %s", name)
 	}
-	if len(dump) != 1 || dump[0].Key != "authsvc:g:-_8AAAAAAAAAAAAAAAAAAQ" || dump[0].DB != 3 || !bytes.Contains(dump[0].Value, one) {
+	if len(dump) != 1 || dump[0].Key != "authsvc:-_8AAAAAAAAAAAAAAAAAAQ" || dump[0].DB != 3 || !bytes.Contains(dump[0].Value, one) {
 		t.Errorf("Redis holds %+v", dump)
 	}
 }
@@ -161,7 +161,7 @@ func TestRedisSettings(t *testing.T) {
 		got[r.Key] = r.DB
 	}
 	// The second found its key in database 0, so the first has another.
-	if len(got) != 2 || got["authsvc:g:AAAAAAAAAAAAAAAAAAAAAA"] != 2 || got["other:g:AAAAAAAAAAAAAAAAAAAAAA"] != 0 {
+	if len(got) != 2 || got["authsvc:AAAAAAAAAAAAAAAAAAAAAA"] != 2 || got["other:AAAAAAAAAAAAAAAAAAAAAA"] != 0 {
 		t.Errorf("Redis holds %v", got)
 	}
 }
