@@ -29,7 +29,11 @@ func narrow(may []string, requested, whose string) (string, error) {
 		return "", scopeError("The scope parameter names no scope. Leave it out to get every scope that " + whose + " has.")
 	}
 	for _, n := range names {
-		if !slices.Contains(may, n) {
+		switch {
+		case slices.Contains(may, n):
+		case strings.Contains(n, ","):
+			return "", scopeError("The scope parameter has a comma in it. Separate scopes with spaces.")
+		default:
 			return "", scopeError("The scope parameter names a scope that " + whose + " does not have. Request fewer scopes, or leave the parameter out to get all of them.")
 		}
 	}

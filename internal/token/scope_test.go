@@ -38,6 +38,19 @@ func TestNarrow(t *testing.T) {
 	}
 }
 
+// Some clients join scopes with commas: the hint says what is wrong with that, unless a
+// scope is called so.
+func TestCommasBetweenScopes(t *testing.T) {
+	for _, asked := range []string{"a,b", "a,", ",", "a, b", "b a,c"} {
+		if _, err := narrow([]string{"a", "b", "c"}, asked, "the app"); !strings.Contains(hint(err), "Separate scopes with spaces") {
+			t.Errorf("%q: %v", asked, err)
+		}
+	}
+	if got, err := narrow([]string{"a,b", "a"}, "a,b", "the app"); got != "a,b" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // However it is asked, nobody gets a scope that may not be had, or that was not asked for.
 func TestNarrowNeverWidens(t *testing.T) {
 	name := rapid.SampledFrom([]string{"a", "b", "c", "d", "default"})

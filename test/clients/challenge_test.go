@@ -20,6 +20,8 @@ func TestNoChallenge(t *testing.T) {
 		{[]string{"curl", "-sS", "--anyauth", "-u", login, "-d", "grant_type=client_credentials"}, false},
 		{append(wget, "--auth-no-challenge"), true},
 		{wget, false},
+		{[]string{"env", "CLIENT_ID=" + s.worker, "CLIENT_SECRET=" + s.secret, "AUTHSVC_URL=" + s.URL, python, "testdata/shows/urllib_.py"}, true},
+		{[]string{"env", "WAIT=1", "CLIENT_ID=" + s.worker, "CLIENT_SECRET=" + s.secret, "AUTHSVC_URL=" + s.URL, python, "testdata/shows/urllib_.py"}, false},
 	} {
 		out, _ := run(t, s.env(), c.command[0], append(c.command[1:], url)...)
 		want, request := `"error_code":"APIG.2211"`, "token  APIG.2211"

@@ -26,14 +26,19 @@ var secrets = map[string]string{
 	"all-escape": "z%41%42%43%44",
 }
 
-// frozen is the key of a frozen app, whose secret is the plain one.
-const frozen = "frozen-worker"
+// The keys of a frozen app, and of one whose tokens live for a second. Their secret is
+// the plain one.
+const (
+	frozen = "frozen-worker"
+	short  = "short-worker"
+)
 
-// service is a running authsvc with two apps for each of the secrets and a frozen one,
-// and the two that a test uses.
+// service is a running authsvc with two apps for each of the secrets, a frozen one and a
+// short-lived one, and the two that a test uses.
 type service struct {
 	*authsvctest.Server
 	t     *testing.T
+	site  *authsvctest.Site
 	redis *redistest.Server
 	seen  *int // the number of log events that requests has returned
 
@@ -50,16 +55,17 @@ func serve(t *testing.T, name string) *service {
 		apps += fmt.Sprintf("  - {key: %s-gateway, secret: %q, roles: [introspect]}\n", name, secret)
 	}
 	apps += fmt.Sprintf("  - {key: %s, secret: %q, state: frozen}\n", frozen, secrets["plain"])
+	apps += fmt.Sprintf("  - {key: %s, secret: %q, access_ttl: 1s, refresh_ttl: 1s}\n", short, secrets["plain"])
 	site.WriteApps(apps)
 	r := redistest.Start(t)
-	s := &service{Server: site.Serve(r.URL(), "--drain", "0s"), redis: r, seen: new(int)}
+	s := &service{Server: site.Serve(r.URL(), "--drain", "0s"), site: site, redis: r, seen: new(int)}
 	return s.with(t, name)
 }
 
 // with returns the same service for another test, with the apps of another secret.
 func (s *service) with(t *testing.T, name string) *service {
 	return &service{
-		Server: s.Server, t: t, redis: s.redis, seen: s.seen,
+		Server: s.Server, t: t, site: s.site, redis: s.redis, seen: s.seen,
 		worker: name + "-worker", gateway: name + "-gateway", secret: secrets[name],
 	}
 }
