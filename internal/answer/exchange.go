@@ -5,10 +5,13 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -45,12 +48,62 @@ func (x *Exchange) Header() http.Header { return x.gin.Writer.Header() }
 // Param returns the value of a path parameter, or "" if there is none.
 func (x *Exchange) Param(name string) string { return x.gin.Param(name) }
 
-// Query returns the first value of a query parameter, or "" if there is none.
-func (x *Exchange) Query(name string) string { return x.gin.Query(name) }
+// Query returns the first value of a query parameter, or "" if there is none among the
+// first hundred. A malformed pair counts as missing.
+func (x *Exchange) Query(name string) string {
+	pairs := 0
+	for n, v := range x.QueryPairs() {
+		if pairs++; pairs > 100 {
+			break
+		}
+		n, nameErr := url.QueryUnescape(n)
+		v, valueErr := url.QueryUnescape(v)
+		if n == name && nameErr == nil && valueErr == nil {
+			return v
+		}
+	}
+	return ""
+}
 
-// Negotiate returns the offered media type that the Accept header prefers: the first if
-// there is no such header, "" if it accepts none of them.
-func (x *Exchange) Negotiate(offered ...string) string { return x.gin.NegotiateFormat(offered...) }
+// QueryPairs returns the names and values in the query of the URL, which are still
+// encoded. Unlike url.ParseQuery, it keeps nothing: a query can have 16,000 of them.
+func (x *Exchange) QueryPairs() iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for pair := range strings.SplitSeq(x.gin.Request.URL.RawQuery, "&") {
+			if pair == "" {
+				continue
+			}
+			name, value, _ := strings.Cut(pair, "=")
+			if !yield(name, value) {
+				return
+			}
+		}
+	}
+}
+
+// Negotiate returns the offered media type that the Accept header names first: the first
+// of them if there is no such header, "" if it accepts none of them.
+func (x *Exchange) Negotiate(offered ...string) string {
+	accept, accepted := x.gin.Request.Header.Get("Accept"), false
+	for part := range strings.SplitSeq(accept[:min(len(accept), 1<<10)], ",") { // browsers send a tenth of that
+		part, _, _ = strings.Cut(part, ";")
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		accepted = true
+		prefix, wild := strings.CutSuffix(part, "*")
+		prefix = strings.TrimPrefix(prefix, "*/")
+		for _, offer := range offered {
+			if offer == part || wild && strings.HasPrefix(offer, prefix) {
+				return offer
+			}
+		}
+	}
+	if accepted {
+		return ""
+	}
+	return offered[0]
+}
 
 // ClientIP returns the address that the request came from. If that is not known, the
 // address is not valid, and no network contains it.

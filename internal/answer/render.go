@@ -47,12 +47,9 @@ func (x *Exchange) PublicJSON(body any) error {
 // Public answers 200 with content that is the same for everybody and never changes while
 // the process runs. Caches may keep it for five minutes.
 func (x *Exchange) Public(contentType string, b []byte) {
-	x.Header().Set("Cache-Control", PublicCache)
+	x.Header().Set("Cache-Control", "public, max-age=300")
 	x.write(http.StatusOK, contentType, b)
 }
-
-// PublicCache is the Cache-Control of content that is the same for everybody.
-const PublicCache = "public, max-age=300"
 
 // OK answers 200 without a body. It must not be cached.
 func (x *Exchange) OK() {

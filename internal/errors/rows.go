@@ -206,8 +206,8 @@ var rows = [...]row{
 		code: "APIG.0201", status: 494, oauth: "invalid_request",
 		message: "Request headers too large.",
 		cause: text{
-			en: "One request header is over 32 KiB, or all of them together are over 128 KiB.",
-			zh: "某个请求头超过 32 KiB，或全部请求头合计超过 128 KiB。",
+			en: "One request header is over 32 KiB, or all of them together are over 128 KiB, or there are more than 1,000.",
+			zh: "某个请求头超过 32 KiB，或全部请求头合计超过 128 KiB，或请求头多于 1000 个。",
 		},
 		fix: text{
 			en: "Remove what the call does not need: large cookies, forwarding or tracing headers that every proxy extends, a token sent twice. 494 is not a registered HTTP status, so a client library may report it as unknown.",

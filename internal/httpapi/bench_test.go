@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -66,31 +67,7 @@ func BenchmarkHandlers(b *testing.B) {
 // benchService returns a function that posts a form to a service, and fails the
 // benchmark on any failure.
 func benchService(b *testing.B, st token.Store) func(path string, form url.Values) *httptest.ResponseRecorder {
-	ring := keyring.New(time.Now())
-	pepper := ring.Pepper()
-	apps, err := app.NewRegistry(pepper, []app.App{{
-		Key: worker, Secrets: []app.Secret{{Hash: pepper.Hash(secret)}}, Scopes: []string{"orders.read", "orders.write"}, Roles: []string{app.RoleIntrospect},
-	}})
-	if err != nil {
-		b.Fatal(err)
-	}
-	clock := token.NewClock(time.Now)
-	metrics := telemetry.NewMetrics(clock)
-	st = telemetry.Store(st, metrics, nil)
-	if err := clock.Measure(b.Context(), st); err != nil {
-		b.Fatal(err)
-	}
-	h, err := httpapi.New(httpapi.Config{
-		Manager: token.NewManager(token.Config{
-			Store: st, Clock: clock, Keys: keyring.NewCurrent(ring, nil), Apps: apps,
-			AccessTTL: time.Hour, RefreshTTL: 2 * time.Hour, Grace: time.Minute,
-		}),
-		Apps: apps, Telemetry: metrics, Log: slog.New(slog.NewJSONHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError})),
-		Issuer: issuer, StoreTimeout: 5 * time.Second, IntrospectReason: true, Draining: func() bool { return false },
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
+	h := benchHandler(b, st, io.Discard)
 	return func(path string, form url.Values) *httptest.ResponseRecorder {
 		form.Set("client_id", worker)
 		form.Set("client_secret", secret)
@@ -103,4 +80,36 @@ func benchService(b *testing.B, st token.Store) func(path string, form url.Value
 		}
 		return w
 	}
+}
+
+// benchHandler returns the handler of a service that trusts the addresses of this machine
+// as proxies.
+func benchHandler(tb testing.TB, st token.Store, log io.Writer) http.Handler {
+	tb.Helper()
+	ring := keyring.New(time.Now())
+	pepper := ring.Pepper()
+	apps, err := app.NewRegistry(pepper, []app.App{{
+		Key: worker, Secrets: []app.Secret{{Hash: pepper.Hash(secret)}}, Scopes: []string{"orders.read", "orders.write"}, Roles: []string{app.RoleIntrospect},
+	}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	clock := token.NewClock(time.Now)
+	metrics := telemetry.NewMetrics(clock)
+	st = telemetry.Store(st, metrics, nil)
+	if err := clock.Measure(tb.Context(), st); err != nil {
+		tb.Fatal(err)
+	}
+	h, err := httpapi.New(httpapi.Config{
+		Manager: token.NewManager(token.Config{
+			Store: st, Clock: clock, Keys: keyring.NewCurrent(ring, nil), Apps: apps,
+			AccessTTL: time.Hour, RefreshTTL: 2 * time.Hour, Grace: time.Minute,
+		}),
+		Apps: apps, Telemetry: metrics, Log: slog.New(slog.NewJSONHandler(log, nil)),
+		Issuer: issuer, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, StoreTimeout: 5 * time.Second, IntrospectReason: true, Draining: func() bool { return false },
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return h
 }

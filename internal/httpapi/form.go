@@ -70,10 +70,10 @@ func readForm(body io.Reader, known []param) (form, error) {
 	b := formBuffers.Get().(*formBuffer)
 	defer formBuffers.Put(b)
 	p := formParser{known: known, value: b.value[:0]}
+	var tooLarge *http.MaxBytesError
 	for {
 		n, err := body.Read(b.read[:])
 		p.write(b.read[:n])
-		var tooLarge *http.MaxBytesError
 		switch {
 		case err == nil:
 			continue
@@ -95,10 +95,11 @@ func errBodyTooLarge() error {
 		"The body is larger than 12 MiB. A token request needs a few hundred bytes.")
 }
 
-// formBuffer is the memory for parsing a form, besides the values.
+// formBuffer is the memory for parsing a form, besides the values. Each request whose body
+// has not arrived yet holds one, so it has room for a usual body, and no more.
 type formBuffer struct {
-	read  [4 << 10]byte
-	value [token.MaxScopeLen + 1]byte // the longest value that is kept
+	read  [512]byte
+	value [256]byte // a longer one that is kept is moved elsewhere
 }
 
 var formBuffers = sync.Pool{New: func() any { return new(formBuffer) }}
@@ -216,7 +217,9 @@ func (p *formParser) endName() {
 	for _, k := range p.known {
 		if params[k].name == string(p.name[:p.nameLen]) {
 			if p.seen[k] {
-				p.fail("The " + params[k].name + " parameter is given more than once. Send it once.")
+				if p.form.fault == "" {
+					p.fail("The " + params[k].name + " parameter is given more than once. Send it once.")
+				}
 				return // the first value stays
 			}
 			p.seen[k] = true

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -10,12 +11,13 @@ import (
 
 	"authsvc/internal/answer"
 	apierr "authsvc/internal/errors"
+	"authsvc/internal/token"
 )
 
 // verify handles GET, HEAD and POST /oauth/verify, for gateways that forward the head of
 // their caller's request. The body, if any, is the caller's and is not read.
 func (s *server) verify(x *answer.Exchange) error {
-	v, err := parseVerify(x.Request())
+	v, err := parseVerify(x)
 	if err != nil {
 		return err
 	}
@@ -31,27 +33,37 @@ type verifyRequest struct {
 // parseVerify parses a request to verify. An unknown or empty parameter is refused
 // (APIG.2205): ignoring a mistyped scope would let everybody in. A missing token is
 // APIG.0305, a second one 2206.
-func parseVerify(r *http.Request) (v verifyRequest, err error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return v, apierr.Wrap(apierr.AuthParameterInvalid, "The query of the URL is malformed. Its parameters may be scope and gateway.", err)
-	}
-	for name, values := range query {
-		switch {
-		case name != "scope" && name != "gateway":
+func parseVerify(x *answer.Exchange) (v verifyRequest, err error) {
+	var scope, gateway string
+	for name, value := range x.QueryPairs() {
+		name, nameErr := url.QueryUnescape(name)
+		value, valueErr := url.QueryUnescape(value)
+		if err := errors.Join(nameErr, valueErr); err != nil {
+			return v, apierr.Wrap(apierr.AuthParameterInvalid, "The query of the URL is malformed. Its parameters may be scope and gateway.", err)
+		}
+		to := &scope
+		switch name {
+		case "scope":
+		case "gateway":
+			to = &gateway
+		default:
 			return v, apierr.New(apierr.AuthParameterInvalid, "The query of the URL has a parameter that is neither scope nor gateway. Do not forward the caller's own query.")
-		case len(values) > 1 || values[0] == "":
+		}
+		if *to != "" || value == "" {
 			return v, apierr.New(apierr.AuthParameterInvalid, "The "+name+" parameter in the query of the URL is empty or given more than once. Send it once, with a value, or leave it out.")
 		}
+		*to = value
 	}
-	if g := query.Get("gateway"); g != "" && g != "nginx" {
+	switch {
+	case gateway != "" && gateway != "nginx":
 		return v, apierr.New(apierr.AuthParameterInvalid, "The gateway parameter in the query of the URL is not nginx. Leave it out for any other gateway.")
+	case len(scope) > token.MaxScopeLen:
+		return v, apierr.New(apierr.AuthParameterInvalid, "The scope parameter in the query of the URL is longer than the scopes of any app. Name only those that the API needs.")
 	}
-	v.scopes = strings.Fields(query.Get("scope"))
-	if query.Has("scope") && len(v.scopes) == 0 {
+	if v.scopes = strings.Fields(scope); scope != "" && len(v.scopes) == 0 {
 		return v, apierr.New(apierr.AuthParameterInvalid, "The scope parameter in the query of the URL names no scope. Name one, or leave it out.")
 	}
-	auth := r.Header.Values("Authorization")
+	auth := x.Request().Header.Values("Authorization")
 	if len(auth) > 1 {
 		return v, apierr.New(apierr.AuthMethodInvalid, "The request has more than one Authorization header. Send one.")
 	}
