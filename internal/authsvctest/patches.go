@@ -23,6 +23,8 @@ const (
 	RetryGetsItsOwnPair      Patch = "answers the retry of a refresh with a new pair"
 	PairsDiffer              Patch = "dates every pair differently, so that two pairs for one token never look the same" // times are in milliseconds
 	NewerTokenIsForged       Patch = "refuses a refresh token that is newer than its grant"
+	LostLineIsReplay         Patch = "takes a refresh token of a line that the store lost for a replay"
+	ChangesAreForgotten      Patch = "does not tell a token from one with another scope or through_data"
 	SwapIsBlind              Patch = "swaps whatever the store holds"
 	SwapIsNotFenced          Patch = "lets a swap happen whenever Redis comes to it, even after its caller has given up"
 	SwapNeedsMemory          Patch = "does not swap when Redis is full"
@@ -44,6 +46,7 @@ const (
 // The patched files, relative to the root of the repository.
 const (
 	decide     = "internal/token/decide.go"
+	grant      = "internal/token/grant.go"
 	clock      = "internal/token/clock.go"
 	swap       = "internal/store/redis/swap.lua"
 	redisStore = "internal/store/redis/store.go"
@@ -64,13 +67,18 @@ const (
 type edit struct{ file, old, new string }
 
 var patches = map[Patch][]edit{
-	RetryIsReplay:       {{decide, "case n == g.Serial-1 && c.inGrace(g.Rotated):", "case false:"}},
-	RetryGetsItsOwnPair: {{decide, "return c.repeated()", "return c.rotated(g.Serial)"}},
+	RetryIsReplay: {
+		{decide, "case n == g.From && c.inGrace(g.Rotated):", "case false:"},
+		{decide, "case n == g.From && c.mayBeInGrace(g.Rotated):", "case false:"},
+	},
+	RetryGetsItsOwnPair: {{decide, "return c.repeated()", "return c.rotated()"}},
 	PairsDiffer: {{
-		decide, "g.setPair(n+1, c.key, now, c.ttl)",
-		"g.setPair(n+1, c.key, now.Add(time.Duration(time.Now().UnixMicro()%1000)*time.Millisecond), c.ttl)",
+		decide, "g.setPair(max(n+1, g.LowestValid), c.key, now, c.ttl)",
+		"g.setPair(max(n+1, g.LowestValid), c.key, now.Add(time.Duration(time.Now().UnixMicro()%1000)*time.Millisecond), c.ttl)",
 	}},
-	NewerTokenIsForged: {{decide, "d := c.rotated(n)\n", "return refused(errRefreshForged())\n\t\td := c.rotated(n)\n"}},
+	NewerTokenIsForged:  {{decide, "return c.healed()", "return refused(errRefreshForged())"}},
+	LostLineIsReplay:    {{decide, "case c.token.lost(g):", "case false:"}},
+	ChangesAreForgotten: {{grant, "GrantHash { return hashOf(g.Scope, g.ThroughData) }", "GrantHash { return GrantHash{} }"}},
 
 	SwapIsBlind:     {{swap, "if held ~= ARGV[1] then return 'conflict' end", ""}},
 	SwapIsNotFenced: {{swap, "if now[1] * 1000000 + now[2] > tonumber(ARGV[4]) then return 'late' end", ""}},

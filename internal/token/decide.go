@@ -2,6 +2,7 @@ package token
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"authsvc/internal/app"
@@ -24,8 +25,8 @@ type refreshCase struct {
 	scope       string // "": not given
 	throughData string // "": not given
 
-	// lostSwap is set once this request has read the grant at the token's own serial:
-	// the token was the current one then, so this is not a replay.
+	// lostSwap is set once this request has lost a swap: when it read the grant then, its
+	// token was good, so this is not a replay.
 	lostSwap bool
 
 	// appReloaded is set once the app has been reloaded for this request; a grant of a
@@ -47,13 +48,14 @@ const (
 	rotation                // of the current token: next replaces the grant, and the answer is its pair
 	healing                 // the same, for a token from a rotation that the store lost
 	repeat                  // of a rotation that was answered: the answer is its pair again; nothing is written
+	renewal                 // a repeat whose access token has expired: next has another one in the same pair, and is the answer
 	replay                  // of a token that is too old for a repeat: the grant is deleted; the answer is err
 )
 
 // decision is the decision on a refresh.
 type decision struct {
 	outcome outcome
-	next    Grant // of a rotation or a healing: the grant to be
+	next    Grant // of a rotation, a healing or a renewal: the grant to be
 	err     error // of a refusal or a replay: the answer
 }
 
@@ -64,13 +66,14 @@ func refused(err error) decision { return decision{outcome: refusal, err: err} }
 // been checked only to save calls to the store.
 func decideRefresh(c refreshCase) decision {
 	d := decideLiveRefresh(c)
-	if c.token.Expired(c.now) && d.outcome != repeat && d.outcome != staleApp && !isMismatch(d) {
-		// An expired token is expired, whatever else is true of it, and changes
-		// nothing. Only a repeat of the refresh it was used for is still answered: a
-		// lost reply must not cost a login.
-		return refused(errRefreshExpired())
+	switch {
+	case !c.token.Expired(c.now), d.outcome == repeat, d.outcome == renewal, d.outcome == staleApp, isMismatch(d):
+		return d
 	}
-	return d
+	// An expired token is expired, whatever else is true of it, and changes nothing. Only a
+	// repeat of the refresh it was used for is still answered: a lost reply must not cost a
+	// login.
+	return refused(errRefreshExpired())
 }
 
 func decideLiveRefresh(c refreshCase) decision {
@@ -84,33 +87,30 @@ func decideLiveRefresh(c refreshCase) decision {
 		return refused(errRefreshRevoked())
 	case g.Generation > c.app.Generation && !c.appReloaded:
 		return decision{outcome: staleApp}
-	case c.token.outlives(g), n < firstSerial:
+	case c.token.forged(g):
 		return refused(errRefreshForged())
-	case n == g.Serial:
-		return c.rotated(n)
-	case n > g.Serial:
+	case n > g.Serial, n == g.Serial && c.token.GrantHash != g.hash():
 		// Only this service can sign it, so the store lost rotations in a failover.
-		// This is the newest token.
-		d := c.rotated(n)
-		if d.outcome == rotation {
-			d.outcome = healing
-		}
-		return d
-	case n == g.Serial-1 && c.inGrace(g.Rotated):
+		return c.healed()
+	case c.token.lost(g):
+		return refused(errRefreshLost())
+	case n == g.Serial:
+		return c.rotated()
+	case n == g.From && c.inGrace(g.Rotated):
 		return c.repeated()
-	case n == g.Serial-1 && c.mayBeInGrace(g.Rotated):
+	case n == g.From && c.mayBeInGrace(g.Rotated):
 		return refused(errRefreshUnsure())
-	case c.lostSwap, g.Serial >= 2 && n == g.Serial-2 && c.mayBeInGrace(g.Rotated1):
+	case c.lostSwap, n == g.From1 && c.mayBeInGrace(g.Rotated1):
 		return refused(errRefreshSuperseded())
 	default:
 		return decision{outcome: replay, err: errRefreshReplayed()}
 	}
 }
 
-// rotated returns the decision that rotates from serial n.
-func (c *refreshCase) rotated(n uint32) decision {
-	g := *c.grant
-	if n == ^uint32(0) {
+// rotated returns the decision that goes on from the token.
+func (c *refreshCase) rotated() decision {
+	g, n := *c.grant, c.token.Serial
+	if n == math.MaxUint32 {
 		return refused(errRefreshGone()) // 2^32 refreshes: not in a grant's 30 days
 	}
 	may := common(g.Scope, c.app.Scopes)
@@ -128,12 +128,12 @@ func (c *refreshCase) rotated(n uint32) decision {
 		// before issued-at.
 		now = granted
 	}
-	g.From, g.From1, g.Rotated1 = n, g.From, g.Rotated
-	if n > g.Serial {
-		g.Rotated1 = now.UnixMilli() // the real time is lost; give the benefit of the doubt
-	}
+	g.From1, g.From, g.Rotated1 = g.From, n, c.token.IssuedAt
 	g.KeepUntil = max(g.KeepUntil, c.token.ExpiresAt) // it may be from a rotation that the store lost
-	g.setPair(n+1, c.key, now, c.ttl)
+	g.setPair(max(n+1, g.LowestValid), c.key, now, c.ttl)
+	if g.Serial > n+1 {
+		g.jump(n+1, g.Serial) // they were issued and revoked, and the store lost it
+	}
 	if scope != g.Scope || (c.throughData != "" && c.throughData != g.ThroughData) {
 		// A grant has one scope and one through_data, so the older access tokens,
 		// which were issued with different ones, end here.
@@ -146,16 +146,42 @@ func (c *refreshCase) rotated(n uint32) decision {
 	return decision{outcome: rotation, next: g}
 }
 
+// healed returns the decision on a token from a rotation that the store lost. The grant
+// goes on from it, unless that would widen what the rotation had narrowed.
+func (c *refreshCase) healed() decision {
+	d := c.rotated()
+	if was := c.token.GrantHash; was != c.grant.hash() && (d.outcome != rotation || was != d.next.hash()) {
+		return refused(errRefreshChanged())
+	}
+	if d.outcome == rotation {
+		d.outcome = healing
+		// Another caller may hold, in good faith, what the store had meanwhile.
+		d.next.jump(c.grant.Serial, max(c.token.Serial, c.grant.Serial+1))
+		if c.token.Serial > c.grant.Serial {
+			d.next.From1 = c.grant.Serial
+		}
+	}
+	return d
+}
+
 // repeated returns the decision on a refresh that has been answered before.
 func (c *refreshCase) repeated() decision {
-	if !sameScope(c.grant.Scope, c.scope) {
+	g := *c.grant
+	switch {
+	case c.now.Unix() >= g.RefreshExpires:
+		return refused(errRefreshExpired())
+	case g.Serial < g.LowestValid:
+		return refused(errSuccessorRevoked())
+	case !sameScope(g.Scope, c.scope):
 		return refused(scopeError("This refresh token was already used with a different scope. Use the refresh token that was issued then."))
-	}
-	if c.throughData != "" && c.throughData != c.grant.ThroughData {
+	case c.throughData != "" && c.throughData != g.ThroughData:
 		return refused(apierr.New(apierr.AuthParameterInvalid,
 			"This refresh token was already used with a different through_data. Use the refresh token that was issued then."))
+	case c.now.Unix() < g.AccessExpires:
+		return decision{outcome: repeat}
 	}
-	return decision{outcome: repeat}
+	g.renewAccess(c.now, c.ttl.access)
+	return decision{outcome: renewal, next: g}
 }
 
 func isMismatch(d decision) bool {
@@ -171,7 +197,8 @@ type accessCase struct {
 
 // decideAccess returns nil if an access token, which has been parsed and has not expired,
 // is valid, else the reason why it is not, in the order of the design. A serial above the
-// grant's is valid: the store lost a rotation.
+// grant's is valid, since the store lost a rotation, but not with another scope or
+// through_data than it was issued with.
 func decideAccess(c accessCase) *apierr.Error {
 	g := c.grant
 	switch {
@@ -181,6 +208,8 @@ func decideAccess(c accessCase) *apierr.Error {
 		return errAccessRevoked()
 	case g.provenApp(&c.token) == "":
 		return errAccessForged()
+	case c.token.outlives(g), c.token.GrantHash != g.hash():
+		return errAccessRevoked()
 	case c.app == nil:
 		return apierr.New(apierr.AppNotExist,
 			"The app that this access token was issued to no longer exists.")
@@ -229,6 +258,21 @@ func errRefreshSuperseded() *apierr.Error {
 func errRefreshUnsure() *apierr.Error {
 	return apierr.New(apierr.RefreshTokenInvalid,
 		"The refresh token was used before, perhaps too long ago for this to be a retry. Use the newest refresh token, or get a new token with client_credentials; nothing was revoked.")
+}
+
+func errRefreshLost() *apierr.Error {
+	return apierr.New(apierr.RefreshTokenInvalid,
+		"The token store lost the refresh that issued this refresh token, and the grant has gone on without it. Use the newest refresh token, or get a new token with client_credentials; nothing was revoked.")
+}
+
+func errRefreshChanged() *apierr.Error {
+	return apierr.New(apierr.RefreshTokenInvalid,
+		"The token store lost the refresh that changed the scope or the through_data of this refresh token. Send it again with that scope and through_data, or get a new token with client_credentials; nothing was revoked.")
+}
+
+func errSuccessorRevoked() *apierr.Error {
+	return apierr.New(apierr.RefreshTokenInvalid,
+		"The refresh token was used before, and the access token that was issued then was revoked. Use the refresh token that was issued then; nothing else was revoked.")
 }
 
 func errRefreshReplayed() *apierr.Error {

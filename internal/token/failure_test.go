@@ -461,8 +461,10 @@ func TestEventsAreToldOnceAndInOrder(t *testing.T) {
 
 	w.clock.Advance(DefaultGrace)
 	_, _ = w.refresh(keyA, first.refresh, "", "")
-	check("replay", told{EventRefreshReplayed, keyA, first.refresh})
-	_, _ = w.refresh(keyA, first.refresh, "", "")
+	check("what the heal jumped over")
+	_, _ = w.refresh(keyA, second.refresh, "", "")
+	check("replay", told{EventRefreshReplayed, keyA, second.refresh})
+	_, _ = w.refresh(keyA, second.refresh, "", "")
 	check("replay of what is gone")
 
 	last := w.issue(keyA)

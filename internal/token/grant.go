@@ -44,8 +44,8 @@ type Grant struct {
 	// KeepUntil is the latest expiry of any token ever minted for the grant.
 	KeepUntil int64
 
-	// JumpedLow to JumpedHigh, which is not one of them, are the serials that heals jumped
-	// over; equal: none.
+	// JumpedLow to JumpedHigh, which is not one of them, are the serials that the line went
+	// on without, so that somebody else may hold their tokens in good faith; equal: none.
 	JumpedLow, JumpedHigh uint32
 }
 
@@ -56,10 +56,9 @@ const firstSerial = 1
 // the grant.
 func (g *Grant) setPair(serial uint32, key *keyring.Key, now time.Time, ttl lifetimes) {
 	issued := now.Unix()
-	end := g.IssuedAt/1000 + int64(MaxGrantLife/time.Second)
 	g.Serial, g.KeyID, g.Rotated = serial, key.ID, now.UnixMilli()
-	g.AccessExpires = min(issued+int64(ttl.access/time.Second), end)
-	g.RefreshExpires = min(issued+int64(ttl.refresh/time.Second), end)
+	g.AccessExpires = min(issued+int64(ttl.access/time.Second), g.end())
+	g.RefreshExpires = min(issued+int64(ttl.refresh/time.Second), g.end())
 	g.KeepUntil = max(g.KeepUntil, g.AccessExpires, g.RefreshExpires)
 }
 
@@ -67,25 +66,70 @@ func (g *Grant) setPair(serial uint32, key *keyring.Key, now time.Time, ttl life
 func (g *Grant) claims(id GrantID) (access, refresh Claims) {
 	access = Claims{
 		Kind: Access, KeyID: g.KeyID, IssuedAt: g.Rotated, ExpiresAt: g.AccessExpires,
-		AppTag: TagOf(g.AppKey), Grant: id, Serial: g.Serial, GrantHash: hashOf(g.Scope, g.ThroughData),
+		AppTag: TagOf(g.AppKey), Grant: id, Serial: g.Serial, GrantHash: g.hash(),
 	}
 	refresh = access
 	refresh.Kind, refresh.ExpiresAt = Refresh, g.RefreshExpires
 	return access, refresh
 }
 
+// renewAccess gives the current pair another access token, which lives from now.
+func (g *Grant) renewAccess(now time.Time, ttl time.Duration) {
+	longest := g.Rotated/1000 + int64(MaxTTL/time.Second) // a token says how long it lives since its pair was issued
+	g.AccessExpires = min(now.Unix()+int64(ttl/time.Second), longest, g.end())
+	g.KeepUntil = max(g.KeepUntil, g.AccessExpires)
+}
+
+// end returns when the grant ends, however often it is refreshed.
+func (g *Grant) end() int64 { return g.IssuedAt/1000 + int64(MaxGrantLife/time.Second) }
+
+// hash returns the hash that the tokens of the current pair carry.
+func (g *Grant) hash() GrantHash { return hashOf(g.Scope, g.ThroughData) }
+
+// jump notes that the line goes on without the serials from low to high, which is not one
+// of them. What lies between two such jumps is noted with them.
+func (g *Grant) jump(low, high uint32) {
+	if g.JumpedLow == g.JumpedHigh {
+		g.JumpedLow, g.JumpedHigh = low, high
+	}
+	g.JumpedLow, g.JumpedHigh = min(g.JumpedLow, low), max(g.JumpedHigh, high)
+}
+
 // provenApp returns the app of a token that names the grant. It returns "" if the grant is
-// nil or did not mint the token, which is then forged with a leaked key.
+// nil or can't have minted the token, which is then forged with a leaked key.
 func (g *Grant) provenApp(t *Claims) string {
-	if g == nil || t.AppTag != TagOf(g.AppKey) || t.outlives(g) {
+	if g == nil || t.AppTag != TagOf(g.AppKey) || t.forged(g) {
 		return ""
 	}
 	return g.AppKey
 }
 
-// outlives reports whether a token expires after everything that its grant ever minted,
-// although its serial is known to the grant. It is then forged with a leaked key.
+// forged reports whether the grant can't have minted the token, whatever a store has lost.
+func (c *Claims) forged(g *Grant) bool {
+	return c.Serial < firstSerial || c.IssuedAt < g.IssuedAt || c.ExpiresAt > g.end()
+}
+
+// outlives reports whether the token expires after everything that its grant ever minted,
+// although its serial is known to the grant. Its refresh was lost by the store, and came
+// to a process with longer lifetimes.
 func (c *Claims) outlives(g *Grant) bool { return c.Serial <= g.Serial && c.ExpiresAt > g.KeepUntil }
+
+// lost reports whether the refresh token, of a serial that is known to the grant, is of
+// another line: the store lost the refresh that issued it, and the grant has gone on
+// without it. The pairs of a line are told by their serials, and by when they were issued
+// as far as the grant has that.
+func (c *Claims) lost(g *Grant) bool {
+	switch n := c.Serial; {
+	case c.outlives(g):
+		return true
+	case n == g.Serial:
+		return c.IssuedAt != g.Rotated
+	case n == g.From:
+		return c.IssuedAt != g.Rotated1
+	default:
+		return n > g.From1 || g.JumpedLow <= n && n < g.JumpedHigh
+	}
+}
 
 // expireAt returns when the store may forget the grant.
 func (g *Grant) expireAt() time.Time { return time.Unix(g.KeepUntil, 0).Add(storeSlack) }

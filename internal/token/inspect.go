@@ -48,7 +48,7 @@ type Inspection struct {
 // 1004 or 0502), and what it grants. It returns an error, APIG.0613, only if that is not
 // known.
 func (m *Manager) Inspect(ctx context.Context, accessToken string) (Inspection, error) {
-	t, err := parse(ctx, accessToken, Access, m.cfg.Keys)
+	t, err := m.parse(ctx, accessToken, Access)
 	i := Inspection{Presented: presented(t, err)}
 	if err != nil {
 		i.Reason = errAccessInvalid()

@@ -24,19 +24,21 @@ import (
 
 // mState is what the store should hold of a grant.
 type mState struct {
-	app        string
-	gen        uint32
-	scope, td  string
-	issued     int64
-	serial     uint32
-	at, rt     int64 // when the current pair ends
-	since      int64 // milliseconds: when it came to this serial; 0 at the first
-	before     int64 // when it came to the serial before
-	lowest     uint32
-	keep       int64
-	access     string // the current pair, once anybody has got it
-	refresh    string
-	unanswered bool // nobody has got the current pair yet
+	app       string
+	gen       uint32
+	scope, td string
+	issued    int64
+	serial    uint32
+	from      uint32 // whose successor the current pair is; 0: it is the first
+	from1     uint32 // and the one before that
+	at, rt    int64  // when the current pair ends
+	since     int64  // milliseconds: when the current pair was issued
+	before    int64  // when the one of from was
+	lowest    uint32
+	keep      int64
+	without   [2]uint32 // the line goes on without the serials from the first to the second
+	access    string    // the current pair, once anybody has got it
+	refresh   string
 }
 
 type mVersion struct {
@@ -60,6 +62,8 @@ type mToken struct {
 	app        string
 	serial     uint32
 	expires    int64
+	issued     int64    // milliseconds
+	scope, td  string   // what it was given out for
 	successors []string // of a refresh token: what it was ever exchanged for
 	dead       string   // of an access token: why it must not be active again
 }
@@ -205,12 +209,15 @@ func mScope(may []string, asked string) (string, bool) {
 
 // answered takes in a pair that an app got for the current state of a grant.
 func (s *machine) answered(g *mGrant, n *mState, access, refresh string) {
-	if !n.unanswered && (access != n.access || refresh != n.refresh) {
+	if n.access != "" && access != n.access || n.refresh != "" && refresh != n.refresh {
 		s.t.Fatalf("the pair of serial %d was\n%s %s\nand is now\n%s %s", n.serial, n.access, n.refresh, access, refresh)
 	}
-	n.access, n.refresh, n.unanswered = access, refresh, false
-	s.got(&mToken{kind: Access, text: access, grant: g, app: n.app, serial: n.serial, expires: n.at})
-	s.got(&mToken{kind: Refresh, text: refresh, grant: g, app: n.app, serial: n.serial, expires: n.rt})
+	n.access, n.refresh = access, refresh
+	at := mToken{kind: Access, text: access, grant: g, app: n.app, serial: n.serial, expires: n.at, issued: n.since, scope: n.scope, td: n.td}
+	rt := at
+	rt.kind, rt.text, rt.expires = Refresh, refresh, n.rt
+	s.got(&at)
+	s.got(&rt)
 }
 
 func (s *machine) got(t *mToken) {
@@ -249,7 +256,7 @@ func (s *machine) issue(p *process, key, scope, td string, f fault) {
 	s.expect(p, "issue", err, "", EventIssued) // a fault costs one attempt and no more
 	n := &mState{
 		app: key, gen: a.gen, scope: want, td: td, issued: s.sec(), serial: 1,
-		at: s.sec() + a.access, rt: s.sec() + a.refresh, lowest: 1, unanswered: true,
+		at: s.sec() + a.access, rt: s.sec() + a.refresh, since: s.milli(), before: s.milli(), lowest: 1,
 	}
 	n.keep = max(n.at, n.rt)
 	g := &mGrant{id: s.store.calls[len(s.store.calls)-1].id, versions: []mVersion{{}}}
@@ -350,51 +357,99 @@ func (s *machine) rule(p *process, key string, a mApp, t *mToken, scope, td stri
 		return late("2202"), a
 	}
 	recent := func(ms int64) bool { return s.milli() < ms+mGrace*1000 }
+	same := t.scope == n.scope && t.td == n.td
 	switch {
-	case t.serial >= n.serial:
-		if dead {
+	case t.serial > n.serial, t.serial == n.serial && !same:
+		next, refused := s.goesOn(n, a, t, scope, td)
+		switch {
+		case dead:
 			return no("1001"), a
-		}
-		var may []string
-		for _, have := range strings.Fields(n.scope) {
-			if slices.Contains(a.scopes, have) {
-				may = append(may, have)
-			}
-		}
-		got, ok := mScope(may, scope)
-		if !ok || n.scope != "" && len(may) == 0 {
+		case !same && (refused || t.scope != next.scope || t.td != next.td):
+			return no("2202"), a
+		case refused:
 			return no("2205"), a
 		}
-		next := *n
-		next.serial = t.serial + 1
-		next.before, next.since = n.since, s.milli()
-		next.at, next.rt = min(now+a.access, n.issued+mLife), min(now+a.refresh, n.issued+mLife)
-		next.keep = max(n.keep, t.expires, next.at, next.rt)
-		next.unanswered = true
-		v := verdict{next: &next, reads: true, events: []EventKind{EventRefreshed}}
 		if t.serial > n.serial {
-			next.before = s.milli()
-			v.events = []EventKind{EventGrantHealed, EventRefreshed}
+			next.from1 = n.serial
 		}
-		next.scope = got
-		if td != "" {
-			next.td = td
+		next.goesWithout(n.serial, max(t.serial, n.serial+1))
+		return verdict{next: &next, reads: true, events: []EventKind{EventGrantHealed, EventRefreshed}}, a
+	case t.serial == n.serial && t.issued != n.since,
+		t.serial > n.from && t.serial < n.serial,
+		t.serial == n.from && t.issued != n.before,
+		t.serial > n.from1 && t.serial < n.from,
+		t.serial < n.from && n.without[0] <= t.serial && t.serial < n.without[1]:
+		return late("2202"), a
+	case t.serial == n.serial:
+		next, refused := s.goesOn(n, a, t, scope, td)
+		switch {
+		case dead:
+			return no("1001"), a
+		case refused:
+			return no("2205"), a
 		}
-		if next.scope != n.scope || next.td != n.td {
-			next.lowest = next.serial
-		}
-		return v, a
-	case t.serial == n.serial-1 && recent(n.since):
-		if got, ok := mScope(strings.Fields(n.scope), scope); !ok || got != n.scope || td != "" && td != n.td {
+		return verdict{next: &next, reads: true, events: []EventKind{EventRefreshed}}, a
+	case t.serial == n.from && recent(n.since):
+		again := verdict{reads: true, events: []EventKind{EventRefreshRepeated}}
+		got, ok := mScope(strings.Fields(n.scope), scope)
+		switch {
+		case now >= n.rt:
+			return no("1001"), a
+		case n.serial < n.lowest:
+			return late("2202"), a
+		case !ok || got != n.scope || td != "" && td != n.td:
 			return late("2205"), a
+		case now >= n.at:
+			next := *n
+			next.at, next.access = min(now+a.access, n.issued+mLife), ""
+			next.keep = max(n.keep, next.at)
+			again.next = &next
 		}
-		return verdict{reads: true, events: []EventKind{EventRefreshRepeated}}, a
+		return again, a
 	case dead:
 		return no("1001"), a
-	case held, t.serial+2 == n.serial && recent(n.before):
+	case held, t.serial == n.from1 && recent(n.before):
 		return no("2202"), a
 	}
 	return verdict{code: "2202", gone: true, reads: true, events: []EventKind{EventRefreshReplayed}}, a
+}
+
+// goesOn is what a rotation from a token makes of a grant, and whether what it asks for is
+// refused.
+func (s *machine) goesOn(n *mState, a mApp, t *mToken, scope, td string) (next mState, refused bool) {
+	var may []string
+	for _, have := range strings.Fields(n.scope) {
+		if slices.Contains(a.scopes, have) {
+			may = append(may, have)
+		}
+	}
+	got, ok := mScope(may, scope)
+	now := s.sec()
+	next = *n
+	next.serial = max(t.serial+1, n.lowest)
+	next.from1, next.from = n.from, t.serial
+	next.before, next.since = t.issued, s.milli()
+	next.at, next.rt = min(now+a.access, n.issued+mLife), min(now+a.refresh, n.issued+mLife)
+	next.keep = max(n.keep, t.expires, next.at, next.rt)
+	next.access, next.refresh = "", ""
+	if next.serial > t.serial+1 {
+		next.goesWithout(t.serial+1, next.serial)
+	}
+	next.scope = got
+	if td != "" {
+		next.td = td
+	}
+	if next.scope != n.scope || next.td != n.td {
+		next.lowest = next.serial
+	}
+	return next, !ok || n.scope != "" && len(may) == 0
+}
+
+func (n *mState) goesWithout(low, high uint32) {
+	if n.without == [2]uint32{} {
+		n.without = [2]uint32{low, high}
+	}
+	n.without = [2]uint32{min(n.without[0], low), max(n.without[1], high)}
 }
 
 // refresh is a refresh of a token by an app. Where a rotation follows, rival
@@ -468,9 +523,9 @@ func (s *machine) refresh(p *process, key string, t *mToken, scope, td string, f
 		return
 	}
 	n := t.grant.now
-	if tok.Scope != n.scope || tok.ClientID != n.app ||
-		tok.AccessExpiresIn != time.Duration(max(0, n.at-v.now))*time.Second ||
-		tok.RefreshExpiresIn != time.Duration(max(0, n.rt-v.now))*time.Second {
+	if tok.Scope != n.scope || tok.ClientID != n.app || tok.AccessExpiresIn <= 0 || tok.RefreshExpiresIn <= 0 ||
+		tok.AccessExpiresIn != time.Duration(n.at-v.now)*time.Second ||
+		tok.RefreshExpiresIn != time.Duration(n.rt-v.now)*time.Second {
 		s.t.Fatalf("the answer is %+v, want %+v", tok, n)
 	}
 	s.answered(t.grant, n, tok.Access, tok.Refresh)
@@ -541,7 +596,7 @@ func (s *machine) inspect(p *process, t *mToken, f fault) {
 		want, reads = "1002", false
 	case f == failBefore:
 		want = "0613"
-	case n == nil, t.serial < n.lowest:
+	case n == nil, t.serial < n.lowest, t.scope != n.scope || t.td != n.td:
 		want = "2203"
 		if n != nil { // the app is looked up before the verdict
 			s.see(p, n)
@@ -575,7 +630,7 @@ func (s *machine) inspect(p *process, t *mToken, f fault) {
 	if t.grant.ended {
 		s.t.Fatal("an access token of a revoked grant is active")
 	}
-	if i.AppKey != t.app || i.Scope != n.scope || i.ThroughData != n.td || i.ExpiresAt != t.expires {
+	if i.AppKey != t.app || i.Scope != t.scope || i.ThroughData != t.td || i.ExpiresAt != t.expires {
 		s.t.Fatalf("inspection %+v, want %+v", i, n)
 	}
 }

@@ -18,7 +18,8 @@ func TestWhatIsProvedOfATokenSignedByAThief(t *testing.T) {
 		"nothing changed":                {func(*Claims) {}, keyA},
 		"later serial":                   {func(c *Claims) { c.Serial += 3 }, keyA}, // the store may have lost it
 		"another app's tag":              {func(c *Claims) { c.AppTag = TagOf(keyC) }, ""},
-		"outlives its grant":             {func(c *Claims) { c.ExpiresAt += 7200 }, ""},
+		"outlives its grant":             {func(c *Claims) { c.IssuedAt += 30 * 24 * 3600 * 1000; c.ExpiresAt += 30 * 24 * 3600 }, ""},
+		"longer lifetime":                {func(c *Claims) { c.ExpiresAt += 7200 }, keyA},
 		"dead serial, another app's tag": {func(c *Claims) { c.AppTag, c.Serial = TagOf(keyC), 0 }, ""},
 		"dead serial, outlives":          {func(c *Claims) { c.ExpiresAt, c.Serial = c.ExpiresAt+7200, 0 }, ""},
 		"grant that is not there":        {func(c *Claims) { c.Grant[0] ^= 1 }, ""},
@@ -98,7 +99,8 @@ func TestWhatARevocationFinds(t *testing.T) {
 		}, "2202"},
 		"forged with a key of ours": {func(w *world) string {
 			c := w.claims(w.issue(keyA).refresh)
-			c.ExpiresAt += 7200
+			c.IssuedAt += 30 * 24 * 3600 * 1000
+			c.ExpiresAt += 30 * 24 * 3600
 			return minted(&c, w.keys.Ring().Key(c.KeyID))
 		}, "2202"},
 	} {

@@ -10,6 +10,7 @@ import (
 
 	"authsvc/internal/app"
 	apierr "authsvc/internal/errors"
+	"authsvc/internal/keyring"
 )
 
 // Refresh exchanges a refresh token for its successor pair, following the refresh table of
@@ -17,7 +18,7 @@ import (
 // is valid even if there is an error. The errors are APIG.2202, 1003, 1001, 2205 (scope,
 // through_data) and 0613.
 func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshToken, scope, throughData string) (*models.Token, Presented, error) {
-	t, err := parse(ctx, refreshToken, Refresh, m.cfg.Keys)
+	t, err := m.parse(ctx, refreshToken, Refresh)
 	p := presented(t, err)
 	if err != nil {
 		e := errRefreshInvalid() // rule 12 of the precedence in package httpapi
@@ -63,8 +64,14 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 			}
 			c.app, c.appReloaded = a, true
 
-		case rotation, healing:
-			answer, err := m.pair(&d.next, t.Grant, c.now, c.key)
+		case rotation, healing, renewal:
+			key := c.key
+			if d.outcome == renewal {
+				if key, err = m.pairKey(ctx, c.grant); err != nil {
+					return nil, p, err
+				}
+			}
+			answer, err := m.pair(&d.next, t.Grant, c.now, key)
 			if err != nil {
 				return nil, p, err
 			}
@@ -82,20 +89,20 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 			case err != nil:
 				return nil, p, m.unavailableRefresh(err)
 			}
-			if d.outcome == healing {
+			switch d.outcome {
+			case renewal:
+				m.event(ctx, EventRefreshRepeated, p)
+				return answer, p, nil
+			case healing:
 				m.event(ctx, EventGrantHealed, p)
 			}
 			m.event(ctx, EventRefreshed, p)
 			return answer, p, nil
 
 		case repeat:
-			key := m.cfg.Keys.Key(ctx, c.grant.KeyID)
-			if key == nil {
-				if _, dropped := m.cfg.Keys.Ring().DroppedAt(c.grant.KeyID); dropped {
-					return nil, p, errRefreshWithdrawn()
-				}
-				return nil, p, m.unavailableRefresh(fmt.Errorf("%w: key %d signed the current pair and is not in the keyring",
-					ErrUnavailable, c.grant.KeyID))
+			key, err := m.pairKey(ctx, c.grant)
+			if err != nil {
+				return nil, p, err
 			}
 			answer, err := m.pair(c.grant, t.Grant, c.now, key)
 			if err != nil {
@@ -119,6 +126,17 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 			return nil, p, d.err
 		}
 	}
+}
+
+// pairKey returns the key that signed the current pair of a grant.
+func (m *Manager) pairKey(ctx context.Context, g *Grant) (*keyring.Key, error) {
+	if key := m.cfg.Keys.Key(ctx, g.KeyID); key != nil {
+		return key, nil
+	}
+	if _, dropped := m.cfg.Keys.Ring().DroppedAt(g.KeyID); dropped {
+		return nil, errRefreshWithdrawn()
+	}
+	return nil, m.unavailableRefresh(fmt.Errorf("%w: key %d signed the current pair and is not in the keyring", ErrUnavailable, g.KeyID))
 }
 
 // unavailableRefresh is like unavailable, for a refresh that may have happened: the retry

@@ -32,6 +32,24 @@ func aRefreshCase(n uint32) refreshCase {
 	}
 }
 
+// grants gives the grant another scope, with which the token was issued.
+func (c *refreshCase) grants(scope string) {
+	c.grant.Scope = scope
+	c.token.GrantHash = c.grant.hash()
+}
+
+// narrowed makes the token one of a refresh that narrowed the scope, and that the grant has
+// not seen.
+func narrowed(c *refreshCase) { c.token.GrantHash = hashOf("orders.read", c.grant.ThroughData) }
+
+// jumped makes the grant go from serial 2 to 5, and from 1 to 2 before that.
+func jumped(c *refreshCase) {
+	c.grant.From, c.grant.From1 = 2, 1
+	if c.token.Serial == 2 {
+		c.token.IssuedAt = c.grant.Rotated1
+	}
+}
+
 // ago is a time before the case's now, as the grant has it.
 func ago(d time.Duration) int64 { return epoch.UnixMilli() - d.Milliseconds() }
 
@@ -68,9 +86,19 @@ func TestRefreshTable(t *testing.T) {
 		{"generation newer, a replay", 1, func(c *refreshCase) { c.grant.Generation = 1 }, staleApp, "", ""},
 		{"generation newer, app just reloaded", 5, func(c *refreshCase) { c.grant.Generation = 1; c.appReloaded = true }, rotation, "", ""},
 
-		// A token that outlives its grant's keep-until is forged.
-		{"outlives keep-until", 5, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, refusal, "2202", "not a refresh token of this service"},
-		{"outlives keep-until, old serial: no replay", 1, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, refusal, "2202", "not a refresh token of this service"},
+		// What no grant like this can have minted is forged, whatever its serial.
+		{"outlives the 30 days", 5, func(c *refreshCase) { c.token.ExpiresAt = c.grant.end() + 1 }, refusal, "2202", "not a refresh token of this service"},
+		{"outlives the 30 days, old serial: no replay", 1, func(c *refreshCase) { c.token.ExpiresAt = c.grant.end() + 1 }, refusal, "2202", "not a refresh token of this service"},
+		{"outlives the 30 days, from a lost rotation: no heal", 6, func(c *refreshCase) { c.token.ExpiresAt = c.grant.end() + 1 }, refusal, "2202", "not a refresh token of this service"},
+		{"ends with the 30 days", 6, func(c *refreshCase) { c.token.ExpiresAt = c.grant.end() }, healing, "", ""},
+		{"issued before its grant", 6, func(c *refreshCase) { c.token.IssuedAt = c.grant.IssuedAt - 1 }, refusal, "2202", "not a refresh token of this service"},
+		{"issued with its grant", 6, func(c *refreshCase) { c.token.IssuedAt = c.grant.IssuedAt }, healing, "", ""},
+		{"serial 0", 0, nil, refusal, "2202", "not a refresh token of this service"},
+
+		// A token that outlives its grant's keep-until was minted with a longer lifetime, and lost.
+		{"outlives keep-until", 5, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, refusal, "2202", "lost the refresh that issued"},
+		{"outlives keep-until, a repeat", 4, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, refusal, "2202", "lost the refresh that issued"},
+		{"outlives keep-until, old serial: no replay", 1, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, refusal, "2202", "lost the refresh that issued"},
 		{"ends with keep-until", 5, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil }, rotation, "", ""},
 		{"outlives the keep-until of a store that lost a rotation", 6, func(c *refreshCase) { c.token.ExpiresAt = c.grant.KeepUntil + 1 }, healing, "", ""},
 
@@ -87,6 +115,27 @@ func TestRefreshTable(t *testing.T) {
 		// n = s.
 		{"the current token", 5, nil, rotation, "", ""},
 		{"the current token, after a lost swap", 5, func(c *refreshCase) { c.lostSwap = true }, rotation, "", ""},
+
+		// n = s, of another line.
+		{"of the current serial, issued at another time", 5, func(c *refreshCase) { c.token.IssuedAt-- }, refusal, "2202", "lost the refresh that issued"},
+		{"of the current serial, issued later", 5, func(c *refreshCase) { c.token.IssuedAt++ }, refusal, "2202", "lost the refresh that issued"},
+		{"of the current serial, issued at another time, after a lost swap", 5, func(c *refreshCase) { c.token.IssuedAt--; c.lostSwap = true }, refusal, "2202", "lost the refresh that issued"},
+
+		// Another scope or through_data than the grant's.
+		{"narrowed, then lost", 6, narrowed, refusal, "2202", "lost the refresh that changed"},
+		{"narrowed, then lost, of the grant's serial", 5, narrowed, refusal, "2202", "lost the refresh that changed"},
+		{"narrowed, then lost, far ahead", 50, narrowed, refusal, "2202", "lost the refresh that changed"},
+		{"narrowed, then lost, and asks for it again", 6, func(c *refreshCase) { narrowed(c); c.scope = "orders.read" }, healing, "", ""},
+		{"narrowed, then lost, of the grant's serial, and asks for it again", 5, func(c *refreshCase) { narrowed(c); c.scope = "orders.read" }, healing, "", ""},
+		{"narrowed, then lost, and asks for something else", 6, func(c *refreshCase) { narrowed(c); c.scope = "orders.write" }, refusal, "2202", "lost the refresh that changed"},
+		{"narrowed, then lost, and asks for more than there is", 6, func(c *refreshCase) { narrowed(c); c.scope = "admin" }, refusal, "2202", "lost the refresh that changed"},
+		{"narrowed, then lost, and asks for another through_data, too", 6, func(c *refreshCase) { narrowed(c); c.scope = "orders.read"; c.throughData = "x" }, refusal, "2202", "lost the refresh that changed"},
+		{"narrowed, then lost, and the app has no more", 6, func(c *refreshCase) { narrowed(c); c.app.Scopes = []string{"orders.read"} }, healing, "", ""},
+		{"through_data changed, then lost", 6, func(c *refreshCase) { c.token.GrantHash = hashOf(c.grant.Scope, "x") }, refusal, "2202", "lost the refresh that changed"},
+		{"through_data changed, then lost, and asks for it again", 6, func(c *refreshCase) { c.token.GrantHash = hashOf(c.grant.Scope, "x"); c.throughData = "x" }, healing, "", ""},
+		{"narrowed since: a repeat", 4, narrowed, repeat, "", ""},
+		{"narrowed since: a replay", 2, narrowed, replay, "2202", "too long ago"},
+		{"narrowed, then lost, expired", 6, func(c *refreshCase) { narrowed(c); c.token.ExpiresAt = epoch.Unix() }, refusal, "1001", ""},
 
 		// n = s-1, within the grace of its rotation.
 		{"repeat", 4, nil, repeat, "", ""},
@@ -107,6 +156,36 @@ func TestRefreshTable(t *testing.T) {
 		{"repeat, the same through_data", 4, func(c *refreshCase) { c.throughData = "td" }, repeat, "", ""},
 		{"repeat, another through_data", 4, func(c *refreshCase) { c.throughData = "other" }, refusal, "2205", "a different through_data"},
 		{"repeat, another scope, expired", 4, func(c *refreshCase) { c.scope = "orders.read"; c.token.ExpiresAt = epoch.Unix() }, refusal, "1001", ""},
+
+		// A repeat is never a dead pair.
+		{"repeat, a second before its access token expires", 4, func(c *refreshCase) { c.grant.AccessExpires = epoch.Unix() + 1 }, repeat, "", ""},
+		{"repeat, its access token has expired", 4, func(c *refreshCase) { c.grant.AccessExpires = epoch.Unix() }, renewal, "", ""},
+		{"repeat, its access token has expired, and so has the token", 4, func(c *refreshCase) { c.grant.AccessExpires = epoch.Unix(); c.token.ExpiresAt = epoch.Unix() }, renewal, "", ""},
+		{"repeat, its access token has expired, another scope", 4, func(c *refreshCase) { c.grant.AccessExpires = epoch.Unix(); c.scope = "orders.read" }, refusal, "2205", "a different scope"},
+		{"repeat, its access token was revoked", 4, func(c *refreshCase) { c.grant.LowestValid = 6 }, refusal, "2202", "was revoked"},
+		{"repeat, its access token was revoked, and has expired", 4, func(c *refreshCase) { c.grant.LowestValid = 6; c.grant.AccessExpires = epoch.Unix() }, refusal, "2202", "was revoked"},
+		{"repeat, an older access token was revoked", 4, func(c *refreshCase) { c.grant.LowestValid = 5 }, repeat, "", ""},
+		{"repeat, its refresh token has expired", 4, func(c *refreshCase) { c.grant.RefreshExpires = epoch.Unix() }, refusal, "1001", ""},
+		{"repeat, both have expired", 4, func(c *refreshCase) { c.grant.AccessExpires, c.grant.RefreshExpires = epoch.Unix(), epoch.Unix() }, refusal, "1001", ""},
+
+		// n = from, and from is not s-1: a revoked serial was jumped over.
+		{"repeat, over a revoked serial", 2, jumped, repeat, "", ""},
+		{"repeat, over a revoked serial, exactly at the grace", 2, func(c *refreshCase) { jumped(c); c.grant.Rotated = ago(grace) }, replay, "2202", "too long ago"},
+		{"repeat, over a revoked serial, after a lost swap", 2, func(c *refreshCase) { jumped(c); c.lostSwap = true }, repeat, "", ""},
+		{"two back, over a revoked serial", 1, jumped, refusal, "2202", "nothing was revoked"},
+		{"two back, over a revoked serial, exactly at the grace", 1, func(c *refreshCase) { jumped(c); c.grant.Rotated1 = ago(grace) }, replay, "2202", "too long ago"},
+
+		// Another line: from < n < s, from1 < n < from, jumped over, or issued at another time.
+		{"between the grant's serial and the one before", 4, jumped, refusal, "2202", "lost the refresh that issued"},
+		{"between, next to the one before", 3, jumped, refusal, "2202", "lost the refresh that issued"},
+		{"between, after a lost swap", 3, func(c *refreshCase) { jumped(c); c.lostSwap = true }, refusal, "2202", "lost the refresh that issued"},
+		{"between, however late", 3, func(c *refreshCase) { jumped(c); c.grant.Rotated, c.grant.Rotated1 = ago(2*grace), ago(3*grace) }, refusal, "2202", "lost the refresh that issued"},
+		{"between the one before and the one before that", 3, func(c *refreshCase) { c.grant.From1 = 2 }, refusal, "2202", "lost the refresh that issued"},
+		{"one back, issued at another time", 4, func(c *refreshCase) { c.token.IssuedAt++ }, refusal, "2202", "lost the refresh that issued"},
+		{"one back, issued at another time, past the grace", 4, func(c *refreshCase) { c.token.IssuedAt--; c.grant.Rotated = ago(grace) }, refusal, "2202", "lost the refresh that issued"},
+		{"jumped over by a heal", 2, func(c *refreshCase) { c.grant.JumpedLow, c.grant.JumpedHigh = 2, 3 }, refusal, "2202", "lost the refresh that issued"},
+		{"before what a heal jumped over", 1, func(c *refreshCase) { c.grant.JumpedLow, c.grant.JumpedHigh = 2, 3 }, replay, "2202", "too long ago"},
+		{"after what a heal jumped over", 2, func(c *refreshCase) { c.grant.JumpedLow, c.grant.JumpedHigh = 1, 2 }, replay, "2202", "too long ago"},
 
 		// n = s-2 within the grace of its rotation; or this very request once read n = s.
 		{"two back", 3, nil, refusal, "2202", "nothing was revoked"},
@@ -131,7 +210,7 @@ func TestRefreshTable(t *testing.T) {
 		// Scope.
 		{"scope default", 5, func(c *refreshCase) { c.scope = "default" }, rotation, "", ""},
 		{"scope a subset", 5, func(c *refreshCase) { c.scope = "orders.write" }, rotation, "", ""},
-		{"scope wider than the grant's", 5, func(c *refreshCase) { c.grant.Scope = "orders.read"; c.scope = "orders.read orders.write" }, refusal, "2205", "does not have"},
+		{"scope wider than the grant's", 5, func(c *refreshCase) { c.grants("orders.read"); c.scope = "orders.read orders.write" }, refusal, "2205", "does not have"},
 		{"scope that nobody has", 5, func(c *refreshCase) { c.scope = "admin" }, refusal, "2205", "does not have"},
 		{"scope default and another", 5, func(c *refreshCase) { c.scope = "default orders.read" }, refusal, "2205", "does not have"},
 		{"scope in capitals", 5, func(c *refreshCase) { c.scope = "Orders.read" }, refusal, "2205", "does not have"},
@@ -141,8 +220,8 @@ func TestRefreshTable(t *testing.T) {
 		{"scope of 4097 bytes", 5, func(c *refreshCase) { c.scope = "orders.read" + strings.Repeat(" ", 4097-11) }, refusal, "2205", "longer than 4096"},
 		{"scope that the app has lost", 5, func(c *refreshCase) { c.app.Scopes = []string{"orders.read"}; c.scope = "orders.write" }, refusal, "2205", "does not have"},
 		{"the app has lost all its scopes", 5, func(c *refreshCase) { c.app.Scopes = []string{"new"} }, refusal, "2205", "no longer has any"},
-		{"a grant without scopes", 5, func(c *refreshCase) { c.grant.Scope = "" }, rotation, "", ""},
-		{"a grant without scopes gets none", 5, func(c *refreshCase) { c.grant.Scope = ""; c.scope = "orders.read" }, refusal, "2205", "does not have"},
+		{"a grant without scopes", 5, func(c *refreshCase) { c.grants("") }, rotation, "", ""},
+		{"a grant without scopes gets none", 5, func(c *refreshCase) { c.grants(""); c.scope = "orders.read" }, refusal, "2205", "does not have"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -165,7 +244,7 @@ func TestRefreshTable(t *testing.T) {
 				t.Errorf("outcome %d with error %v", d.outcome, d.err)
 			}
 			goesOn := d.outcome == rotation || d.outcome == healing
-			if !goesOn && d.next != (Grant{}) {
+			if !goesOn && d.outcome != renewal && d.next != (Grant{}) {
 				t.Errorf("outcome %d with a next grant", d.outcome)
 			}
 			if c.grant != nil && *c.grant != before {
@@ -217,10 +296,83 @@ func TestAHealedGrantGoesOnFromTheToken(t *testing.T) {
 	want.RefreshExpires = epoch.Unix() + 7200
 	want.KeepUntil = epoch.Unix() + 9000 // the token itself proves that it was minted
 	want.Rotated = epoch.UnixMilli()
-	want.From, want.From1 = 9, 4
-	want.Rotated1 = epoch.UnixMilli() // unknown: the benefit of the doubt
+	want.From, want.From1 = 9, 5
+	want.Rotated1 = epoch.UnixMilli() + 30_000 // when the token was issued, so that its retry is a repeat
+	want.JumpedLow, want.JumpedHigh = 5, 9
 	if d := cmp.Diff(want, after); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestWhatALineGoesOnWithout(t *testing.T) {
+	for _, tt := range []struct {
+		name              string
+		serial            uint32
+		change            func(*refreshCase)
+		next, from, from1 uint32
+		low, high         uint32
+		lowest            uint32
+	}{
+		{"a rotation", 5, nil, 6, 5, 4, 0, 0, 2},
+		{"a rotation over a revoked serial", 5, func(c *refreshCase) { c.grant.LowestValid = 7 }, 7, 5, 4, 6, 7, 7},
+		{"a rotation right at a revoked serial", 5, func(c *refreshCase) { c.grant.LowestValid = 6 }, 6, 5, 4, 0, 0, 6},
+		{"a rotation that narrows, over a revoked serial", 5, func(c *refreshCase) { c.grant.LowestValid = 7; c.scope = "orders.read" }, 7, 5, 4, 6, 7, 7},
+		{"a heal by one", 6, nil, 7, 6, 5, 5, 6, 2},
+		{"a heal by more", 9, nil, 10, 9, 5, 5, 9, 2},
+		{"a heal over a revoked serial", 9, func(c *refreshCase) { c.grant.LowestValid = 12 }, 12, 9, 5, 5, 12, 12},
+		{"a heal below a revoked serial", 9, func(c *refreshCase) { c.grant.LowestValid = 8 }, 10, 9, 5, 5, 9, 8},
+		{"a heal of the grant's serial", 5, func(c *refreshCase) { narrowed(c); c.scope = "orders.read" }, 6, 5, 4, 5, 6, 6},
+		{"a second heal", 9, func(c *refreshCase) { c.grant.JumpedLow, c.grant.JumpedHigh = 2, 3 }, 10, 9, 5, 2, 9, 2},
+		{"a rotation after a heal", 5, func(c *refreshCase) { c.grant.JumpedLow, c.grant.JumpedHigh = 2, 4 }, 6, 5, 4, 2, 4, 2},
+	} {
+		before, g := rotated(t, tt.serial, tt.change)
+		got := [...]uint32{g.Serial, g.From, g.From1, g.JumpedLow, g.JumpedHigh, g.LowestValid}
+		if want := [...]uint32{tt.next, tt.from, tt.from1, tt.low, tt.high, tt.lowest}; got != want {
+			t.Errorf("%s: serial, from, from1, jumped, lowest are %v, want %v", tt.name, got, want)
+		}
+		if g.LowestValid < before.LowestValid {
+			t.Errorf("%s: the lowest serial went down", tt.name)
+		}
+		if again, err := decodeGrant(GrantID{}, recordOf(&g, GrantID{})); err != nil || again != g {
+			t.Errorf("%s: it is read as %+v, %v", tt.name, again, err)
+		}
+	}
+}
+
+func TestARenewalChangesTheAccessTokenAndNothingElse(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*refreshCase)
+		lives  int64 // the new access token, from now
+		keeps  int64 // the grant, from now; 0: as before
+	}{
+		{"by the lifetime of now", func(*refreshCase) {}, 3600, 0},
+		{"longer than anything before", func(c *refreshCase) { c.ttl.access = 10_000 * time.Second }, 10_000, 10_000},
+		{"no longer than its refresh could say", func(c *refreshCase) {
+			c.grant.Rotated -= 70_000 * 1000
+			c.grant.IssuedAt -= 70_000 * 1000
+			c.grace = 80_000 * time.Second
+		}, 72_000 - 70_010, 0},
+		{"no longer than the grant", func(c *refreshCase) {
+			c.grant.IssuedAt = (epoch.Unix() + 100 - 30*24*3600) * 1000
+			c.token.ExpiresAt, c.grant.RefreshExpires, c.grant.KeepUntil = c.grant.end(), c.grant.end(), c.grant.end()
+		}, 100, 0},
+	} {
+		c := aRefreshCase(4)
+		c.grant.AccessExpires = epoch.Unix() - 1
+		tt.change(&c)
+		d := decideRefresh(c)
+		if d.outcome != renewal {
+			t.Fatalf("%s: outcome %d, %v", tt.name, d.outcome, d.err)
+		}
+		want := *c.grant
+		want.AccessExpires = epoch.Unix() + tt.lives
+		if tt.keeps != 0 {
+			want.KeepUntil = epoch.Unix() + tt.keeps
+		}
+		if diff := cmp.Diff(want, d.next); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
 	}
 }
 
@@ -237,16 +389,19 @@ func TestScopeAndThroughDataAfterARotation(t *testing.T) {
 		{"the same scope in another order", func(c *refreshCase) { c.scope = "orders.write orders.read" }, "orders.read orders.write", "td", false},
 		{"the same scope with names twice", func(c *refreshCase) { c.scope = " orders.write orders.read orders.write " }, "orders.read orders.write", "td", false},
 		{"a subset", func(c *refreshCase) { c.scope = "orders.write" }, "orders.write", "td", true},
-		{"absent: narrowed is narrowed for good", func(c *refreshCase) { c.grant.Scope = "orders.read" }, "orders.read", "td", false},
-		{"default: narrowed is narrowed for good", func(c *refreshCase) { c.grant.Scope = "orders.read"; c.scope = "default" }, "orders.read", "td", false},
+		{"absent: narrowed is narrowed for good", func(c *refreshCase) { c.grants("orders.read") }, "orders.read", "td", false},
+		{"default: narrowed is narrowed for good", func(c *refreshCase) { c.grants("orders.read"); c.scope = "default" }, "orders.read", "td", false},
 		{"the app has more now", func(c *refreshCase) { c.app.Scopes = append(c.app.Scopes, "admin") }, "orders.read orders.write", "td", false},
 		{"the app has them in another order now", func(c *refreshCase) { c.app.Scopes = []string{"orders.write", "orders.read"} }, "orders.read orders.write", "td", false},
 		{"cut to what the app has", func(c *refreshCase) { c.app.Scopes = []string{"orders.write"} }, "orders.write", "td", true},
 		{"default, cut to what the app has", func(c *refreshCase) { c.app.Scopes = []string{"orders.write"}; c.scope = "default" }, "orders.write", "td", true},
-		{"no scopes at all", func(c *refreshCase) { c.app.Scopes, c.grant.Scope = nil, "" }, "", "td", false},
+		{"no scopes at all", func(c *refreshCase) { c.app.Scopes = nil; c.grants("") }, "", "td", false},
 		{"through_data replaced", func(c *refreshCase) { c.throughData = "new" }, "orders.read orders.write", "new", true},
 		{"through_data the same", func(c *refreshCase) { c.throughData = "td" }, "orders.read orders.write", "td", false},
-		{"through_data given for the first time", func(c *refreshCase) { c.grant.ThroughData = ""; c.throughData = "td" }, "orders.read orders.write", "td", true},
+		{"through_data given for the first time", func(c *refreshCase) {
+			c.grant.ThroughData, c.throughData = "", "td"
+			c.token.GrantHash = c.grant.hash()
+		}, "orders.read orders.write", "td", true},
 		{"both", func(c *refreshCase) { c.scope = "orders.read"; c.throughData = "new" }, "orders.read", "new", true},
 	}
 	for _, serial := range []uint32{5, 9} { // a healing rotation is one like any other
@@ -359,6 +514,11 @@ func TestAccessTable(t *testing.T) {
 		{"ends with keep-until", func(c *accessCase) { c.token.ExpiresAt = c.grant.KeepUntil }, ""},
 
 		{"grant gone", func(c *accessCase) { c.grant = nil }, "2203"},
+		{"issued with another scope", func(c *accessCase) { c.token.GrantHash = hashOf("orders.read", "td") }, "2203"},
+		{"issued with another through_data", func(c *accessCase) { c.token.GrantHash = hashOf(c.grant.Scope, "x") }, "2203"},
+		{"issued with another scope, from a lost rotation", func(c *accessCase) { c.token.Serial = 6; c.token.GrantHash = hashOf("orders.read", "td") }, "2203"},
+		{"outlives the 30 days, from a lost rotation", func(c *accessCase) { c.token.Serial = 6; c.token.ExpiresAt = c.grant.end() + 1 }, "2203"},
+		{"issued before its grant, from a lost rotation", func(c *accessCase) { c.token.Serial = 6; c.token.IssuedAt = c.grant.IssuedAt - 1 }, "2203"},
 		{"serial below the lowest", func(c *accessCase) { c.token.Serial = 2 }, "2203"},
 		{"serial below the lowest, above the grant's", func(c *accessCase) { c.token.Serial = 7; c.grant.LowestValid = 8 }, "2203"},
 		{"another app's tag", func(c *accessCase) { c.token.AppTag = TagOf(keyC) }, "2203"},
@@ -381,7 +541,7 @@ func TestAccessTable(t *testing.T) {
 			g := aRefreshCase(5).grant
 			g.LowestValid = 3
 			c := accessCase{
-				token: Claims{Kind: Access, ExpiresAt: g.AccessExpires, AppTag: TagOf(keyA), Serial: 5},
+				token: Claims{Kind: Access, IssuedAt: g.Rotated, ExpiresAt: g.AccessExpires, AppTag: TagOf(keyA), Serial: 5, GrantHash: g.hash()},
 				grant: g, app: &a,
 			}
 			tt.change(&c)

@@ -20,7 +20,7 @@ func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, text string
 		kind, foreign = Refresh, errAppMismatch
 		invalid, forged, gone = errRefreshInvalid, errRefreshForged, errRefreshGone
 	}
-	t, err := parse(ctx, text, kind, m.cfg.Keys)
+	t, err := m.parse(ctx, text, kind)
 	i := Inspection{Presented: presented(t, err)}
 	if err != nil {
 		i.Reason = invalid()
@@ -48,7 +48,7 @@ func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, text string
 		case g.AppKey != who.App().Key:
 			i.AppKey = g.provenApp(&t)
 			return i, foreign()
-		case t.outlives(g):
+		case t.forged(g):
 			i.Reason = forged()
 			return i, nil
 		}
