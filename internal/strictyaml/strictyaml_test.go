@@ -190,6 +190,8 @@ const (
 	notYAML = "not valid YAML from here on (column %d): look at the indentation, the colons and the quotes"
 	tooDeep = "lists and mappings nested more than 64 deep: look for a bracket that is not closed"
 	tooMany = "more than 1000 keys in one mapping: look for a brace that is not closed"
+	tooLong = "more than 300000 line breaks and signs such as colons, commas and brackets"
+	marks   = "more than 64 YAML tags and anchors in a row"
 )
 
 // hostile are texts that must be refused, those without end before the parser sees them.
@@ -200,7 +202,7 @@ var hostile = []struct {
 	{"not UTF-8", "a: \xff", Fault{0, "not a text file in UTF-8"}},
 	{"UTF-16", "\xff\xfea\x00:\x00 \x00b\x00", Fault{0, "not a text file in UTF-8"}},
 	{"NUL", "a: \x00", Fault{0, "not a text file in UTF-8"}},
-	{"too long", "a: " + strings.Repeat("x", MaxSize), Fault{0, "longer than 16777216 bytes"}},
+	{"too long", "a: " + strings.Repeat("x", MaxSize), Fault{0, "longer than 8388608 bytes"}},
 	{"further documents", "a: b\n---\nc: d\n", Fault{3, "YAML directives and further documents are not read here"}},
 	{"a directive", "%YAML 1.2\n---\na: b\n", Fault{1, "YAML directives and further documents are not read here"}},
 	{"a tab", "a:\n\tb: c\n", Fault{2, fmt.Sprintf(notYAML, 1)}},
@@ -214,6 +216,22 @@ var hostile = []struct {
 	{"dashes", strings.Repeat("- ", 1<<16), Fault{1, tooDeep}},
 	{"question marks", strings.Repeat("? ", 1<<16), Fault{1, tooDeep}},
 	{"indentation", steps(500), Fault{65, tooDeep}},
+	{"tags", strings.Repeat("!!x ", 1<<16), Fault{1, marks}},
+	{"tags on lines of their own", strings.Repeat("!x\n", 1<<16), Fault{65, marks}},
+	{"tags between comments", strings.Repeat("!x # y\n", 1<<16), Fault{65, marks}},
+	{"anchors", strings.Repeat("&x ", 1<<16), Fault{1, marks}},
+	{"anchors and tags", strings.Repeat("&x !x ", 1<<16), Fault{1, marks}},
+	{"tags in brackets", "a: [" + strings.Repeat("!x ", 1<<16) + "]", Fault{1, marks}},
+	{"tags in a list", strings.Repeat("- !x ", 1<<16), Fault{1, tooDeep}},
+	{"4 MB of tags", strings.Repeat("!!x ", 1<<20), Fault{0, tooLong}},
+	{"5 MB of brackets", strings.Repeat("[", 5<<20), Fault{0, tooLong}},
+	{"items", "[" + strings.Repeat("x,", 1<<20) + "]", Fault{0, tooLong}},
+	{"lines", strings.Repeat("- x\n", 1<<20), Fault{0, tooLong}},
+	{"lines of a Macintosh", strings.Repeat("- x\r", 1<<20), Fault{0, tooLong}},
+	{"comments", strings.Repeat("#\n", 1<<20), Fault{0, tooLong}},
+	{"dashes", strings.Repeat("- ", 1<<20), Fault{0, tooLong}},
+	{"question marks", strings.Repeat("? ", 1<<20), Fault{0, tooLong}},
+	{"colons", strings.Repeat("x: ", 1<<20), Fault{0, tooLong}},
 	{"keys", numbered("k%d: v\n", 1001), Fault{1001, tooMany}},
 	{"keys in braces", "{" + numbered("k%d: v, ", 1001) + "}", Fault{1, tooMany}},
 	{"keys of a mapping in a list", "- a: b\n- " + strings.ReplaceAll(numbered("k%d: v\n", 1001), "\n", "\n  "), Fault{1002, tooMany}},
@@ -257,6 +275,7 @@ func TestHarmless(t *testing.T) {
 		"a long block":       "a: |\n" + strings.Repeat("  xxxxxxxxxxxxx\n", 1<<12),
 		"a long comment":     strings.Repeat("# xxxxxxxxxxxxx\n", 1<<12) + "a: b\n",
 		"depth":              "a: " + strings.Repeat("[", 63) + strings.Repeat("]", 63),
+		"words with signs":   "a: " + strings.Repeat("x-y:z/", 1<<17) + "\n",
 		"keys":               numbered("k%d: v\n", 1000),
 		"items":              "a:\n" + strings.Repeat("- {b: c, d: [e]}\n", 10_000),
 		"brackets in a text": "a: x" + strings.Repeat("[", 1000) + "\nb: '" + strings.Repeat("{", 1000) + "'\n",
@@ -284,7 +303,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	texts := regexp.MustCompile(`^(not valid YAML|not a text file in UTF-8|` + strings.NewReplacer("(column %d)", `\(column \d+\)`).Replace(notYAML) +
-		`|YAML directives and further documents are not read here|` + tooDeep + `|` + tooMany + `|a: duplicate key, first in line \d+|unknown)$`)
+		`|YAML directives and further documents are not read here|` + tooDeep + `|` + tooMany + `|` + tooLong + `|` + marks + `|a: duplicate key, first in line \d+|unknown)$`)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		lines := strings.Count(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(data)), "\n") + 1
 		check := func(fault Fault) {

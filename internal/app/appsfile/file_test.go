@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"authsvc/internal/app"
+	"authsvc/internal/strictyaml"
 )
 
 var testPepper = app.Pepper{1, 2, 3}
@@ -175,7 +176,7 @@ func TestParseFaults(t *testing.T) {
 		{"dashes without end", head + "  scopes:\n  " + strings.Repeat("- ", 10_000) + "\n", "line 5: " + tooDeep},
 		{"braces without end", head + "  name: " + strings.Repeat("{a: ", 10_000) + "\n", "line 4: " + tooDeep},
 		{"names without end", head + strings.Repeat("  name: a\n", 1000), "line 1002: more than 1000 keys in one mapping: look for a brace that is not closed"},
-		{"a text without end", "apps: " + strings.Repeat("x", 16<<20), "longer than 16777216 bytes"},
+		{"a text without end", "apps: " + strings.Repeat("x", strictyaml.MaxSize), "longer than 8388608 bytes"},
 		{"syntax", head + "  name: a: b\n", "line 4: not valid YAML from here on (column 9): look at the indentation, the colons and the quotes"},
 		{"a tab", head + "\tname: a\n", "line 4: not valid YAML from here on (column 1): look at the indentation, the colons and the quotes"},
 		{"too many apps", "apps: [" + strings.Repeat("{},", app.MaxApps) + "{}]", "line 1: apps: there are 10001 apps; at most 10000 are allowed"},
