@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"authsvc/internal/store"
+	"authsvc/internal/strictyaml"
 )
 
 // input is what a user gives. FILE in a flag or a variable stands for the path of
@@ -464,7 +465,7 @@ func TestFaults(t *testing.T) {
 		{"dashes without end", file("trusted_proxies:\n" + strings.Repeat("- ", 10_000)), "FILE: line 2: " + tooDeep},
 		{"braces without end", file("listen: " + strings.Repeat("{a: ", 10_000)), "FILE: line 1: " + tooDeep},
 		{"keys without end", file(strings.Repeat("drain: 1s\n", 1001)), "FILE: line 1001: more than 1000 keys in one mapping: look for a brace that is not closed"},
-		{"a text without end", file("listen: " + strings.Repeat("x", 16<<20)), "FILE: longer than 16777216 bytes"},
+		{"a text without end", file("listen: " + strings.Repeat("x", strictyaml.MaxSize)), "--config: FILE can't be read: longer than 8388608 bytes"},
 		{"unknown key", file("colour: red\n"), "FILE: line 1: colour is not a setting"},
 		{"near key", file("\nacess_ttl: 1h\n"), "FILE: line 2: acess_ttl is not a setting; did you mean access_ttl?"},
 		{"key with dashes", file("access-ttl: 1h\n"), "FILE: line 1: access-ttl is not a setting; did you mean access_ttl?"},

@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"authsvc/internal/strictyaml"
+	"authsvc/internal/wholefile"
 )
 
 // fileValue is a setting in the file.
@@ -21,7 +21,7 @@ type fileValue struct {
 // readFile returns the settings in a YAML file by key, and reports its faults. from says
 // where the file was named.
 func (s *Settings) readFile(path, from string) map[string]fileValue {
-	data, err := os.ReadFile(path)
+	data, err := wholefile.Read(path, strictyaml.MaxSize)
 	if err != nil {
 		s.fault("%s: %s can't be read: %s", from, path, cause(err))
 		return nil

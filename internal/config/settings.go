@@ -4,11 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"authsvc/internal/wholefile"
 )
 
 // Origin is where the value of a setting came from. A higher one takes precedence.
@@ -225,10 +226,13 @@ func (s *Settings) choose(st *setting, env map[string]string, file map[string]fi
 	}
 }
 
+// maxSecretFile is the maximum size of a file that holds the value of a setting, in bytes.
+const maxSecretFile = 64 << 10
+
 // readSecret returns the content of a file, without one trailing newline. No error
 // quotes the path: it may be the secret itself, put in the wrong place.
 func readSecret(path string) (string, error) {
-	data, err := os.ReadFile(path)
+	data, err := wholefile.Read(path, maxSecretFile)
 	if err != nil {
 		return "", fmt.Errorf("the file it names can't be read: %w", cause(err))
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"time"
 
@@ -113,10 +112,13 @@ func (r *Keyring) CreateFile(path string) error {
 	return nil
 }
 
+// maxFileSize is the maximum size of a keyring file, in bytes. 255 keys take 40 kB.
+const maxFileSize = 1 << 20
+
 // Read reads a keyring file. It returns the operating system's error, or what is wrong
 // with the content.
 func Read(path string) (*Keyring, error) {
-	b, err := os.ReadFile(path)
+	b, err := wholefile.Read(path, maxFileSize)
 	if err != nil {
 		return nil, fmt.Errorf("reading the keyring: %w", err)
 	}
