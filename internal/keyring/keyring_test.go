@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -112,13 +113,15 @@ func TestKeyringFileIsCreatedForItsOwnerOnly(t *testing.T) {
 	onlyFile(t, path)
 }
 
-// onlyFile fails the test unless the directory of path holds path and nothing else.
+// onlyFile fails the test unless the directory of path holds path, perhaps its lock, and
+// nothing else.
 func onlyFile(t *testing.T, path string) {
 	t.Helper()
 	es, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
 		t.Fatal(err)
 	}
+	es = slices.DeleteFunc(es, func(e os.DirEntry) bool { return e.Name() == filepath.Base(path)+".lock" })
 	if len(es) != 1 || es[0].Name() != filepath.Base(path) {
 		t.Errorf("the directory holds %v, want only %s", es, filepath.Base(path))
 	}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/gofrs/flock"
 )
 
 // Create writes data to a new file with this mode. If there is one already, the error is
@@ -31,28 +33,18 @@ func Create(path string, data []byte, mode fs.FileMode) error {
 // Rewrite replaces the content of a file by what edit returns for it. If edit fails, or
 // returns what it was given, the file is unchanged. A symbolic link stays one.
 //
-// The new file is written next to the old one, as path.new, which nobody else can create
-// meanwhile: it is the lock against a concurrent edit, and the rename that completes the
-// edit releases it. An edit that is killed leaves it behind. A kernel lock would end with
-// the process, but it is on an inode, which the rename replaces.
+// The lock against a concurrent edit is on a file beside it, path.lock, which stays: the
+// file itself is replaced by a rename, and a lock on it would go with it. The lock ends
+// with its process, so that an edit that is killed blocks no other.
 func Rewrite(path string, edit func(was []byte) ([]byte, error)) (err error) {
 	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return fmt.Errorf("reading the file: %w", err)
 	}
-	lock := path + ".new"
-	f, err := os.OpenFile(lock, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s exists: another command is changing the file, or one was interrupted. Try again; if none is running, remove that file", lock)
-	}
+	unlock, err := lock(path)
 	if err != nil {
 		return fmt.Errorf("changing the file: %w", err)
 	}
-	defer func() {
-		_ = f.Close() // for the second time, if all went well
-		if err != nil {
-			err = errors.Join(err, os.Remove(lock))
-		}
-	}()
+	defer unlock()
 
 	was, err := os.ReadFile(path) // only now: nobody else can change it any more
 	if err != nil {
@@ -63,16 +55,62 @@ func Rewrite(path string, edit func(was []byte) ([]byte, error)) (err error) {
 		return err
 	}
 	if bytes.Equal(next, was) {
-		return os.Remove(lock)
+		return nil
 	}
-	if err := fill(f, next, path); err != nil {
+	if err := replace(path, next); err != nil {
 		return fmt.Errorf("changing the file: %w", err)
 	}
-	if err := os.Rename(lock, path); err != nil {
+	return nil
+}
+
+// lock keeps others from changing a file until unlock is called. It does not wait for them.
+func lock(path string) (unlock func(), err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	l := flock.New(path+".lock", flock.SetPermissions(info.Mode().Perm()|0o600))
+	_, err = os.Stat(l.Path())
+	created := errors.Is(err, fs.ErrNotExist)
+	locked, err := l.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("%s can't be locked: %w; its directory must be writable, on a file system with locks", l.Path(), err)
+	}
+	if !locked {
+		return nil, fmt.Errorf("another command is changing it and has locked %s: try again when that has ended", l.Path())
+	}
+	if f, err := os.Open(l.Path()); err == nil && created {
+		_ = keepOwner(f, info) // who may change the file should be able to lock it
+		_ = f.Close()
+	}
+	return func() { _ = l.Unlock() }, nil
+}
+
+// replace puts a new file with this content in the place of the one at path. It is written
+// beside it, as path.new, by the only process that holds the lock.
+func replace(path string, data []byte) (err error) {
+	next := path + ".new"
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) { // of an edit that was killed
+		return err
+	}
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = f.Close() // for the second time, if all went well
+		if err != nil {
+			err = errors.Join(err, os.Remove(next))
+		}
+	}()
+	if err := fill(f, data, path); err != nil {
+		return err
+	}
+	if err := os.Rename(next, path); err != nil {
 		if errors.Is(err, syscall.EBUSY) {
 			err = fmt.Errorf("%w; a file that is mounted by itself can't be replaced: mount its directory instead", err)
 		}
-		return fmt.Errorf("changing the file: %w", err)
+		return err
 	}
 	// The file has been replaced, even if its directory can't be synced.
 	if dir, err := os.Open(filepath.Dir(path)); err == nil {

@@ -3,6 +3,7 @@ package wholefile
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -45,7 +46,8 @@ func holds(t *testing.T, path, text string, others ...string) {
 	only(t, filepath.Dir(path), append(others, filepath.Base(path))...)
 }
 
-// only fails the test unless a directory has these entries and no more.
+// only fails the test unless a directory has these entries and no more, but for locks,
+// which stay.
 func only(t *testing.T, dir string, names ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -54,7 +56,9 @@ func only(t *testing.T, dir string, names ...string) {
 	}
 	var found []string
 	for _, e := range entries {
-		found = append(found, e.Name())
+		if !strings.HasSuffix(e.Name(), ".lock") {
+			found = append(found, e.Name())
+		}
 	}
 	for _, name := range names {
 		if !strings.Contains("\x00"+strings.Join(found, "\x00")+"\x00", "\x00"+name+"\x00") {
@@ -226,29 +230,69 @@ func TestReadersNeverFindHalf(t *testing.T) {
 	readers.Wait()
 }
 
-// The lock is a file beside the file that is changed.
+// The lock is on a file beside the file that is changed, and is given up whatever became of
+// the edit.
 func TestOneEditAtATime(t *testing.T) {
-	path := file(t, 0o600)
-	err := Rewrite(path, func([]byte) ([]byte, error) {
-		holds(t, path, oldText, "file.new")
-		if mode := stat(t, path+".new").Mode(); mode != 0o600 {
-			t.Errorf("the lock, which will hold secrets, has the mode %v", mode)
+	path := file(t, 0o640)
+	edit := func([]byte) ([]byte, error) {
+		holds(t, path, oldText)
+		if mode := stat(t, path+".lock").Mode(); mode != 0o640 {
+			t.Errorf("who may read the file can't lock it: mode %v", mode)
 		}
 		second := Rewrite(path, func([]byte) ([]byte, error) { t.Error("two edits at a time"); return nil, nil })
-		if second == nil || !strings.Contains(second.Error(), path+".new exists") {
+		if second == nil || !strings.Contains(second.Error(), "another command is changing it and has locked "+path+".lock: try again") {
 			t.Errorf("the second edit: %v", second)
 		}
-		only(t, filepath.Dir(path), "file", "file.new")
 		return []byte(newText), nil
-	})
-	if err != nil {
+	}
+	if err := Rewrite(path, edit); err != nil {
 		t.Fatal(err)
 	}
 	holds(t, path, newText)
-	// It is given up, whatever became of the edit.
 	_ = Rewrite(path, func([]byte) ([]byte, error) { return nil, errors.New("no") })
 	if err := Rewrite(path, to(oldText)); err != nil {
 		t.Error(err)
+	}
+	if err := Rewrite(path, edit); err != nil {
+		t.Error(err)
+	}
+}
+
+// What an edit that was killed left behind is in nobody's way, whatever it is.
+func TestWhatAKilledEditLeaves(t *testing.T) {
+	for name, leave := range map[string]func(string) error{
+		"half a file": func(path string) error { return os.WriteFile(path, []byte("half"), 0o644) },
+		"a link":      func(path string) error { return os.Symlink(filepath.Join(filepath.Dir(path), "other"), path) },
+	} {
+		path := file(t, 0o600)
+		if err := leave(path + ".new"); err != nil {
+			t.Fatal(err)
+		}
+		if err := Rewrite(path, to(newText)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		holds(t, path, newText)
+		if mode := stat(t, path).Mode(); mode != 0o600 {
+			t.Errorf("%s: mode %v", name, mode)
+		}
+	}
+}
+
+func TestRead(t *testing.T) {
+	path := file(t, 0o600)
+	for limit := range len(oldText) + 2 {
+		data, err := Read(path, limit)
+		if long := limit < len(oldText); long != (err != nil) || !long && string(data) != oldText || long && data != nil {
+			t.Errorf("limit %d: %q, %v", limit, data, err)
+		} else if long && err.Error() != fmt.Sprintf("read %s: longer than %d bytes", path, limit) {
+			t.Error(err)
+		}
+	}
+	if _, err := Read(path+"2", 1); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	if _, err := Read("/dev/zero", 1<<20); err == nil { // has no end
+		t.Error("read all of it")
 	}
 }
 
@@ -264,7 +308,7 @@ func TestNoEditIsLost(t *testing.T) {
 				switch {
 				case err == nil:
 					done++
-				case !strings.Contains(err.Error(), ".new exists"):
+				case !strings.Contains(err.Error(), "another command is changing it"):
 					t.Error(err)
 					return
 				}
@@ -292,7 +336,10 @@ func TestLinks(t *testing.T) {
 	for i, link := range []string{direct, relative, far} {
 		text := strconv.Itoa(i)
 		err := Rewrite(link, func([]byte) ([]byte, error) {
-			only(t, filepath.Dir(path), "file", "file.new") // all who change it find this lock
+			only(t, filepath.Dir(path), "file")
+			if err := Rewrite(path, to(text)); err == nil {
+				t.Error("who takes another way to it finds no lock")
+			}
 			return []byte(text), nil
 		})
 		if err != nil {
