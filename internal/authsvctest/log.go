@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -66,13 +67,26 @@ func (l *Log) Event(t *testing.T, msg string, ended <-chan struct{}) map[string]
 // warnings returns the last lines that do not have the level INFO.
 func (l *Log) warnings() string {
 	const most = 20
-	var kept []string
+	kept := l.lines(func(line string) bool { return !strings.Contains(line, `"level":"INFO"`) })
+	return strings.Join(kept[max(0, len(kept)-most):], "")
+}
+
+// About returns all lines that contain one of these words, or that are about no request
+// and do not have the level INFO.
+func (l *Log) About(words ...string) string {
+	return strings.Join(l.lines(func(line string) bool {
+		return !strings.Contains(line, `"msg":"request"`) && !strings.Contains(line, `"level":"INFO"`) ||
+			slices.ContainsFunc(words, func(w string) bool { return strings.Contains(line, w) })
+	}), "")
+}
+
+func (l *Log) lines(wanted func(line string) bool) (kept []string) {
 	for line := range strings.Lines(l.Text()) {
-		if !strings.Contains(line, `"level":"INFO"`) {
+		if wanted(line) {
 			kept = append(kept, line)
 		}
 	}
-	return strings.Join(kept[max(0, len(kept)-most):], "")
+	return kept
 }
 
 // Count returns the number of log events with a message.

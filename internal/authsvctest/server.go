@@ -161,6 +161,26 @@ func (s *Server) Metric(series string) (value float64, ok bool) {
 	return value, true
 }
 
+// Counters returns the counters and gauges of the service that are not zero, one a line, or
+// why there are none.
+func (s *Server) Counters() string {
+	res, err := s.Client.Get(s.Admin + "/metrics")
+	if err != nil {
+		return err.Error()
+	}
+	a, err := read(res)
+	if err != nil {
+		return err.Error()
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(a.Body)) {
+		if strings.HasPrefix(line, "authsvc_") && !strings.Contains(line, "_bucket{") && !strings.HasSuffix(line, " 0\n") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
 // WaitMetric waits until /metrics has a line.
 func (s *Server) WaitMetric(line string) {
 	s.t.Helper()

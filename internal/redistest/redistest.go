@@ -112,6 +112,10 @@ func start(t testing.TB, password string, args func(s *Server, port string) []st
 	Program(t, "redis-server")
 	s := &Server{t: t, dir: t.TempDir(), password: password, ready: func() {}}
 	t.Cleanup(func() {
+		if log, err := os.ReadFile(filepath.Join(s.dir, "redis.log")); err == nil && t.Failed() {
+			const most = 16 << 10
+			t.Logf("the Redis at %s logged:\n%s", s.addr, log[max(0, len(log)-most):])
+		}
 		if s.admin != nil {
 			_ = s.admin.Close()
 		}

@@ -19,7 +19,7 @@ type cuts struct {
 // run drops every second reply to a write of one process, so that the reply to the
 // process's own retry is often lost, too, and its callers get no verdict. Another
 // process, to which they turn and which others use at the same time, loses none.
-func (c cuts) run(t *testing.T) []attempt {
+func (c cuts) run(t *testing.T) *service {
 	t.Helper()
 	r := redistest.Start(t)
 	proxy := redistest.NewProxy(t, r.Addr())
@@ -30,7 +30,7 @@ func (c cuts) run(t *testing.T) []attempt {
 	s.settle()
 	figure(t, "%d replies cut after the write, %d attempts ended without a verdict; %d refreshes acknowledged",
 		proxy.Cut(), s.unsure.Load(), s.refreshed.Load())
-	return s.history()
+	return s
 }
 
 // isWrite reports whether a request contains a write of a grant: its creation, a
@@ -45,14 +45,14 @@ func isWrite(request []byte) bool {
 // reaches.
 func TestReplyCutAfterTheWrite(t *testing.T) {
 	c := cuts{binary: authsvctest.Binary(t), times: size(100, 2000)}
-	judge(c.run(t), rules{late: defaultLate}).acquit(t)
+	c.run(t).judge(rules{late: defaultLate}).acquit(t)
 
 	control(t, "a retry is taken for a replay", func(t *testing.T) {
 		c := cuts{binary: authsvctest.BuildPatched(t, authsvctest.RetryIsReplay), alone: true, times: 500}
-		convict(t, lost, func() verdict { return judge(c.run(t), rules{late: defaultLate}) })
+		convict(t, lost, func() verdict { return c.run(t).judge(rules{late: defaultLate}) })
 	})
 	control(t, "a retry gets a pair of its own", func(t *testing.T) {
 		c := cuts{binary: authsvctest.BuildPatched(t, authsvctest.RetryGetsItsOwnPair), times: 500}
-		convict(t, doubleSpent, func() verdict { return judge(c.run(t), rules{late: defaultLate}) })
+		convict(t, doubleSpent, func() verdict { return c.run(t).judge(rules{late: defaultLate}) })
 	})
 }

@@ -33,7 +33,7 @@ type thaw struct {
 	replays     int           // grants that the service took for replayed
 }
 
-func (f freeze) run(t *testing.T) ([]attempt, thaw) {
+func (f freeze) run(t *testing.T) (*service, thaw) {
 	t.Helper()
 	const callers = 32
 	r := redistest.Start(t)
@@ -79,7 +79,7 @@ func (f freeze) run(t *testing.T) ([]attempt, thaw) {
 	}
 	figure(t, "frozen for %.1f s under %d callers: %d attempts ended without a verdict, the longest answer took %d ms; %d grants taken for replayed; first success %d ms after the thaw, last failure %d ms after it",
 		(thawed - frozen).Seconds(), callers, s.unsure.Load(), m.longest.Milliseconds(), m.replays, m.first.Milliseconds(), m.last.Milliseconds())
-	return history, m
+	return s, m
 }
 
 // holdSwap makes a proxy stop once it has received a swap, and hold the swap and
@@ -103,9 +103,9 @@ func holdSwap(p *redistest.Proxy) (here <-chan struct{}, goOn func()) {
 // the service recovers at once.
 func TestRedisFrozen(t *testing.T) {
 	f := freeze{binary: authsvctest.Binary(t), grace: "10m", wait: deadline, frozen: time.Duration(size(0, 10)) * time.Second}
-	history, m := f.run(t)
-	judge(history, rules{late: defaultLate}).acquit(t)
-	for _, a := range history {
+	s, m := f.run(t)
+	s.judge(rules{late: defaultLate}).acquit(t)
+	for _, a := range s.history() {
 		if a.outcome == unknown && a.code == "" {
 			t.Errorf("not answered: %s", a)
 		}
@@ -133,8 +133,8 @@ func TestRedisFrozenBeyondTheGrace(t *testing.T) {
 		f.grace, f.wait, f.frozen = "10s", 2*time.Second, 14*time.Second
 	}
 	run := func(t *testing.T) verdict {
-		history, _ := f.run(t)
-		return judge(history, rules{late: f.wait + f.wait/2 + 50*time.Millisecond})
+		s, _ := f.run(t)
+		return s.judge(rules{late: f.wait + f.wait/2 + 50*time.Millisecond})
 	}
 	run(t).acquit(t)
 	control(t, "writes that were given up are done late", func(t *testing.T) {

@@ -38,10 +38,11 @@ type rules struct {
 	late time.Duration
 	// lossy says that the store may lose acknowledged writes in a failover. Then a
 	// refresh may be done twice and a revocation undone; what remains is that nobody is
-	// logged out, except those whose grants can have been created after from and before
-	// to: whole grants may be lost if no replica had them.
-	lossy    bool
-	from, to time.Duration
+	// logged out. Only a whole grant may be lost, if no replica had it: unless its issue
+	// was answered before the failover began, or was asked for after over, when only the
+	// new primary can have answered (0: that is not known).
+	lossy       bool
+	began, over time.Duration
 }
 
 // defaultLate is late for the default deadline of 300 ms. The clock of the store is
@@ -50,19 +51,37 @@ const defaultLate = 300*time.Millisecond + 150*time.Millisecond + 50*time.Millis
 
 // verdict is what judge found in a history.
 type verdict struct {
+	servers          []*authsvctest.Server // whose history it is; none if it was made by hand
 	attempts, grants int
-	faults           map[fault][]string // a description of each occurrence
+	made             map[grantID]attempt // how each grant began, as far as the history says
+	faults           map[fault][]occurrence
 }
 
-func (v verdict) find(f fault, format string, args ...any) {
-	v.faults[f] = append(v.faults[f], fmt.Sprintf(format, args...))
+// occurrence is one case of a fault.
+type occurrence struct {
+	what  string
+	grant []attempt // the whole history of the grant
 }
 
-// acquit fails the test if there is any fault.
+func (v verdict) find(f fault, grant []attempt, format string, args ...any) {
+	for _, a := range grant[:min(1, len(grant))] {
+		if first, ok := v.made[grantOf(a)]; ok && a.deed != issue {
+			grant = append([]attempt{first}, grant...)
+		}
+	}
+	v.faults[f] = append(v.faults[f], occurrence{fmt.Sprintf(format, args...), grant})
+}
+
+// acquit fails the test if there is any fault. It shows one of each kind, with the whole
+// history of its grant and what each server counted and logged about it.
 func (v verdict) acquit(t *testing.T) {
 	t.Helper()
 	for f, found := range v.faults {
-		t.Errorf("%d %s, such as:\n%s", len(found), f, found[0])
+		first := found[0]
+		t.Errorf("%d %s, such as: %s, in\n%s", len(found), f, first.what, listing(first.grant))
+		for i, s := range v.servers {
+			t.Logf("server %d counted:\n%s\nand logged about this grant, or as a warning:\n%s", i, s.Counters(), s.Stderr.About(tokenIDs(first.grant)...))
+		}
 	}
 	figure(t, "judged %d attempts at %d grants: %d kinds of fault", v.attempts, v.grants, len(v.faults))
 }
@@ -83,32 +102,39 @@ func convict(t *testing.T, f fault, run func() verdict) {
 	t.Errorf("without the protection the judge found no %s", f)
 }
 
+// judge returns what is wrong with the history of a service.
+func (s *service) judge(r rules) verdict {
+	v := judge(s.history(), r)
+	v.servers = s.servers
+	return v
+}
+
 // judge returns what is wrong with a history.
 func judge(history []attempt, r rules) verdict {
 	grants := map[grantID][]attempt{}
 	for _, a := range history {
 		if a.token != "" {
-			id := claims(a.token).Grant
-			grants[id] = append(grants[id], a)
+			grants[grantOf(a)] = append(grants[grantOf(a)], a)
 		}
 	}
-	v := verdict{len(history), len(grants), map[fault][]string{}}
-	for _, a := range history {
-		if isStrange(a) {
-			v.find(strange, "%s", a)
-		}
-	}
-	made := map[grantID]attempt{}
+	v := verdict{attempts: len(history), grants: len(grants), made: map[grantID]attempt{}, faults: map[fault][]occurrence{}}
 	for _, a := range history {
 		if a.deed == issue && a.outcome == done {
-			made[claims(a.pair.Refresh).Grant] = a
+			v.made[grantOf(a)] = a
+		}
+	}
+	for _, a := range history {
+		if isStrange(a) && a.token == "" {
+			v.find(strange, []attempt{a}, "%s", a)
+		} else if isStrange(a) {
+			v.find(strange, grants[grantOf(a)], "%s", a)
 		}
 	}
 	for id, g := range grants {
 		if r.lossy {
-			// A grant that was requested before from and answered after it can have
-			// been created after it.
-			if a := made[id]; a.back <= r.from || a.call >= r.to {
+			// One that was asked for before it began and answered after that can have
+			// been created after that.
+			if a := v.made[id]; a.back <= r.began || r.over > 0 && a.call >= r.over {
 				v.findLost(g)
 			}
 			continue
@@ -122,9 +148,9 @@ func judge(history []attempt, r rules) verdict {
 		switch explain(g, r.late) {
 		case porcupine.Ok:
 		case porcupine.Illegal:
-			v.find(unexplained, "%s", listing(g))
+			v.find(unexplained, g, "see")
 		case porcupine.Unknown:
-			v.find(undecided, "%s", listing(g))
+			v.find(undecided, g, "see")
 		}
 	}
 	return v
@@ -154,7 +180,7 @@ func (v verdict) findDoubleSpent(grant []attempt) (found bool) {
 		successors[a.token] = append(successors[a.token], a.pair)
 		if len(successors[a.token]) == 2 {
 			found = true
-			v.find(doubleSpent, "refresh token %d in\n%s", claims(a.token).Serial, listing(grant))
+			v.find(doubleSpent, grant, "refresh token %d", claims(a.token).Serial)
 		}
 	}
 	return found
@@ -178,7 +204,7 @@ func (v verdict) findLost(grant []attempt) (found bool) {
 			continue
 		}
 		seen[a.token], found = true, true
-		v.find(lost, "%s in\n%s", a, listing(grant))
+		v.find(lost, grant, "%s", a)
 	}
 	return found
 }
@@ -196,7 +222,7 @@ func (v verdict) findRevived(grant []attempt) (found bool) {
 			if a.call > r.back && a.outcome == done && !seen[a.token] &&
 				(ended.Kind == token.Refresh && a.deed != revoke || a.deed == check && claims(a.token).Serial <= ended.Serial) {
 				seen[a.token], found = true, true
-				v.find(revived, "%s in\n%s", a, listing(grant))
+				v.find(revived, grant, "%s", a)
 			}
 		}
 	}
@@ -333,17 +359,29 @@ func (a attempt) String() string {
 	return fmt.Sprintf("%10.4f to %10.4f s, server %d: %s%s: %s %s", a.call.Seconds(), a.back.Seconds(), a.server, a.deed, what, a.outcome, a.code)
 }
 
-// listing returns the history of one grant, or its beginning and end if it is long.
+// listing returns the whole history of one grant, in the order of the calls.
 func listing(grant []attempt) string {
-	const most = 60
 	var b strings.Builder
-	for i, a := range grant {
-		if i == most && len(grant) > 2*most {
-			fmt.Fprintf(&b, "  ... %d more ...\n", len(grant)-2*most)
-		}
-		if i < most || i >= len(grant)-most {
-			fmt.Fprintf(&b, "  %s\n", a)
-		}
+	for _, a := range slices.SortedStableFunc(slices.Values(grant), func(a, b attempt) int { return cmp.Compare(a.call, b.call) }) {
+		fmt.Fprintf(&b, "  %s\n", a)
 	}
 	return b.String()
+}
+
+// grantOf returns the grant that an attempt was about, or made.
+func grantOf(a attempt) grantID { return claims(cmp.Or(a.token, a.pair.Refresh)).Grant }
+
+// tokenIDs returns the identifiers by which logs know the tokens of a grant.
+func tokenIDs(grant []attempt) []string {
+	var ids []string
+	for _, a := range grant {
+		for _, text := range []string{a.token, a.pair.Access, a.pair.Refresh} {
+			if text != "" {
+				c := claims(text)
+				ids = append(ids, c.JTI())
+			}
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }

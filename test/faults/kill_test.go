@@ -23,7 +23,7 @@ type kills struct {
 	refreshes, times int
 }
 
-func (k kills) run(t *testing.T) []attempt {
+func (k kills) run(t *testing.T) *service {
 	t.Helper()
 	r := redistest.Start(t, k.redis...)
 	s := serve(t, k.binary, []string{r.URL(), r.URL()}, "--refresh-grace", "10m")
@@ -62,14 +62,14 @@ func (k kills) run(t *testing.T) []attempt {
 	figure(t, "%d refreshes acknowledged to 32 callers in %.1f s, Redis killed %d times; %d attempts ended without a verdict, the longest answer took %d ms",
 		s.refreshed.Load(), took.Seconds(), killed.Load(), s.unsure.Load(), longest(history).Milliseconds())
 	figure(t, "after a restart the first success came within %d ms, the last failure within %d ms, at most", slices.Max(firsts).Milliseconds(), slices.Max(lasts).Milliseconds())
-	return history
+	return s
 }
 
 // A Redis that writes to disk before it answers may die at any moment, and often: no
 // token is spent twice, and no caller loses what was acknowledged to it.
 func TestRedisKilled(t *testing.T) {
 	k := kills{binary: authsvctest.Binary(t), redis: always, refreshes: size(1000, 20_000), times: size(4, 15)}
-	judge(k.run(t), rules{late: defaultLate}).acquit(t)
+	k.run(t).judge(rules{late: defaultLate}).acquit(t)
 
 	const times = 4
 	for name, c := range map[string]struct {
@@ -83,7 +83,7 @@ func TestRedisKilled(t *testing.T) {
 	} {
 		control(t, name, func(t *testing.T) {
 			c.binary = authsvctest.BuildPatched(t, c.patch...)
-			convict(t, c.fault, func() verdict { return judge(c.run(t), rules{late: defaultLate}) })
+			convict(t, c.fault, func() verdict { return c.run(t).judge(rules{late: defaultLate}) })
 		})
 	}
 }

@@ -41,7 +41,7 @@ func (r races) refreshes(tokens int) verdict {
 		a = r.together(r.t.Context(), n, wishes...)[0]
 	}
 	r.settle()
-	return judge(r.history(), rules{late: r.late})
+	return r.judge(rules{late: r.late})
 }
 
 // revocations lets a refresh race with a revocation, of the refresh token and of the
@@ -69,7 +69,7 @@ func (r races) revocations(pairs int) verdict {
 	}
 	workers.Wait()
 	r.settle()
-	return judge(r.history(), rules{late: r.late})
+	return r.judge(rules{late: r.late})
 }
 
 // Three processes race for the successor of a token: there is one, and everybody

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -224,23 +225,59 @@ func TestJudgeByGrant(t *testing.T) {
 	}
 }
 
-// A store that may lose acknowledged writes may lose a grant that was created while it
-// failed over, and none that was created before or after.
+// A store that may lose acknowledged writes may lose a grant whose issue was answered
+// after the failover began, however early it was called, and none that was answered
+// before, or called when it was over.
 func TestJudgeOfALossyStore(t *testing.T) {
 	issued := request(issue, "", done, "", 50, 60)
 	issued.pair = pairOf(1, 0)
-	history := []attempt{issued, inactive(1, 100, 110)}
-	ms := time.Millisecond
+	history := []attempt{issued, active(1, 70, 80), inactive(1, 100, 110)}
+	const ms = time.Millisecond
 	for r, want := range map[rules]int{
-		{lossy: true, from: 40 * ms, to: 90 * ms}: 0,
-		{lossy: true, from: 55 * ms, to: 90 * ms}: 0, // under way at from
-		{lossy: true, from: 60 * ms, to: 90 * ms}: 1,
-		{lossy: true, from: 10 * ms, to: 40 * ms}: 1,
-		{lossy: true}:                1,
-		{from: 40 * ms, to: 90 * ms}: 1,
+		{lossy: true, began: 40 * ms, over: 90 * ms}:  0,
+		{lossy: true, began: 40 * ms}:                 0, // it is not known when it was over
+		{lossy: true, began: 10 * ms}:                 0,
+		{lossy: true, began: 55 * ms, over: 90 * ms}:  0, // under way when it began
+		{lossy: true, began: 59 * ms, over: 300 * ms}: 0,
+		{lossy: true, began: 10 * ms, over: 55 * ms}:  0, // under way when it was over
+		{lossy: true, began: 60 * ms, over: 90 * ms}:  1, // answered before
+		{lossy: true, began: 65 * ms}:                 1,
+		{lossy: true, began: 200 * ms}:                1,
+		{lossy: true, began: 10 * ms, over: 40 * ms}:  1, // called after
+		{lossy: true, began: 10 * ms, over: 50 * ms}:  1,
+		{lossy: true}:                    0,
+		{began: 40 * ms, over: 90 * ms}:  1, // a store that loses nothing
+		{began: 40 * ms, over: 300 * ms}: 1,
 	} {
 		if v := judge(history, r); len(v.faults[lost]) != want {
 			t.Errorf("with %+v it found %v, want %d lost", r, v.faults, want)
 		}
+	}
+	// What the grant went through later excuses nothing.
+	late := append(slices.Clone(history[:1]), refreshed(1, 100, 110), refreshRefused(2, 120, 130))
+	if v := judge(late, rules{lossy: true, began: 65 * ms, over: 500 * ms}); len(v.faults[lost]) != 1 {
+		t.Errorf("it found %v, want a lost one", v.faults)
+	}
+}
+
+// A fault is shown with all that happened to its grant, from its issue, in order.
+func TestJudgeShowsTheWholeHistory(t *testing.T) {
+	issued := request(issue, "", done, "", 0, 10)
+	issued.pair = pairOf(1, 0)
+	history := []attempt{request(issue, "", unknown, unavailable, 0, 5)}
+	for n := range 200 {
+		history = append(history, active(1, 20+n, 30+n))
+	}
+	history = append(history, inactive(1, 400, 410), issued)
+	found := judge(history, rules{}).faults[lost]
+	if len(found) != 1 {
+		t.Fatalf("it found %v", found)
+	}
+	lines := strings.Split(strings.TrimSuffix(listing(found[0].grant), "\n"), "\n")
+	if len(lines) != 202 || !strings.Contains(lines[0], "issue -> 1: done") || !strings.Contains(lines[201], "check at 1: refused") {
+		t.Errorf("%d lines, from %s to %s", len(lines), lines[0], lines[len(lines)-1])
+	}
+	if ids := tokenIDs(found[0].grant); len(ids) != 2 {
+		t.Errorf("the tokens are %q, want two", ids)
 	}
 }
