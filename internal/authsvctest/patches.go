@@ -32,6 +32,7 @@ const (
 	UnreadableIsAbsent       Patch = "takes an unreadable record for a missing one, and is ready while Redis loads"
 	LayoutStays              Patch = "never refreshes the layout of a Cluster"
 	RedirectionsFail         Patch = "does not follow the redirections of a Cluster"
+	ReadsAreCapped           Patch = "waits no longer than 100 ms for an answer of Redis, however long a request may wait"
 	RequestsWait             Patch = "lets a request wait for the store without a deadline"
 	ConnectionsStay          Patch = "has no timeouts for slow connections"
 	StopsAtOnce              Patch = "does not wait for the balancer when it stops"
@@ -51,6 +52,7 @@ const (
 	swap       = "internal/store/redis/swap.lua"
 	redisStore = "internal/store/redis/store.go"
 	redisConn  = "internal/redisconn/conn.go"
+	redisWait  = "internal/redisconn/timeouts.go"
 	redisDo    = "internal/redisconn/do.go"
 	redisRoute = "internal/redisconn/route.go"
 	redisSpans = "internal/redisconn/spans.go"
@@ -95,7 +97,8 @@ var patches = map[Patch][]edit{
 	LayoutStays:      {{redisConn, "r.cluster.ReloadState(ctx)\n", ""}},
 	RedirectionsFail: {{redisDo, "if r.cluster != nil && isRedirection(err) {", "if false && isRedirection(err) {"}},
 
-	RequestsWait: {{endpoints, "return context.WithTimeout(x.Context(), s.cfg.StoreTimeout)", "return context.WithCancel(x.Context())"}},
+	ReadsAreCapped: {{redisWait, "io: max(request/3, min(request, leastIO))", "io: min(request, leastIO)"}},
+	RequestsWait:   {{endpoints, "return context.WithTimeout(x.Context(), s.cfg.StoreTimeout)", "return context.WithCancel(x.Context())"}},
 	ConnectionsStay: {
 		{listeners, "readHeaderTimeout = 10 * time.Second", "readHeaderTimeout = 0 * time.Second"},
 		{listeners, "readTimeout       = 60 * time.Second", "readTimeout       = 0 * time.Second"},
@@ -122,7 +125,7 @@ var patches = map[Patch][]edit{
 	SpansShowStatements: {{redisSpans, "WithDBStatement(false)", "WithDBStatement(true)"}},
 	SpansShowRequests:   {{spans, "spans.ServeHTTP(w, shown.With", "shown = r; spans.ServeHTTP(w, shown.With"}},
 
-	RedisIsCheckedAllTheTime: {{monitor, "checkEvery   = time.Minute", "checkEvery   = 50 * time.Millisecond"}},
+	RedisIsCheckedAllTheTime: {{monitor, "checkEvery = time.Minute", "checkEvery = 50 * time.Millisecond"}},
 }
 
 // BuildPatched builds authsvc, without the race detector, with these patches, and

@@ -17,8 +17,9 @@ import (
 	"authsvc/internal/process"
 )
 
-// doctorPatience bounds how long doctor waits for the store.
-const doctorPatience = 10 * time.Second
+// doctorTimeout is the least --store-timeout that doctor itself uses, so that it can say of
+// a Redis that is too far away how far that is.
+const doctorTimeout = 5 * time.Second
 
 // doctorCommand returns authsvc doctor.
 func doctorCommand(env Env) *cobra.Command {
@@ -68,14 +69,16 @@ service need not run. The settings themselves are checked by: authsvc config che
 // check checks everything that the settings name. It returns an error only if serve would
 // not accept the store.
 func check(cfg config.Config, now time.Time) ([]doctor.Finding, error) {
-	st, err := process.OpenStore(cfg, nil, nil)
+	patient := cfg
+	patient.StoreTimeout = max(cfg.StoreTimeout, doctorTimeout)
+	st, err := process.OpenStore(patient, nil, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer st.Close()
 	found := []doctor.Finding{} // so that the JSON has [] and not null
 	if r, ok := st.(doctor.RedisStore); ok {
-		found = append(found, checkRedis(cfg, r)...)
+		found = append(found, checkRedis(cfg, r, doctor.CheckTimeout(patient.StoreTimeout))...)
 	}
 	if !cfg.Dev {
 		found = append(found, doctor.Keyring(cfg.Keys, now)...)
@@ -91,8 +94,8 @@ func check(cfg config.Config, now time.Time) ([]doctor.Finding, error) {
 	return found, nil
 }
 
-func checkRedis(cfg config.Config, r doctor.RedisStore) []doctor.Finding {
-	ctx, cancel := context.WithTimeout(context.Background(), doctorPatience)
+func checkRedis(cfg config.Config, r doctor.RedisStore, patience time.Duration) []doctor.Finding {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	found, err := doctor.CheckRedis(ctx, r, process.RedisOptions(cfg))
 	if err != nil {

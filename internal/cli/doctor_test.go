@@ -103,6 +103,31 @@ func TestDoctorSpeaksTLS(t *testing.T) {
 	}
 }
 
+// It says how far away Redis is, even if a service with these settings could not use it.
+func TestDoctorMeasuresTheDistance(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, healthyRedis...)
+	site := authsvctest.NewSite(t)
+	for _, tt := range []struct {
+		away    time.Duration
+		timeout string
+		status  int
+		want    []string
+	}{
+		{0, "300ms", 0, []string{"note redis_replicas"}},
+		{40 * time.Millisecond, "300ms", 2, []string{"warning redis_distance", "note redis_replicas"}},
+		{40 * time.Millisecond, "4s", 0, []string{"note redis_replicas"}},
+		{120 * time.Millisecond, "300ms", 1, []string{"error redis_distance", "note redis_replicas"}},
+	} {
+		p := redistest.NewProxy(t, server.Addr())
+		p.Delay(tt.away)
+		status, brief, found := diagnose(t, site, p.URL(), "--store-timeout", tt.timeout)
+		if diff := cmp.Diff(tt.want, brief); diff != "" || status != tt.status {
+			t.Errorf("%v away, with %s: exit status %d, want %d; %s%+v", tt.away, tt.timeout, status, tt.status, diff, found)
+		}
+	}
+}
+
 // The fixes, pasted into a shell, leave nothing to be found.
 func TestDoctorsFixesCanBePasted(t *testing.T) {
 	t.Parallel()

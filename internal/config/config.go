@@ -101,7 +101,7 @@ func Register(fs *pflag.FlagSet) *Settings {
 	duration("access-ttl", token.DefaultAccessTTL, "lifetime of an access token", &c.AccessTTL, token.MinTTL, token.MaxTTL, time.Second)
 	duration("refresh-ttl", token.DefaultRefreshTTL, "lifetime of a refresh token", &c.RefreshTTL, token.MinTTL, token.MaxTTL, time.Second)
 	duration("refresh-grace", token.DefaultGrace, "for how long a repeated refresh gets the same tokens", &c.RefreshGrace, MinGrace, MaxGrace, 1)
-	duration("store-timeout", 300*time.Millisecond, "how long a request waits for the store, in all", &c.StoreTimeout, 10*time.Millisecond, 10*time.Second, 1)
+	duration("store-timeout", 300*time.Millisecond, "how long a request waits for the store, in all; at least ten round trips to Redis", &c.StoreTimeout, 10*time.Millisecond, 10*time.Second, 1)
 
 	text("issuer", "", "`URL` under which clients reach this service (default http(s)://LISTEN)", issuerOf(&c.Issuer))
 	s.add(fs, &setting{

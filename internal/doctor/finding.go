@@ -68,6 +68,7 @@ const (
 	RedisReadable    = "redis_readable"
 	RedisRole        = "redis_role"
 	RedisVersion     = "redis_version"
+	RedisDistance    = "redis_distance"
 	RedisTopology    = "redis_topology"
 	RedisEviction    = "redis_eviction"
 	RedisMemory      = "redis_memory"
@@ -99,8 +100,8 @@ func Checks() []string {
 // RedisChecks returns the names of the checks of a Redis that is in use.
 func RedisChecks() []string {
 	return []string{
-		RedisUnavailable, RedisPermissions, RedisReadable, RedisVersion, RedisTopology, RedisEviction, RedisMemory, RedisPersistence, RedisDisk,
-		RedisLoading, RedisReplicas, RedisMinReplicas, RedisClock, RedisExpiry,
+		RedisUnavailable, RedisPermissions, RedisReadable, RedisVersion, RedisTopology, RedisDistance, RedisEviction, RedisMemory, RedisPersistence,
+		RedisDisk, RedisLoading, RedisReplicas, RedisMinReplicas, RedisClock, RedisExpiry,
 	}
 }
 

@@ -45,10 +45,10 @@ type node struct {
 
 func (n node) checks() []func() Finding {
 	if !n.Knows("info") {
-		return []func() Finding{n.readable, n.clock, n.expiry}
+		return []func() Finding{n.readable, n.distance, n.clock, n.expiry}
 	}
 	return []func() Finding{
-		n.readable, n.version, n.topology, n.eviction, n.memory, n.persistence, n.disk, n.loading,
+		n.readable, n.version, n.topology, n.distance, n.eviction, n.memory, n.persistence, n.disk, n.loading,
 		n.replicas, n.minReplicas, n.clock, n.expiry,
 	}
 }
@@ -57,7 +57,7 @@ func (n node) checks() []func() Finding {
 var unknown = []struct{ command, what string }{
 	{"info", "the version, the memory, the persistence and the replicas"},
 	{"config|get", "appendfsync, save and min-replicas-to-write"},
-	{"time", "the clock"},
+	{"time", "the clock and the distance"},
 	{"scan", "keys without an expiry"},
 	{"pttl", "keys without an expiry"},
 }
@@ -108,6 +108,25 @@ func (n node) topology() Finding {
 		Why:  "It has only some of the keys, and redirects callers for the others: most requests are answered with APIG.0613.",
 		Fix:  "Write --store as redis+cluster://, with the same host and port, and optionally two or three other nodes.",
 	}
+}
+
+func (n node) distance() Finding {
+	away := n.RoundTrip()
+	if n.opts.Timeout == 0 || away <= redisconn.Reach(n.opts.Timeout) {
+		return Finding{}
+	}
+	rounded := (away + time.Millisecond - 1).Truncate(time.Millisecond) // up: the timeout must suffice
+	f := Finding{
+		Check: RedisDistance, Severity: Warning,
+		What: fmt.Sprintf("A round trip takes %s, with a --store-timeout of %s.", rounded, n.opts.Timeout),
+		Why:  fmt.Sprintf("A request can take ten round trips, such as the first over a new connection; what is not answered in time gets APIG.0613. This timeout is enough for a Redis %s away.", redisconn.Reach(n.opts.Timeout)),
+		Fix:  fmt.Sprintf("Set --store-timeout to %s or more, or use a Redis that is nearer.", redisconn.TimeoutFor(rounded)),
+	}
+	if most := redisconn.LongestRead(n.opts.Timeout); away > most {
+		f.Severity = Error
+		f.Why = fmt.Sprintf("No single answer is waited for longer than %s: every request that needs it gets APIG.0613. This timeout is enough for a Redis %s away.", most, redisconn.Reach(n.opts.Timeout))
+	}
+	return f
 }
 
 func (n node) eviction() Finding {

@@ -20,7 +20,14 @@ type RedisOptions struct {
 	TLS bool
 	// Cluster is set if the service treats it as a Cluster.
 	Cluster bool
+	// Timeout is how long a request waits for the store, in all.
+	Timeout time.Duration
 }
+
+// CheckTimeout returns how long CheckRedis may take. A check makes some forty round trips
+// to each primary, one after the other, and a Redis within reach answers ten of them
+// within the time that a request has.
+func CheckTimeout(request time.Duration) time.Duration { return max(5*time.Second, 5*request) }
 
 // RedisStore is a store in Redis, as package store opens it. If a primary does not
 // answer, its methods return errors that wrap a *redisconn.Error.
@@ -58,7 +65,7 @@ func Unavailable(subject string, err error) Finding {
 		Check: RedisUnavailable, Subject: subject, Severity: Error,
 		What: "It can't be used: " + text,
 		Why:  "Until it answers, calls that need it are answered with APIG.0613.",
-		Fix:  "Check that Redis is running, that no firewall is in the way, and that --store has the right host, port and database, and rediss if and only if Redis uses TLS.",
+		Fix:  "Check that Redis is running, that no firewall is in the way, that it is not too far away for --store-timeout, and that --store has the right host, port and database, and rediss if and only if Redis uses TLS.",
 	}
 	switch cause.Reason {
 	case redisconn.Replica:

@@ -87,6 +87,22 @@ var redisTests = []struct {
 	},
 	{name: "unknown eviction", is: func(f *redisconn.NodeFacts) { f.Eviction = "" }, want: []string{"warning redis_eviction " + at}, what: "not known"},
 
+	{name: "as far as may be", is: func(f *redisconn.NodeFacts) { f.ClockError = 15 * time.Millisecond }, opts: RedisOptions{Timeout: 300 * time.Millisecond}},
+	{
+		name: "too far", is: func(f *redisconn.NodeFacts) { f.ClockError = 40 * time.Millisecond }, opts: RedisOptions{Timeout: 300 * time.Millisecond},
+		want: []string{"warning redis_distance " + at}, what: "A round trip takes 80ms, with a --store-timeout of 300ms.",
+		fix: "Set --store-timeout to 800ms or more, or use a Redis that is nearer.",
+	},
+	{
+		name: "too far by less than a millisecond", is: func(f *redisconn.NodeFacts) { f.ClockError = 5100 * time.Microsecond }, opts: RedisOptions{Timeout: 100 * time.Millisecond},
+		want: []string{"warning redis_distance " + at}, fix: "Set --store-timeout to 110ms or more, or use a Redis that is nearer.",
+	},
+	{
+		name: "out of reach", is: func(f *redisconn.NodeFacts) { f.ClockError = 100 * time.Millisecond }, opts: RedisOptions{Timeout: 300 * time.Millisecond},
+		want: []string{"error redis_distance " + at}, what: "A round trip takes 200ms", fix: "Set --store-timeout to 2s or more, or use a Redis that is nearer.",
+	},
+	{name: "a timeout that is not known", is: func(f *redisconn.NodeFacts) { f.ClockError = time.Second }},
+
 	{name: "90%", is: func(f *redisconn.NodeFacts) { f.Memory = 9000 }},
 	{
 		name: "over 90%", is: func(f *redisconn.NodeFacts) { f.Memory, f.MaxMemory, f.SystemMemory = 91<<20, 100<<20, 1<<30 },

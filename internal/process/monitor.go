@@ -8,10 +8,9 @@ import (
 	"authsvc/internal/doctor"
 )
 
-// How often Redis is checked, and how long that may take.
+// How often Redis is checked. How long that may take depends on the timeout of requests.
 const (
-	checkEvery   = time.Minute
-	checkTimeout = 5 * time.Second
+	checkEvery = time.Minute
 	// firstTimeout bounds how long an unavailable Redis delays listening, and
 	// retryFirst is how soon it is tried again.
 	firstTimeout = time.Second
@@ -58,7 +57,7 @@ func (m *redisMonitor) untilFirst(ctx context.Context) error {
 	var logged string
 	var at time.Time
 	for {
-		err := m.withTimeout(ctx, checkTimeout, m.first)
+		err := m.withTimeout(ctx, doctor.CheckTimeout(m.cfg.StoreTimeout), m.first)
 		var refused refusedRedis
 		if err == nil || errors.As(err, &refused) || ctx.Err() != nil {
 			return err
@@ -84,7 +83,7 @@ func (m *redisMonitor) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			_ = m.withTimeout(ctx, checkTimeout, m.check) // that it is unavailable is logged elsewhere
+			_ = m.withTimeout(ctx, doctor.CheckTimeout(m.cfg.StoreTimeout), m.check) // that it is unavailable is logged elsewhere
 		}
 	}
 }

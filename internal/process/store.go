@@ -97,5 +97,5 @@ func (p *Process) storeChanged(err error) {
 
 // RedisOptions returns how Redis is used, according to the settings.
 func RedisOptions(cfg config.Config) doctor.RedisOptions {
-	return doctor.RedisOptions{AllowEviction: cfg.AllowEviction, TLS: cfg.Store.TLS, Cluster: cfg.Store.Topology == redisconn.Cluster}
+	return doctor.RedisOptions{AllowEviction: cfg.AllowEviction, TLS: cfg.Store.TLS, Cluster: cfg.Store.Topology == redisconn.Cluster, Timeout: cfg.StoreTimeout}
 }

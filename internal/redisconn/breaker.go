@@ -7,13 +7,8 @@ import (
 	"time"
 )
 
-const (
-	// opensAfter is how long nothing must have succeeded for a breaker to open. It is
-	// longer than a restart that nobody needs to notice.
-	opensAfter = 500 * time.Millisecond
-	// pingEvery is how often a Redis that failed is pinged.
-	pingEvery = 100 * time.Millisecond
-)
+// pingEvery is how often a Redis that failed is pinged.
+const pingEvery = 100 * time.Millisecond
 
 // breaker guards one Redis. It is closed, and lets calls through, until nothing has
 // succeeded for a while; it closes again as soon as Redis answers. A single success keeps
@@ -23,6 +18,9 @@ const (
 //
 // A new one is closed.
 type breaker struct {
+	// opensAfter is how long nothing must have succeeded for it to open, and how long a
+	// ping may take.
+	opensAfter time.Duration
 	// run runs a task in the background until it returns or its context ends.
 	run func(task func(context.Context))
 	// ping makes Redis answer anything. It returns nil if Redis answers, and ErrReplaced
@@ -62,7 +60,7 @@ func (r *refusal) Unwrap() error        { return r.cause }
 // refuses returns nil if a call may be tried, else the error to answer it with:
 // ErrBreakerOpen, which wraps the error of Redis.
 func (b *breaker) refuses() error {
-	if f := b.failing.Load(); f != nil && time.Since(f.since) >= opensAfter {
+	if f := b.failing.Load(); f != nil && time.Since(f.since) >= b.opensAfter {
 		return f.refusal
 	}
 	return nil
@@ -128,7 +126,7 @@ func (b *breaker) pingUntilAnswered(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		answer, cancel := context.WithTimeout(ctx, opensAfter)
+		answer, cancel := context.WithTimeout(ctx, b.opensAfter)
 		if end = b.ping(answer); end == nil || errors.Is(end, ErrReplaced) {
 			b.succeeded()
 		} else {

@@ -34,8 +34,11 @@ type world struct {
 
 var errDown = errors.New("connection refused")
 
+const opensAfter = 500 * time.Millisecond // of the breakers of these tests
+
 func newWorld(life context.Context) *world {
 	w := &world{}
+	w.opensAfter = opensAfter
 	w.run = func(task func(context.Context)) { w.tasks.Go(func() { task(life) }) }
 	w.ping = func(context.Context) error {
 		w.pings.Add(1)

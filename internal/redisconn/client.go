@@ -13,8 +13,6 @@ import (
 )
 
 const (
-	maxIO       = 100 * time.Millisecond // for one read or write, so that a request has time for another
-	dialTimeout = 500 * time.Millisecond
 	// poolSize bounds the connections to one Redis; only a few are in use at a time.
 	// After this many failed dials, go-redis dials only once a second: it is large so
 	// that a Redis that answers again is found at once.
@@ -35,10 +33,7 @@ func (quiet) Printf(context.Context, string, ...any) {}
 
 // clientOptions returns the options of go-redis.
 func clientOptions(opts Options) *redis.UniversalOptions {
-	each := maxIO
-	if opts.Timeout > 0 {
-		each = min(each, opts.Timeout)
-	}
+	wait := timeoutsOf(opts.Timeout)
 	o := &redis.UniversalOptions{
 		Addrs: opts.Addrs, MasterName: opts.Primary, DB: opts.DB, TLSConfig: opts.TLS,
 		Username: opts.User, Password: opts.Password, SentinelUsername: opts.SentinelUser, SentinelPassword: opts.SentinelPassword,
@@ -50,10 +45,10 @@ func clientOptions(opts Options) *redis.UniversalOptions {
 		MaxRetries:            -1,
 		DialerRetries:         1,
 		ContextTimeoutEnabled: true,
-		DialTimeout:           dialTimeout,
-		ReadTimeout:           each,
-		WriteTimeout:          each,
-		PoolTimeout:           each,
+		DialTimeout:           wait.whole,
+		ReadTimeout:           wait.io,
+		WriteTimeout:          wait.io,
+		PoolTimeout:           wait.io,
 		PoolSize:              poolSize,
 		PipelinePoolSize:      poolSize,
 		// These would relax the timeouts while a managed Redis is upgraded.

@@ -39,8 +39,8 @@ type Options struct {
 	Prefix string
 	// ClientName is shown by CLIENT LIST; empty: "authsvc". Redis accepts no spaces.
 	ClientName string
-	// Timeout is the deadline of a request. No single read or write takes longer than
-	// that, or than 100 ms.
+	// Timeout is the deadline of a request. All other timeouts derive from it, and so
+	// does how far away Redis may be (see Reach).
 	Timeout time.Duration
 	// OnBreaker, which may be nil, is called when the breaker of a primary opens, with
 	// the error of Redis; when it closes, with nil; or when another Redis has replaced
@@ -65,6 +65,7 @@ type Conn struct {
 	sentinel  bool                 // Sentinels name the primary
 	prefix    string
 	limit     int // of each queue
+	wait      timeouts
 	onBreaker func(node string, err error, since time.Time)
 
 	only  *node    // without a Cluster
@@ -98,7 +99,7 @@ func Open(opts Options) (*Conn, error) { return open(opts, clientOptions(opts), 
 
 func open(opts Options, o *redis.UniversalOptions, limit int) (*Conn, error) {
 	silence()
-	r := &Conn{sentinel: opts.Topology == Sentinel, prefix: opts.Prefix, limit: limit, onBreaker: opts.OnBreaker}
+	r := &Conn{sentinel: opts.Topology == Sentinel, prefix: opts.Prefix, limit: limit, wait: timeoutsOf(opts.Timeout), onBreaker: opts.OnBreaker}
 	r.life, r.end = context.WithCancel(context.Background())
 	var one *redis.Client
 	name := "the primary"
@@ -111,7 +112,7 @@ func open(opts Options, o *redis.UniversalOptions, limit int) (*Conn, error) {
 			r.cluster.OnNewNode(func(c *redis.Client) { _ = instrument(c, opts.Traces) }) // never fails for a *redis.Client
 		}
 		r.client = r.cluster
-		r.layout = &breaker{run: r.run, changed: r.changed("the Cluster"), ping: func(ctx context.Context) error {
+		r.layout = &breaker{opensAfter: r.wait.whole, run: r.run, changed: r.changed("the Cluster"), ping: func(ctx context.Context) error {
 			_, err := r.cluster.MasterForKey(ctx, r.prefix)
 			return err
 		}}
@@ -139,7 +140,7 @@ func (r *Conn) newNode(c *redis.Client, name string) (*node, error) {
 		return nil, fmt.Errorf("setting up Redis: %w", err)
 	}
 	n := &node{name: name, client: c, pipe: pipe}
-	n.breaker.run, n.breaker.changed = r.run, r.changed(name)
+	n.breaker.opensAfter, n.breaker.run, n.breaker.changed = r.wait.whole, r.run, r.changed(name)
 	n.breaker.ping = func(ctx context.Context) error {
 		if key := n.missed.Load(); key != nil {
 			r.cluster.ReloadState(ctx)
@@ -148,7 +149,7 @@ func (r *Conn) newNode(c *redis.Client, name string) (*node, error) {
 			}
 		}
 		// Any answer will do. The ping takes the same route as all commands.
-		if err := pipe.Submit(ctx, redis.NewCmd(ctx, "TIME")).WaitContext(ctx); isConnectionError(err) {
+		if err := pipe.Submit(ctx, redis.NewCmd(ctx, "TIME")).WaitContext(ctx); isUnanswered(err) {
 			return err
 		}
 		return nil

@@ -281,11 +281,34 @@ func TestQueueIsBounded(t *testing.T) {
 
 func TestSettingsKeepARequestInsideItsDeadline(t *testing.T) {
 	for _, topology := range []Topology{Single, Sentinel, Cluster} {
-		for timeout, each := range map[time.Duration]time.Duration{0: maxIO, 50 * time.Millisecond: 50 * time.Millisecond, time.Minute: maxIO} {
-			o := clientOptions(Options{Topology: topology, Timeout: timeout})
-			if o.MaxRetries != -1 || o.DialerRetries != 1 || !o.ContextTimeoutEnabled || o.DialTimeout != dialTimeout ||
-				o.ReadTimeout != each || o.WriteTimeout != each || o.PoolTimeout != each {
+		const ms = time.Millisecond
+		for timeout, want := range map[time.Duration]timeouts{
+			0:                {100 * ms, 500 * ms},
+			10 * ms:          {10 * ms, 500 * ms},
+			50 * ms:          {50 * ms, 500 * ms},
+			300 * ms:         {100 * ms, 500 * ms},
+			900 * ms:         {300 * ms, 900 * ms},
+			10 * time.Second: {3333333333, 10 * time.Second},
+		} {
+			opts := Options{Topology: topology, Timeout: timeout}
+			o := clientOptions(opts)
+			if o.MaxRetries != -1 || o.DialerRetries != 1 || !o.ContextTimeoutEnabled || o.DialTimeout != want.whole ||
+				o.ReadTimeout != want.io || o.WriteTimeout != want.io || o.PoolTimeout != want.io {
 				t.Errorf("%d, %v: the settings are %+v", topology, timeout, o)
+			}
+			r, err := Open(opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := r.layout
+			if topology != Cluster {
+				b = &r.only.breaker
+			}
+			if b.opensAfter != want.whole {
+				t.Errorf("%d, %v: a breaker opens after %v", topology, timeout, b.opensAfter)
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
 			}
 		}
 	}

@@ -81,9 +81,9 @@ func (sentOnce) NoRetry() bool { return true }
 // note reports the result of a call for a key to the breaker of its node.
 func (r *Conn) note(n *node, key string, err error) {
 	switch {
-	case err == nil || isAnswer(err):
+	case err == nil || isAnswer(err) && !isOfSentinels(err):
 		n.breaker.succeeded()
-	case isConnectionError(err):
+	case isUnanswered(err):
 		if r.cluster != nil {
 			n.missed.Store(&key)
 		}

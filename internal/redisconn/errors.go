@@ -84,7 +84,7 @@ func reasonOf(err error) Reason {
 }
 
 func reasonOfAnswer(err error) Reason {
-	ofSentinels := strings.Contains(err.Error(), allSentinels)
+	ofSentinels := isOfSentinels(err)
 	kind, command := refusalOf(err)
 	switch {
 	case ofSentinels && (kind == commandRefused || redis.IsAuthError(err)):
@@ -161,6 +161,16 @@ func isAnswer(err error) bool {
 func isConnectionError(err error) bool {
 	return err != nil && !errors.Is(err, ErrBreakerOpen) && !isAnswer(err) &&
 		!errors.Is(err, redis.ErrAutoPipelineQueueFull) && !errors.Is(err, redis.ErrClosed)
+}
+
+// isOfSentinels reports whether the Sentinels named no primary: what they answered is in
+// the error, as if Redis had.
+func isOfSentinels(err error) bool { return strings.Contains(err.Error(), allSentinels) }
+
+// isUnanswered reports whether a primary that was asked has not answered. If the Sentinels
+// refuse this user, or know no primary of that name, none has: only they have.
+func isUnanswered(err error) bool {
+	return isConnectionError(err) || err != nil && isOfSentinels(err)
 }
 
 func isRedirection(err error) bool {

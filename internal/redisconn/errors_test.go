@@ -34,7 +34,8 @@ func tlsOf(t *testing.T, certs *redistest.Certs) *tls.Config {
 
 // Whatever is wrong with a Redis, each error says what it is, and why in the terms of
 // this package: those of the calls that were tried, and those of the calls that the open
-// breaker refused. An answer of Redis, though it refuses us, does not open the breaker.
+// breaker refused. An answer of Redis, though it refuses us, does not open the breaker; that
+// of a Sentinel, which is asked before it, does.
 func TestEachErrorShowsItsCause(t *testing.T) {
 	t.Parallel()
 	certs, others := redistest.NewCerts(t), redistest.NewCerts(t)
@@ -86,9 +87,9 @@ func TestEachErrorShowsItsCause(t *testing.T) {
 		"the keys are forbidden": {opts("redis://app:s3cret-pw@" + plain.Addr()), NotPermitted, false, "NOPERM "},
 		"no Cluster":             {opts("redis+cluster://" + plain.Addr()), IsNoCluster, false, "cluster support disabled"},
 		"no Sentinel": {
-			opts("redis+sentinel://" + plain.Addr() + "/main"), IsNoSentinel, false, "unknown command 'sentinel'",
+			opts("redis+sentinel://" + plain.Addr() + "/main"), IsNoSentinel, true, "unknown command 'sentinel'",
 		},
-		"the Sentinels' password": {opts(trio.URL(), func(o *Options) { o.SentinelPassword = "s3cret-pw" }), SentinelRefuses, false, "WRONGPASS "},
+		"the Sentinels' password": {opts(trio.URL(), func(o *Options) { o.SentinelPassword = "s3cret-pw" }), SentinelRefuses, true, "WRONGPASS "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -50,13 +50,17 @@ type NodeFacts struct {
 	MinReplicas int    // min-replicas-to-write
 
 	// ClockOffset is how far its clock is ahead of this process's, plus or minus
-	// ClockError, half of the round trip.
+	// ClockError: half of the shortest of a few round trips, over a connection in use.
 	ClockOffset, ClockError time.Duration
 
 	// Sampled is the number of keys of grants in the sample, and Endless how many of
 	// them have no expiry.
 	Sampled, Endless int
 }
+
+// RoundTrip returns how long a round trip to the primary takes at least; 0 if that is not
+// known.
+func (f *NodeFacts) RoundTrip() time.Duration { return 2 * f.ClockError }
 
 // Knows reports whether the primary let this user run a command, such as config|get.
 func (f *NodeFacts) Knows(command string) bool { return !slices.Contains(f.Unreadable, command) }
@@ -184,7 +188,7 @@ func (f *NodeFacts) readInfo(ctx context.Context, c *redis.Client, failsOver boo
 func isStranger(ctx context.Context, known *redis.Options, addr string) bool {
 	c := redis.NewClient(&redis.Options{
 		Addr: addr, Username: known.Username, Password: known.Password, TLSConfig: known.TLSConfig,
-		DialTimeout: maxIO, ReadTimeout: maxIO, WriteTimeout: maxIO, ContextTimeoutEnabled: true,
+		DialTimeout: known.DialTimeout, ReadTimeout: known.ReadTimeout, WriteTimeout: known.WriteTimeout, ContextTimeoutEnabled: true,
 		MaxRetries: -1, DialerRetries: 1, PipelinePoolSize: -1, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
@@ -216,18 +220,26 @@ func (f *NodeFacts) readConfig(ctx context.Context, c *redis.Client) error {
 	return nil
 }
 
+// clockSamples is how often the time is read: a round trip that happened to take long says
+// nothing about the distance.
+const clockSamples = 3
+
 func (f *NodeFacts) readClock(ctx context.Context, c *redis.Client) error {
-	var before time.Time
-	var half time.Duration
-	now, err := query(ctx, f, "time", func() (time.Time, error) {
-		before = time.Now()
-		now, err := c.Time(ctx).Result()
-		half = time.Since(before) / 2
-		return now, err
-	})
-	if err != nil || now.IsZero() {
-		return err
+	for n := range clockSamples {
+		var before time.Time
+		var took time.Duration
+		now, err := query(ctx, f, "time", func() (time.Time, error) {
+			before = time.Now()
+			now, err := c.Time(ctx).Result()
+			took = time.Since(before)
+			return now, err
+		})
+		if err != nil || now.IsZero() {
+			return err
+		}
+		if half := took / 2; n == 0 || half < f.ClockError {
+			f.ClockOffset, f.ClockError = now.Sub(before.Add(half)), half
+		}
 	}
-	f.ClockOffset, f.ClockError = now.Sub(before.Add(half)), half
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,6 +76,31 @@ func TestHalfTheRoundTripIsTakenOff(t *testing.T) {
 	}
 }
 
+// A new connection takes round trips of its own before the time is read, and none after
+// it. On one that exists, the time is right to half a round trip, and here exactly.
+func TestTheMakingOfAConnectionIsNotTakenForTheRoundTrip(t *testing.T) {
+	for name, asked := range map[string][]time.Duration{ // until the time is read, besides its own way
+		"the first makes one":     {400 * time.Millisecond, 0},
+		"the second, as it turns": {0, 400 * time.Millisecond},
+	} {
+		process := newHand()
+		c := NewClock(process.Now)
+		n := 0
+		if err := c.Measure(t.Context(), clockStore{now: func(context.Context) (time.Time, error) {
+			process.Advance(asked[n] + 40*time.Millisecond)
+			now := process.Now().Add(time.Hour)
+			process.Advance(40 * time.Millisecond)
+			n++
+			return now, nil
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		if off, _ := c.Offset(); off != time.Hour {
+			t.Errorf("%s: offset %v, want 1h", name, off)
+		}
+	}
+}
+
 func TestAClockSurvivesAFailedMeasurement(t *testing.T) {
 	process := newHand()
 	c := NewClock(process.Now)
@@ -116,8 +142,13 @@ func TestRunMeasuresEveryTenSecondsAndMoreOftenAfterAFailure(t *testing.T) {
 		var gaps []time.Duration
 		var deadlines []time.Duration
 		last := time.Now()
+		again := false
 		s := clockStore{now: func(ctx context.Context) (time.Time, error) {
 			now := time.Now()
+			if again { // a measurement that succeeds reads the time twice
+				again = false
+				return now.Add(time.Hour), nil
+			}
 			gaps = append(gaps, now.Sub(last))
 			last = now
 			end, _ := ctx.Deadline()
@@ -128,6 +159,7 @@ func TestRunMeasuresEveryTenSecondsAndMoreOftenAfterAFailure(t *testing.T) {
 			case 8:
 				cancel()
 			}
+			again = true
 			return now.Add(time.Hour), nil
 		}}
 		c := NewClock(time.Now)
@@ -156,10 +188,11 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	asked, done := make(chan struct{}), make(chan struct{})
+	tell := sync.OnceFunc(func() { close(asked) })
 	go func() {
 		defer close(done)
 		NewClock(time.Now).Run(ctx, clockStore{now: func(context.Context) (time.Time, error) {
-			close(asked)
+			tell()
 			return time.Now(), nil
 		}}, time.Second, nil)
 	}()
