@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -237,6 +238,63 @@ func TestEveryFlippedBitIsRefused(t *testing.T) {
 				t.Errorf("%c, bit %d of the text: taken for good", kind, bit)
 			}
 		}
+	}
+}
+
+// RFC 6749 section 10.10: the probability of a guess must be at most 2^-128.
+func TestTheWholeMACIsChecked(t *testing.T) {
+	if macLen < 128/8 {
+		t.Errorf("a MAC of %d bits, want 128 or more", macLen*8)
+	}
+	good := someToken(Access)
+	b := raw(t, good)
+	for n := range macLen {
+		cut := b[:bodyLen+n]
+		if _, err := parse(t.Context(), unraw("at_", cut), Access, only{someRing()}); !errors.Is(err, errMalformed) {
+			t.Errorf("a MAC of %d bytes: %v, want %v", n, err, errMalformed)
+		}
+		filled := append(bytes.Clone(cut), make([]byte, macLen-n)...)
+		if b[bodyLen+n] == 0 {
+			filled[bodyLen+n] = 1
+		}
+		if _, err := parse(t.Context(), unraw("at_", filled), Access, only{someRing()}); !errors.Is(err, errForged) {
+			t.Errorf("a MAC of which %d bytes are right: %v, want %v", n, err, errForged)
+		}
+	}
+}
+
+// What a token can't hold is not minted: it would be read as something else.
+func TestClaimsThatCanNotBeEncoded(t *testing.T) {
+	for name, change := range map[string]func(*Claims){
+		"issued before 1970":          func(c *Claims) { c.IssuedAt, c.ExpiresAt = -1, 0 },
+		"issued after its field ends": func(c *Claims) { c.IssuedAt, c.ExpiresAt = maxMillis+1, (maxMillis+1)/1000 },
+		"expires before it is issued": func(c *Claims) { c.ExpiresAt = c.IssuedAt/1000 - 1 },
+		"a lifetime over 24 bits":     func(c *Claims) { c.ExpiresAt = c.IssuedAt/1000 + maxLifetime + 1 },
+		"an expiry of 64 bits":        func(c *Claims) { c.ExpiresAt = math.MaxInt64 },
+		"an expiry of minus 64 bits":  func(c *Claims) { c.ExpiresAt = math.MinInt64 + 1 },
+	} {
+		c := someClaims(Access)
+		change(&c)
+		s, err := mint(&c, someRing().Key(7))
+		if re := (rangeError{}); !errors.As(err, &re) || s != "" {
+			t.Errorf("%s: %q, %v; want a rangeError", name, s, err)
+		}
+	}
+}
+
+// Each text stands behind its length, so that what is moved from one to the other changes
+// the hash.
+func TestTheGrantHashTellsScopeFromThroughData(t *testing.T) {
+	seen := map[GrantHash][2]string{}
+	for _, p := range [][2]string{
+		{"", ""}, {"a", ""}, {"", "a"}, {"a b", ""}, {"a", " b"}, {"a ", "b"}, {"", "a b"}, {"b a", ""}, {"\x01a", ""}, {"", "\x01a"},
+		{"a\x01", "b"}, {"a", "\x01b"}, {strings.Repeat("a", 127), ""}, {strings.Repeat("a", 128), ""}, {"", strings.Repeat("中", 300)},
+	} {
+		h := hashOf(p[0], p[1])
+		if other, taken := seen[h]; taken {
+			t.Errorf("%q and %q have the hash %x", p, other, h)
+		}
+		seen[h] = p
 	}
 }
 

@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -84,9 +85,10 @@ func TestAnUnreadableRecordIs0613(t *testing.T) {
 			continue
 		}
 		for what, spoil := range map[string]func([]byte) []byte{
-			"of a newer version": func(b []byte) []byte { return with(b, 0, recordVersion+1) },
-			"cut off":            func(b []byte) []byte { return b[:len(b)-1] },
-			"empty":              func([]byte) []byte { return []byte{} },
+			"of an older version": func(b []byte) []byte { return with(b, 0, recordVersion-1) },
+			"of a newer version":  func(b []byte) []byte { return with(b, 0, recordVersion+1) },
+			"cut off":             func(b []byte) []byte { return b[:len(b)-1] },
+			"empty":               func([]byte) []byte { return []byte{} },
 		} {
 			w := newWorld(t)
 			p := w.issue(keyA)
@@ -105,6 +107,148 @@ func TestAnUnreadableRecordIs0613(t *testing.T) {
 				t.Errorf("%s, %s: events %v", name, what, es)
 			}
 		}
+	}
+}
+
+// A damaged record may look like that of another serial, in which a good token is a replay.
+// So nothing is concluded from one, whichever bit it is.
+func TestEveryFlippedBitOfARecordIs0613(t *testing.T) {
+	w := newWorld(t)
+	first := w.issue(keyA)
+	w.clock.Advance(time.Minute)
+	p, err := w.refresh(keyA, first.refresh, "", "td")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := w.claims(p.access).Grant
+	good := w.store.peek(id)
+	w.kinds()
+	w.store.ops()
+	calls := everything(w, p)
+	delete(calls, "issue")
+	for bit := range len(good.bytes) * 8 {
+		bad := record{with(good.bytes, bit/8, good.bytes[bit/8]^1<<(bit%8)), good.expireAt}
+		for name, call := range calls {
+			w.store.restore(id, bad)
+			outOfReach(t, fmt.Sprintf("%s, bit %d", name, bit), call(), time.Second, 5*time.Second)
+			if ops, es := w.store.ops(), w.kinds(); !slices.Equal(ops, []string{"get"}) || len(es) != 0 {
+				t.Fatalf("%s, bit %d: calls %v, events %v; want the get alone", name, bit, ops, es)
+			}
+		}
+	}
+	w.store.restore(id, good)
+	for _, name := range []string{"inspect", "refresh", "revoke refresh"} {
+		if err := calls[name](); err != nil {
+			t.Errorf("the record as it was: %s: %v", name, err)
+		}
+	}
+}
+
+// A record under another grant's id is not that grant, though it is whole, and of the same
+// app.
+func TestARecordUnderAnotherGrantsIDIs0613(t *testing.T) {
+	w := newWorld(t)
+	p, other := w.issue(keyA), w.issue(keyA)
+	for range 3 { // in the other's record, p's refresh token is a replay
+		w.clock.Advance(time.Hour)
+		other = w.mustRefresh(other.refresh)
+	}
+	w.clock.Advance(-3 * time.Hour)
+	id := w.claims(p.access).Grant
+	misplaced := w.store.peek(w.claims(other.access).Grant)
+	w.kinds()
+	w.store.ops()
+	for name, call := range everything(w, p) {
+		if name == "issue" {
+			continue
+		}
+		w.store.restore(id, misplaced)
+		outOfReach(t, name, call(), time.Second, 5*time.Second)
+		if ops, es := w.store.ops(), w.kinds(); !slices.Equal(ops, []string{"get"}) || len(es) != 0 {
+			t.Errorf("%s: calls %v, events %v; want the get alone", name, ops, es)
+		}
+	}
+}
+
+// beyond is a world in which it is now, by the clock of the store.
+func beyond(t *testing.T, now time.Time) *world {
+	t.Helper()
+	w := newWorld(t)
+	at(w, now)
+	return w
+}
+
+// at changes the time of a world, which may be beyond what its hand can show.
+func at(w *world, now time.Time) {
+	w.t.Helper()
+	w.store.now = func() time.Time { return now }
+	w.m.cfg.Clock = NewClock(w.store.now)
+	if err := w.m.cfg.Clock.Measure(w.t.Context(), w.store); err != nil {
+		w.t.Fatal(err)
+	}
+	w.store.ops()
+}
+
+// No time wraps: an expiry that 32 bits of seconds can't hold is one like any other.
+func TestTokensOfALaterCentury(t *testing.T) {
+	for _, now := range []time.Time{
+		time.Date(2038, 1, 19, 2, 30, 0, 0, time.UTC),              // ends after 31 bits of seconds
+		time.Date(2106, 2, 7, 5, 30, 0, 0, time.UTC),               // ends after 32 bits
+		time.Date(2106, 2, 7, 6, 28, 16, 0, time.UTC),              // 2^32 seconds
+		time.Date(2262, 4, 11, 23, 50, 0, 0, time.UTC),             // ends after 63 bits of nanoseconds
+		time.Date(9999, 12, 31, 23, 59, 59, 999_000_000, time.UTC), // the last that RFC 3339 can write
+		time.UnixMilli(maxMillis - 31*24*3600_000),
+	} {
+		w := beyond(t, now)
+		p := w.issue(keyA)
+		i, err := w.m.Inspect(t.Context(), p.access)
+		if err != nil || i.Reason != nil || i.IssuedAt != now.Unix() || i.ExpiresAt != now.Unix()+3600 {
+			t.Errorf("%v: %+v, %v", now, i, err)
+		}
+		at(w, now.Add(time.Hour))
+		if got := w.inspect(p.access); got != "1002" {
+			t.Errorf("%v: an hour later it is %q, want 1002", now, got)
+		}
+		next := w.mustRefresh(p.refresh)
+		if got := w.inspect(next.access); got != "" {
+			t.Errorf("%v: after a refresh it is %q", now, got)
+		}
+	}
+}
+
+// What can't be encoded is unforeseen, APIG.0601, and nothing is written: the grant goes on
+// as it was.
+func TestWhatCanNotBeEncodedIsNotWritten(t *testing.T) {
+	last := time.UnixMilli(maxMillis)
+	unforeseen := func(what string, w *world, err error, calls ...string) {
+		t.Helper()
+		var re rangeError
+		var row *apierr.Error
+		if !errors.As(err, &re) || errors.As(err, &row) {
+			t.Errorf("%s: %v, want a rangeError that no row answers", what, err)
+		}
+		if ops, es := w.store.ops(), w.kinds(); !slices.Equal(ops, calls) || len(es) != 0 {
+			t.Errorf("%s: calls %v, events %v; want %v and no events", what, ops, es, calls)
+		}
+	}
+	for _, now := range []time.Time{last.Add(time.Millisecond), last.Add(time.Hour), time.Unix(-1, 0)} {
+		w := beyond(t, now)
+		_, err := w.m.Issue(t.Context(), w.as(keyA), "", "")
+		unforeseen(fmt.Sprintf("issue at %v", now), w, err)
+	}
+	w := beyond(t, last.Add(-time.Minute))
+	p := w.issue(keyA)
+	w.kinds()
+	at(w, last.Add(time.Millisecond))
+	before := w.store.peek(w.claims(p.refresh).Grant)
+	_, err := w.refresh(keyA, p.refresh, "", "")
+	unforeseen("refresh", w, err, "get")
+	if after := w.store.peek(w.claims(p.refresh).Grant); string(after.bytes) != string(before.bytes) {
+		t.Error("the grant was changed")
+	}
+	at(w, last)
+	if _, err := w.refresh(keyA, p.refresh, "", ""); err != nil {
+		t.Errorf("in time: %v", err)
 	}
 }
 

@@ -124,6 +124,21 @@ func TestWhatARevocationFinds(t *testing.T) {
 	}
 }
 
+// Not even a token of the last serial there is, which a thief of the key can sign, makes
+// what was revoked good again.
+func TestARevocationNeverLowersTheLowestSerial(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.issue(keyA)
+	w.revoke(p.access)
+	c := w.claims(p.access)
+	c.Serial = ^uint32(0)
+	w.revoke(minted(&c, w.keys.Ring().Key(c.KeyID)))
+	if got := w.inspect(p.access); got != "2203" {
+		t.Errorf("the revoked token is %q, want 2203", got)
+	}
+}
+
 // revoke revokes a token of keyA.
 func (w *world) revoke(tok string) {
 	w.t.Helper()

@@ -61,7 +61,7 @@ func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, text string
 			err = m.cfg.Store.Delete(ctx, t.Grant, record)
 		} else {
 			next := *g
-			next.LowestValid = t.Serial + 1
+			next.LowestValid = max(g.LowestValid, t.Serial+1) // which is 0 after the last serial there is
 			err = m.swap(ctx, t.Grant, record, &next)
 		}
 		switch {
