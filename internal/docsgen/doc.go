@@ -1,3 +1,3 @@
 // Command docsgen owns the generated pages of docs/reference: it writes down the
-// settings, metrics and error rows that it gets from the code.
+// commands, settings, metrics and error rows that it gets from the code.
 package main

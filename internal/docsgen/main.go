@@ -45,7 +45,12 @@ func pages() (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the metrics: %w", err)
 	}
+	commands, err := commandsPage()
+	if err != nil {
+		return nil, err
+	}
 	return map[string]string{
+		"commands.md":  commands,
 		"settings.md":  settings,
 		"metrics.md":   metrics,
 		"errors.md":    errorsPage(english),

@@ -37,7 +37,7 @@ func TestWrite(t *testing.T) {
 	if err := write(to); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"settings.md", "metrics.md", "errors.md", "errors.zh.md"} {
+	for _, name := range []string{"commands.md", "settings.md", "metrics.md", "errors.md", "errors.zh.md"} {
 		if b, err := os.ReadFile(filepath.Join(to, name)); err != nil || !strings.HasPrefix(string(b), header) {
 			t.Errorf("%s: %v", name, err)
 		}

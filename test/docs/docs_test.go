@@ -43,9 +43,9 @@ func TestHowto(t *testing.T) {
 				blocks = append(pagetest.Read(t, prelude), blocks...)
 			}
 			dir := run(t, pagetest.Then(blocks, "cp apps.yaml ../$((STEP += 1)).yaml"))
-			edited := onlyEdits(t, dir, "billing-worker")
-			if want := editing[filepath.Base(page)]; edited != want {
-				t.Errorf("the page changes billing-worker %d times, want %d", edited, want)
+			want := editing[filepath.Base(page)]
+			if edited := onlyEdits(t, dir, want.app); edited != want.times {
+				t.Errorf("the page changes the app %q %d times, want %d", want.app, edited, want.times)
 			}
 		})
 	}

@@ -13,8 +13,18 @@ import (
 	"authsvc/internal/keyring"
 )
 
-// editing holds how often a page changes the entry of billing-worker.
-var editing = map[string]int{"freeze-an-app.md": 2, "revoke-all-tokens.md": 1, "rotate-a-secret.md": 1}
+// edit says how often a page changes the entry of an app.
+type edit struct {
+	app   string
+	times int
+}
+
+var editing = map[string]edit{
+	"add-an-app.md":        {"orders-batch-01", 1},
+	"freeze-an-app.md":     {"billing-worker", 2},
+	"revoke-all-tokens.md": {"billing-worker", 1},
+	"rotate-a-secret.md":   {"billing-worker", 1},
+}
 
 // onlyEdits returns how often the app key changes in the copies of the apps file that a
 // page left in dir, which setup and app add began. The test fails if another app of the
