@@ -20,9 +20,9 @@ import (
 type load struct {
 	addr  string
 	first [][]byte // the first request of each connection
-	// next returns a connection's next request from its last answer. If it is nil, the
-	// connections cycle through requests.
-	next     func(answer []byte) []byte
+	// next returns the next request of a connection, by its number, from its last answer.
+	// If it is nil, the connections cycle through requests.
+	next     func(conn int, answer []byte) []byte
 	requests [][]byte
 	turn     atomic.Int64
 }
@@ -86,7 +86,7 @@ func (l *load) run(most int, d time.Duration) result {
 					return // later results would be meaningless
 				}
 				if l.next != nil {
-					request = l.next(answer)
+					request = l.next(i, answer)
 				}
 			}
 		})

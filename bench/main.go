@@ -33,7 +33,7 @@ func main() {
 		rounds   = flag.Int("rounds", 5, "rounds; each measures every server once")
 		duration = flag.Duration("duration", 3*time.Second, "duration of one measurement")
 		conns    = flag.Int("conns", 64, "connections of the load generator")
-		grants   = flag.Int("grants", 200_000, "grants with which to measure the memory of Redis; 0: not measured")
+		grants   = flag.Int("grants", 100_000, "grants with which to measure the memory of Redis; 0: not measured")
 		logLevel = flag.String("log-level", "error", "log level of authsvc, whose log goes to standard error; the baselines log nothing")
 		gogc     = flag.String("gogc", "100", "GOGC of every server")
 		only     = flag.String("only", "issue,refresh,introspect", "what to measure")
@@ -217,7 +217,7 @@ func median(x []float64) float64 {
 	return (x[len(x)/2] + x[(len(x)-1)/2]) / 2
 }
 
-// memory issues grants, and prints how much memory of Redis each of them takes.
+// memory issues grants, refreshes each once, and prints how much memory of Redis each of them takes.
 func (b *bench) memory(targets []target, grants int) error {
 	ctx := context.Background()
 	used := func() (float64, error) {
@@ -229,7 +229,7 @@ func (b *bench) memory(targets []target, grants int) error {
 		digits, _, _ := strings.Cut(rest, "\r\n")
 		return strconv.ParseFloat(digits, 64)
 	}
-	fmt.Printf("\n| server | bytes of Redis a live grant (%d grants) |\n|---|---|\n", grants)
+	fmt.Printf("\n| server | bytes of Redis a live grant (%d grants, each refreshed once) |\n|---|---|\n", grants)
 	for _, t := range targets {
 		if err := b.redis.FlushDB(ctx).Err(); err != nil {
 			return err
@@ -238,8 +238,19 @@ func (b *bench) memory(targets []target, grants int) error {
 		if err != nil {
 			return err
 		}
-		l := newLoad(t.addr, b.conns, tokenRequest(url.Values{"grant_type": {"client_credentials"}, "scope": {appScope}}))
-		if r := l.run(grants, time.Hour); r.fail > 0 {
+		l := newLoad(t.addr, b.conns)
+		for i := range l.first {
+			l.first[i] = issue()
+		}
+		refreshed := make([]bool, b.conns) // what each connection did last
+		l.next = func(conn int, answer []byte) []byte {
+			refreshed[conn] = !refreshed[conn]
+			if refreshed[conn] {
+				return refresh(answer)
+			}
+			return issue()
+		}
+		if r := l.run(2*grants, time.Hour); r.fail > 0 {
 			return fmt.Errorf("%s: %d of %d requests failed", t.name, r.fail, r.requests)
 		}
 		after, err := used()
@@ -269,18 +280,14 @@ func (b *bench) measure(op string, t target) (sample, error) {
 
 // load returns the load for an operation.
 func (b *bench) load(op string, t target) (*load, error) {
-	issue := tokenRequest(url.Values{"grant_type": {"client_credentials"}, "scope": {appScope}})
-	refresh := func(refreshToken string) []byte {
-		return tokenRequest(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refreshToken}})
-	}
 	switch op {
 	case "issue":
-		return newLoad(t.addr, b.conns, issue), nil
+		return newLoad(t.addr, b.conns, issue()), nil
 	case "introspect":
 		// Cycle through a thousand tokens.
 		var requests [][]byte
 		for range 1000 {
-			a, err := once(t.addr, issue)
+			a, err := once(t.addr, issue())
 			if err != nil {
 				return nil, err
 			}
@@ -291,17 +298,26 @@ func (b *bench) load(op string, t target) (*load, error) {
 		// Each connection continues from its own last answer, so each refresh token is
 		// used once.
 		l := newLoad(t.addr, b.conns, nil)
-		l.next = func(answer []byte) []byte { return refresh(field(answer, "refresh_token")) }
+		l.next = func(_ int, answer []byte) []byte { return refresh(answer) }
 		for i := range l.first {
-			a, err := once(t.addr, issue)
+			a, err := once(t.addr, issue())
 			if err != nil {
 				return nil, err
 			}
-			l.first[i] = refresh(field(a, "refresh_token"))
+			l.first[i] = refresh(a)
 		}
 		return l, nil
 	}
 	return nil, fmt.Errorf("no operation %q", op)
+}
+
+func issue() []byte {
+	return tokenRequest(url.Values{"grant_type": {"client_credentials"}, "scope": {appScope}})
+}
+
+// refresh returns the refresh of the token in an answer.
+func refresh(answer []byte) []byte {
+	return tokenRequest(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {field(answer, "refresh_token")}})
 }
 
 func tokenRequest(form url.Values) []byte { return post("/oauth/token", form) }

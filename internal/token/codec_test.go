@@ -287,8 +287,21 @@ func TestClaimsThatCanNotBeEncoded(t *testing.T) {
 func TestTheGrantHashTellsScopeFromThroughData(t *testing.T) {
 	seen := map[GrantHash][2]string{}
 	for _, p := range [][2]string{
-		{"", ""}, {"a", ""}, {"", "a"}, {"a b", ""}, {"a", " b"}, {"a ", "b"}, {"", "a b"}, {"b a", ""}, {"\x01a", ""}, {"", "\x01a"},
-		{"a\x01", "b"}, {"a", "\x01b"}, {strings.Repeat("a", 127), ""}, {strings.Repeat("a", 128), ""}, {"", strings.Repeat("中", 300)},
+		{"", ""},
+		{"a", ""},
+		{"", "a"},
+		{"a b", ""},
+		{"a", " b"},
+		{"a ", "b"},
+		{"", "a b"},
+		{"b a", ""},
+		{"\x01a", ""},
+		{"", "\x01a"},
+		{"a\x01", "b"},
+		{"a", "\x01b"},
+		{strings.Repeat("a", 127), ""},
+		{strings.Repeat("a", 128), ""},
+		{"", strings.Repeat("中", 300)},
 	} {
 		h := hashOf(p[0], p[1])
 		if other, taken := seen[h]; taken {
