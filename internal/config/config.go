@@ -155,8 +155,12 @@ func (s *Settings) check() {
 	}
 
 	if s.good("refresh-ttl", "refresh-grace") && c.RefreshTTL < c.RefreshGrace {
-		s.warn("%s: a refresh token's life of %s is shorter than the grace of %s, so the retry of a refresh can get tokens that have expired",
+		s.warn("%s: a refresh token's life of %s is shorter than the grace of %s, so the retry of a refresh can come too late (APIG.1001)",
 			s.label("refresh-ttl"), short(c.RefreshTTL), short(c.RefreshGrace))
+	}
+	if s.good("access-ttl", "refresh-grace") && c.AccessTTL < c.RefreshGrace {
+		s.warn("%s: an access token's life of %s is shorter than the grace of %s, so the retry of a refresh can get another access token than the refresh",
+			s.label("access-ttl"), short(c.AccessTTL), short(c.RefreshGrace))
 	}
 	if s.given("store") && c.Store.Memory {
 		s.warn("%s: tokens kept in memory are gone when the process ends, and no other replica knows them", s.label("store"))

@@ -550,9 +550,12 @@ func TestWarnings(t *testing.T) {
 			"AUTHSVC_STORE_FIL: is not a setting; did you mean AUTHSVC_STORE_FILE?",
 		}},
 		{"life under the grace", input{flags: enough, env: []string{"AUTHSVC_REFRESH_TTL=59s"}}, []string{
-			"AUTHSVC_REFRESH_TTL: a refresh token's life of 59s is shorter than the grace of 1m, so the retry of a refresh can get tokens that have expired",
+			"AUTHSVC_REFRESH_TTL: a refresh token's life of 59s is shorter than the grace of 1m, so the retry of a refresh can come too late (APIG.1001)",
 		}},
-		{"life as long as the grace", input{flags: enough, env: []string{"AUTHSVC_REFRESH_TTL=60s"}}, nil},
+		{"an access token's life under the grace", input{flags: enough, env: []string{"AUTHSVC_ACCESS_TTL=59s"}}, []string{
+			"AUTHSVC_ACCESS_TTL: an access token's life of 59s is shorter than the grace of 1m, so the retry of a refresh can get another access token than the refresh",
+		}},
+		{"life as long as the grace", input{flags: enough, env: []string{"AUTHSVC_REFRESH_TTL=60s", "AUTHSVC_ACCESS_TTL=60s"}}, nil},
 		{"memory", input{flags: append([]string{"--store=memory://"}, enough[1:]...)}, []string{
 			"--store: tokens kept in memory are gone when the process ends, and no other replica knows them",
 		}},

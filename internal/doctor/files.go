@@ -118,16 +118,30 @@ func GoodApps(path string, f appsfile.File, grace time.Duration) []Finding {
 		})
 	}
 	for _, a := range f.Apps {
-		if a.RefreshTTL == 0 || a.RefreshTTL >= grace { // 0: the service's, which is checked with the settings
-			continue
+		for _, life := range []struct {
+			setting string
+			is      time.Duration // 0: the service's, which is checked with the settings
+			so, why string
+		}{
+			{
+				"refresh_ttl", a.RefreshTTL, "retrying a refresh can come too late.",
+				"The app then has to get a new token with its secret, although it only retried.",
+			},
+			{
+				"access_ttl", a.AccessTTL, "retrying a refresh can return another access token than the refresh did.",
+				"Callers of the app who share a pair, and refresh it at once, may hold two access tokens of it.",
+			},
+		} {
+			if life.is == 0 || life.is >= grace {
+				continue
+			}
+			found = append(found, Finding{
+				Check: AppsTTL, Subject: path, Severity: Warning,
+				What: fmt.Sprintf("app %s: its %s of %s is shorter than the refresh grace of %s, so %s", a.Key, life.setting, life.is, grace, life.so),
+				Why:  life.why,
+				Fix:  "Raise the app's " + life.setting + " in " + path + ", or lower --refresh-grace.",
+			})
 		}
-		found = append(found, Finding{
-			Check: AppsTTL, Subject: path, Severity: Warning,
-			What: fmt.Sprintf("app %s: its refresh_ttl of %s is shorter than the refresh grace of %s, so retrying a refresh can return tokens that have expired.",
-				a.Key, a.RefreshTTL, grace),
-			Why: "To the app that looks like a success, but its next call is refused.",
-			Fix: "Raise the app's refresh_ttl in " + path + ", or lower --refresh-grace.",
-		})
 	}
 	return found
 }

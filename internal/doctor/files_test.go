@@ -158,6 +158,11 @@ var fileTests = []struct {
 		name: "a life under the grace", find: apps(oneApp+"    refresh_ttl: 59s\n", 0o600),
 		want: []string{"warning apps_ttl apps.yaml"}, what: "app billing-worker", fix: "refresh_ttl",
 	},
+	{name: "an access token's life of the grace", find: apps(oneApp+"    access_ttl: 60s\n", 0o600)},
+	{
+		name: "an access token's life under the grace", find: apps(oneApp+"    access_ttl: 59s\n", 0o600),
+		want: []string{"warning apps_ttl apps.yaml"}, what: "app billing-worker", fix: "access_ttl",
+	},
 
 	{name: "a certificate", find: certificate(-60*day, 31*day)},
 	{name: "over 30 days", find: certificate(-60*day, 30*day+time.Second)},
