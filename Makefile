@@ -16,7 +16,7 @@ VERSION  ?= $(shell cat internal/cli/VERSION)
 REVISION ?= $(shell git rev-parse HEAD)
 IMAGE    ?= authsvc:$(VERSION)
 
-.PHONY: help build image test test-faults test-compose deps deps-compose docs lint fuzz bench vuln clean
+.PHONY: help build image test test-faults model test-compose deps deps-compose docs lint fuzz bench vuln clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -43,6 +43,9 @@ test: deps ## run all tests, with the race detector, against real servers; RUN=R
 
 test-faults: deps ## run the fault tests at full size, with times and negative controls; RUN=TestFullDisk for one of them
 	$(call gotest,standard-verbose,make test-faults RUN={run},$(TAGS) -timeout 90m ./test/faults -full)
+
+model: ## play every history of a grant, deeper than make test does: some minutes
+	$(GO) test $(TAGS) -count=1 -run '^TestEveryHistoryOfAGrant$$' -v ./internal/token -deep
 
 test-compose: deps-compose ## test docker-compose.yml and the image as they are, on a Docker engine; RUN=REGEXP for some of it
 	$(call gotest,standard-verbose,make test-compose RUN={run},-tags 'nomsgpack compose' -timeout 40m ./test/compose)

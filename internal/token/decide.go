@@ -61,8 +61,8 @@ type decision struct {
 
 func refused(err error) decision { return decision{outcome: refusal, err: err} }
 
-// decideRefresh applies the refresh table of the design; the first case that fits
-// decides. It is a pure function. The token has been parsed; its app tag and expiry have
+// decideRefresh applies the refresh table, which docs/explanation.md explains; the first case
+// that fits decides. It is a pure function. The token has been parsed; its app tag and expiry have
 // been checked only to save calls to the store.
 func decideRefresh(c refreshCase) decision {
 	d := decideLiveRefresh(c)
@@ -79,30 +79,29 @@ func decideRefresh(c refreshCase) decision {
 func decideLiveRefresh(c refreshCase) decision {
 	g, n := c.grant, c.token.Serial
 	switch {
-	case g == nil:
+	case g == nil: // there is no grant
 		return refused(errRefreshGone())
-	case g.AppKey != c.app.Key:
+	case g.AppKey != c.app.Key: // it is another app's grant
 		return refused(errAppMismatch())
-	case g.Generation < c.app.Generation:
+	case g.Generation < c.app.Generation: // the app's generation has been raised since
 		return refused(errRefreshRevoked())
-	case g.Generation > c.app.Generation && !c.appReloaded:
+	case g.Generation > c.app.Generation && !c.appReloaded: // the grant has the newer generation
 		return decision{outcome: staleApp}
-	case c.token.forged(g):
+	case c.token.forged(g): // no grant like this can have issued it
 		return refused(errRefreshForged())
-	case n > g.Serial, n == g.Serial && c.token.GrantHash != g.hash():
-		// Only this service can sign it, so the store lost rotations in a failover.
+	case n > g.Serial, n == g.Serial && c.token.GrantHash != g.hash(): // n > s, or n = s with another scope or through_data
 		return c.healed()
-	case c.token.lost(g):
+	case c.token.lost(g): // it is of a line that was lost
 		return refused(errRefreshLost())
-	case n == g.Serial:
+	case n == g.Serial: // n = s
 		return c.rotated()
-	case n == g.From && c.inGrace(g.Rotated):
+	case n == g.From && c.inGrace(g.Rotated): // n = from, within the grace
 		return c.repeated()
-	case n == g.From && c.mayBeInGrace(g.Rotated):
+	case n == g.From && c.mayBeInGrace(g.Rotated): // n = from, perhaps within the grace
 		return refused(errRefreshUnsure())
-	case c.lostSwap, n == g.From1 && c.mayBeInGrace(g.Rotated1):
+	case n == g.From1 && c.mayBeInGrace(g.Rotated1), c.lostSwap: // n = from1, within its grace, or a swap was lost
 		return refused(errRefreshSuperseded())
-	default:
+	default: // n < s otherwise
 		return decision{outcome: replay, err: errRefreshReplayed()}
 	}
 }

@@ -1,6 +1,8 @@
 package token
 
 import (
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -254,6 +256,28 @@ func TestRefreshTable(t *testing.T) {
 				t.Errorf("serial %d, want %d", d.next.Serial, tt.serial+1)
 			}
 		})
+	}
+}
+
+// The table of the page and that of the code have the same rows in the same order.
+func TestThePageHasTheRefreshTable(t *testing.T) {
+	rows := func(path, from, to, row string) (got []string) {
+		t.Helper()
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, part, _ := strings.Cut(string(text), from)
+		part, _, _ = strings.Cut(part, to)
+		for _, m := range regexp.MustCompile(row).FindAllStringSubmatch(part, -1) {
+			got = append(got, strings.ToLower(m[1]))
+		}
+		return got
+	}
+	code := rows("decide.go", "func decideLiveRefresh", "\n}\n", `(?m)^\t(?:case|default).*: // (.*)$`)
+	page := rows("../../docs/explanation.md", "the first case that matches decides:", "\nA token that", `(?m)^- \*\*(.*)\*\*`)
+	if diff := cmp.Diff(code, page); diff != "" || len(code) < 12 {
+		t.Errorf("%d rows (-code +page):\n%s", len(code), diff)
 	}
 }
 

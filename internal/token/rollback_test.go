@@ -176,6 +176,25 @@ func TestAHealWhoseAnswerIsLost(t *testing.T) {
 	}
 }
 
+// How long a lost rotation can be healed: docs/reliability.md has the figure.
+func TestALostRotationIsHealedWhileTheOlderRecordIsKept(t *testing.T) {
+	for kept, want := range map[time.Duration]string{
+		2*time.Hour + 10*time.Minute - time.Second: "",
+		2*time.Hour + 10*time.Minute:               "2202",
+	} {
+		w := newWorld(t)
+		first := w.issue(keyA)
+		old := w.held(first.refresh)
+		w.clock.Advance(2*time.Hour - time.Second)
+		c1 := w.mustRefresh(first.refresh)
+		w.back(first.refresh, old)
+		w.clock.Advance(time.Unix(epoch.Unix(), 0).Add(kept).Sub(w.clock.Now()))
+		if _, err := w.refresh(keyA, c1.refresh, "", ""); code(err) != want {
+			t.Errorf("%v after the last refresh that the store has: %v, want %q", kept, err, want)
+		}
+	}
+}
+
 func TestALostNarrowing(t *testing.T) {
 	for name, tt := range map[string]struct {
 		scope, td string
