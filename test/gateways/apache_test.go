@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -14,8 +15,8 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// startApache runs Apache httpd with the recipe, and the modules that the recipe needs.
-func startApache(t *testing.T) *setup {
+// startApache runs Apache httpd with the recipe, edited, and the modules that the recipe needs.
+func startApache(t *testing.T, edit func(line string) string) *setup {
 	t.Helper()
 	apache := redistest.Program(t, "apache2", "/usr/sbin/apache2")
 	const modules = "/usr/lib/apache2/modules"
@@ -25,12 +26,13 @@ func startApache(t *testing.T) *setup {
 	certs := redistest.NewCerts(t)
 	ca := worldReadable(t, certs.CAFile)
 	s := newSetup(t, certs)
+	s.blind = regexp.MustCompile(`^X([^-_])(Token.Expires|Through.Data), (empty|hidden by an empty one)$|^X_(Token_Expires|Through_Data), hidden`)
 	s.run(func(addr string) *exec.Cmd {
 		dir := t.TempDir()
-		site := recipe(t, dir, "apache.conf", "",
+		site := recipe(t, dir, "apache.conf", edit,
 			"/etc/ssl/certs/ca-certificates.crt", ca, "127.0.0.1:8443", s.authsvc.addr(), "127.0.0.1:9000", s.backend.addr(), "127.0.0.1:8000", addr, "THE-SECRET", special)
 		text := fmt.Sprintf("ServerRoot %s\nServerName localhost\nPidFile %[1]s/pid\nDefaultRuntimeDir %[1]s\nErrorLog /dev/stderr\nListen %s\nStartServers 1\n", dir, addr)
-		for _, m := range []string{"mpm_event", "authn_core", "authz_core", "authz_user", "proxy", "proxy_http", "headers", "auth_openidc"} {
+		for _, m := range []string{"mpm_event", "authn_core", "authz_core", "authz_user", "proxy", "proxy_http", "headers", "setenvif", "auth_openidc"} {
 			text += fmt.Sprintf("LoadModule %s_module %s/mod_%[1]s.so\n", m, modules)
 		}
 		if os.Getuid() == 0 {
@@ -67,12 +69,16 @@ func worldReadable(t *testing.T, path string) string {
 
 func TestApache(t *testing.T) {
 	t.Parallel()
-	s := startApache(t)
+	s := startApache(t, nil)
 	s.good(func(got received, token string) bool {
 		return got.method == http.MethodPost && got.uri == "/oauth/introspect" && got.body == "token="+token
 	})
 
 	s.sub("every call is checked", func(s *setup) { s.everyCall(401, "") })
+
+	s.sub("methods", func(s *setup) { s.attacked(methods()) })
+	s.sub("targets", func(s *setup) { s.attacked(paths()) })
+	s.sub("headers", func(s *setup) { s.attacked(headers()) })
 
 	s.sub("refusals", func(s *setup) {
 		for _, b := range s.badTokens() {
@@ -96,4 +102,14 @@ func TestApache(t *testing.T) {
 	s.sub("backend stopped", func(s *setup) { s.backendStopped() })
 
 	s.sub("unavailable", func(s *setup) { s.unavailable(401, "", 401, "") })
+}
+
+func TestApachePreflight(t *testing.T) {
+	t.Parallel()
+	startApache(t, withPreflight).attacked(preflights())
+}
+
+func TestApacheKeepsToken(t *testing.T) {
+	t.Parallel()
+	keepsToken(t, startApache, "RequestHeader unset Authorization")
 }

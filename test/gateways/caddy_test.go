@@ -13,14 +13,15 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// startCaddy runs Caddy with the recipe.
-func startCaddy(t *testing.T) *setup {
+// startCaddy runs Caddy with the recipe, edited.
+func startCaddy(t *testing.T, edit func(line string) string) *setup {
 	t.Helper()
 	caddy := redistest.Program(t, filepath.Join("..", "..", ".bin", "caddy"))
 	s := newSetup(t, nil)
+	s.trailers = true
 	s.run(func(addr string) *exec.Cmd {
 		dir := t.TempDir()
-		file := recipe(t, dir, "Caddyfile", "",
+		file := recipe(t, dir, "Caddyfile", edit,
 			"127.0.0.1:8080", s.authsvc.addr(), "127.0.0.1:9000", s.backend.addr(), "127.0.0.1:8000", addr)
 		cmd := exec.Command(caddy, "run", "--config", file, "--adapter", "caddyfile")
 		// By default, all share the port of the admin endpoint; this socket is
@@ -33,7 +34,7 @@ func startCaddy(t *testing.T) *setup {
 
 func TestCaddy(t *testing.T) {
 	t.Parallel()
-	s := startCaddy(t)
+	s := startCaddy(t, nil)
 	s.good(verifies("scope=orders.read"))
 
 	s.sub("every call is checked", func(s *setup) { s.everyCall(400, "APIG.2203") })
@@ -45,6 +46,10 @@ func TestCaddy(t *testing.T) {
 			}
 		}
 	})
+
+	s.sub("methods", func(s *setup) { s.attacked(methods()) })
+	s.sub("targets", func(s *setup) { s.attacked(paths()) })
+	s.sub("headers", func(s *setup) { s.attacked(headers()) })
 
 	s.sub("refusals", func(s *setup) {
 		for _, b := range s.badTokens() {
@@ -64,4 +69,14 @@ func TestCaddy(t *testing.T) {
 	s.sub("backend stopped", func(s *setup) { s.backendStopped() })
 
 	s.sub("unavailable", func(s *setup) { s.unavailable(503, "APIG.0613", 503, "APIG.0613") })
+}
+
+func TestCaddyPreflight(t *testing.T) {
+	t.Parallel()
+	startCaddy(t, withPreflight).attacked(preflights())
+}
+
+func TestCaddyKeepsToken(t *testing.T) {
+	t.Parallel()
+	keepsToken(t, startCaddy, "header_up -Authorization")
 }

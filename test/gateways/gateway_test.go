@@ -101,7 +101,7 @@ func (s *setup) everyCall(status int, code string) {
 func (s *setup) unavailable(storeStatus int, storeCode string, status int, code string) {
 	s.t.Helper()
 	token := func() string { return s.issue(authsvctest.Worker) }
-	fresh, hung, refused := token(), token(), token() // none of them is in a cache
+	fresh, hung, lost := token(), token(), token() // none of them is in a cache
 
 	s.redis.Pause()
 	a := s.do(call{token: fresh})
@@ -118,7 +118,12 @@ func (s *setup) unavailable(storeStatus int, storeCode string, status int, code 
 
 	s.authsvc.CloseClientConnections()
 	s.authsvc.Close()
-	a = s.do(call{token: refused})
+	for _, a := range methods() {
+		if a.want == refused {
+			s.sub("stopped, "+a.name, func(s *setup) { s.attack(a, lost) })
+		}
+	}
+	a = s.do(call{token: lost})
 	s.refused("authsvc stopped", a, status, code)
 	if code != "" && a.Header.Get("Retry-After") == "" {
 		s.t.Error("authsvc stopped: no Retry-After")

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -68,6 +69,9 @@ type setup struct {
 	authsvc *recorder // forwards the gateway's requests to authsvc
 	backend *recorder // the API behind the gateway
 	gateway string    // its URL
+
+	blind    *regexp.Regexp // the attacks that docs/gateways.md says the gateway doesn't see
+	trailers bool           // it passes on trailers
 }
 
 // newSetup starts everything but the gateway. authsvc has its own Redis, and uses TLS
@@ -123,6 +127,7 @@ type received struct {
 // recorder is an HTTP server on loopback that records its requests.
 type recorder struct {
 	*httptest.Server
+	tap      *tap
 	mu       sync.Mutex
 	requests []received
 	hung     chan struct{} // nothing is answered until it is closed
@@ -145,6 +150,8 @@ func newRecorder(t *testing.T, certs *redistest.Certs, next http.Handler) *recor
 		case <-r.Context().Done():
 		}
 	}))
+	rec.tap = &tap{Listener: rec.Listener}
+	rec.Listener = rec.tap
 	// Don't log that a gateway closes a connection.
 	rec.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	if certs == nil {
@@ -195,9 +202,9 @@ func (rec *recorder) hang() (resume func()) {
 }
 
 // recipe reads a file of deploy/gateways, replaces the addresses and paths of the
-// recipe with those of the test, and writes it to dir. Each must occur. Lines that
-// contain the text without, if it is not empty, are left out.
-func recipe(t *testing.T, dir, name, without string, replace ...string) string {
+// recipe with those of the test, and writes it to dir. Each must occur. edit, if it is not
+// nil, changes each line.
+func recipe(t *testing.T, dir, name string, edit func(line string) string, replace ...string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("..", "..", "deploy", "gateways", name))
 	if err != nil {
@@ -210,20 +217,26 @@ func recipe(t *testing.T, dir, name, without string, replace ...string) string {
 		}
 		text = strings.ReplaceAll(text, replace[i], replace[i+1])
 	}
-	if without != "" {
-		var kept strings.Builder
+	if edit != nil {
+		var edited strings.Builder
 		for line := range strings.Lines(text) {
-			if !strings.Contains(line, without) {
-				kept.WriteString(line)
-			}
+			edited.WriteString(edit(line))
 		}
-		text = kept.String()
+		text = edited.String()
 	}
 	path := filepath.Join(dir, name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// withPreflight makes active what a recipe marks as [preflight], as an operator would.
+func withPreflight(line string) string {
+	if marked, _, found := strings.Cut(line, "# [preflight]"); found {
+		return strings.Replace(marked, "#", "", 1) + "\n"
+	}
+	return line
 }
 
 // run runs a gateway in the foreground until the test ends, and waits until it accepts

@@ -14,18 +14,18 @@ import (
 	"authsvc/internal/redistest"
 )
 
-// startNginx runs nginx with the recipe, except for the lines that contain without, as
-// Debian's /etc/nginx/nginx.conf would include it.
-func startNginx(t *testing.T, without string) *setup {
+// startNginx runs nginx with the recipe, edited, as Debian's /etc/nginx/nginx.conf would
+// include it.
+func startNginx(t *testing.T, edit func(line string) string) *setup {
 	t.Helper()
 	nginx := redistest.Program(t, "nginx", "/usr/sbin/nginx")
 	s := newSetup(t, nil)
 	s.run(func(addr string) *exec.Cmd {
 		dir := t.TempDir()
-		site := recipe(t, dir, "nginx.conf", without,
+		site := recipe(t, dir, "nginx.conf", edit,
 			"127.0.0.1:8080", s.authsvc.addr(), "127.0.0.1:9000", s.backend.addr(),
 			"127.0.0.1:8000", addr, "/run/nginx-authsvc", filepath.Join(dir, "cache"))
-		recipe(t, dir, "nginx-authsvc.conf", without) // the site includes it from the directory of main.conf
+		recipe(t, dir, "nginx-authsvc.conf", edit) // the site includes it from the directory of main.conf
 		user := ""
 		if os.Getuid() == 0 {
 			user = "user root;"
@@ -45,7 +45,7 @@ func startNginx(t *testing.T, without string) *setup {
 
 func TestNginx(t *testing.T) {
 	t.Parallel()
-	s := startNginx(t, "")
+	s := startNginx(t, nil)
 	s.good(verifies("gateway=nginx&scope=orders.read"))
 
 	s.sub("cache", func(s *setup) {
@@ -103,6 +103,13 @@ func TestNginx(t *testing.T) {
 		}
 	})
 
+	s.sub("an ambiguous path", func(s *setup) {
+		s.refused("//", s.do(call{token: s.issue(authsvctest.Worker), path: "/orders//7"}), 400, "APIG.0201")
+	})
+	s.sub("methods", func(s *setup) { s.attacked(methods()) })
+	s.sub("targets", func(s *setup) { s.attacked(paths()) })
+	s.sub("headers", func(s *setup) { s.attacked(headers()) })
+
 	s.sub("refusals", func(s *setup) {
 		for _, b := range s.badTokens() {
 			a := s.do(call{token: b.token, method: http.MethodPost, body: strings.NewReader("x")})
@@ -134,7 +141,22 @@ func TestNginx(t *testing.T) {
 // Without the lines that the recipe marks, every call is checked.
 func TestNginxWithoutCache(t *testing.T) {
 	t.Parallel()
-	s := startNginx(t, "[cache]")
+	s := startNginx(t, func(line string) string {
+		if strings.Contains(line, "[cache]") {
+			return ""
+		}
+		return line
+	})
 	s.good(verifies("gateway=nginx&scope=orders.read"))
 	s.everyCall(400, "APIG.2203")
+}
+
+func TestNginxPreflight(t *testing.T) {
+	t.Parallel()
+	startNginx(t, withPreflight).attacked(preflights())
+}
+
+func TestNginxKeepsToken(t *testing.T) {
+	t.Parallel()
+	keepsToken(t, startNginx, `proxy_set_header Authorization   ""`)
 }
