@@ -132,6 +132,11 @@ func (x *Exchange) Context() context.Context {
 	return context.WithValue(context.WithoutCancel(x.gin.Request.Context()), requestIDKey{}, x.id)
 }
 
+// Left returns a channel that is closed when the caller has left: when it closed its
+// connection, its side of it, or its stream. Over HTTP/1 this is noticed once the body has
+// been read, unless the caller has sent another request behind it.
+func (x *Exchange) Left() <-chan struct{} { return x.gin.Request.Context().Done() }
+
 // requestIDKey is the context key of the request id.
 type requestIDKey struct{}
 

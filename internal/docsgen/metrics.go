@@ -85,6 +85,8 @@ func list(label string, values []string) string {
 		return code("ok") + ", or a code of the [table](errors.md)"
 	case "version", "revision", "goversion":
 		return "as in " + code("authsvc version")
+	case "app":
+		return "an AppKey, or " + code("others")
 	}
 	slices.Sort(values)
 	for i, v := range values {

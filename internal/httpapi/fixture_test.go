@@ -93,6 +93,7 @@ func newServiceOn(t *testing.T, st token.Store, now *fakeNow, change ...func(*ht
 	}
 	s.store = &switchStore{Store: st}
 	clock := token.NewClock(s.now.Now)
+	clock.SetTimer(s.now.After)
 	if err := clock.Measure(context.Background(), s.store); err != nil {
 		t.Fatal(err)
 	}
@@ -280,6 +281,13 @@ func (f *fakeNow) advance(d time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.now = f.now.Add(d)
+}
+
+// After is a timer that is over at once, and leaves the clock where it is.
+func (f *fakeNow) After(time.Duration) <-chan time.Time {
+	over := make(chan time.Time, 1)
+	over <- f.Now()
+	return over
 }
 
 // switchStore is a store that can be unavailable, and counts its calls.

@@ -69,6 +69,7 @@ func (s *server) token(x *answer.Exchange) error {
 	}
 	ctx, cancel := s.storeContext(x)
 	defer cancel()
+	r.Left = x.Left()
 	t, presented, err := s.cfg.Manager.Token(ctx, who, r.Request) // rules 11 to 16
 	if r.GrantType == token.RefreshToken {
 		noteToken(x, presented, verdict(err, active))

@@ -14,7 +14,7 @@ import (
 // that have not yet noticed that the process is not ready. Answers close their
 // connection. With --dev there is no load balancer, so there is no wait.
 func (p *Process) linger() {
-	p.draining.Store(true)
+	close(p.draining)
 	p.log.Info("stopping", "drain", p.cfg.Drain.String())
 	if p.cfg.Dev {
 		return
@@ -22,6 +22,16 @@ func (p *Process) linger() {
 	over, cancel := p.halfOfDrain()
 	defer cancel()
 	<-over.Done()
+}
+
+// isDraining reports whether the process is stopping.
+func (p *Process) isDraining() bool {
+	select {
+	case <-p.draining:
+		return true
+	default:
+		return false
+	}
 }
 
 // halfOfDrain returns a context that ends after half of the drain time, or with

@@ -49,7 +49,7 @@ type Process struct {
 	clock    *token.Clock
 	manager  *token.Manager
 	traces   *telemetry.Provider // nil: no traces
-	draining atomic.Bool
+	draining chan struct{}       // closed when it begins to stop
 	inFlight atomic.Int64
 }
 
@@ -57,7 +57,7 @@ type Process struct {
 // is wrong with it. The store need not answer yet: until it does, the process is not
 // ready. A Process must be run: Run closes it.
 func New(cfg Config) (*Process, error) {
-	p := &Process{cfg: cfg.Settings, log: cfg.Log, stdout: cfg.Stdout, clock: token.NewClock(time.Now)}
+	p := &Process{cfg: cfg.Settings, log: cfg.Log, stdout: cfg.Stdout, clock: token.NewClock(time.Now), draining: make(chan struct{})}
 	p.metrics = telemetry.NewMetrics(p.clock)
 	var filesErr, traceErr error
 	if p.cfg.Dev {
@@ -80,6 +80,7 @@ func New(cfg Config) (*Process, error) {
 	p.manager = token.NewManager(token.Config{
 		Store: p.measured, Clock: p.clock, Keys: p.files.keys, Apps: p.files.apps,
 		AccessTTL: p.cfg.AccessTTL, RefreshTTL: p.cfg.RefreshTTL, Grace: p.cfg.RefreshGrace,
+		StoreTimeout: p.cfg.StoreTimeout, Draining: p.draining,
 		OnEvent: p.metrics.GrantEvents(p.log),
 	})
 	return p, nil
@@ -156,13 +157,13 @@ func (p *Process) Run(ctx context.Context) (err error) {
 	api, err := httpapi.New(httpapi.Config{
 		Manager: p.manager, Apps: p.files.apps, Telemetry: p.metrics, Log: p.log,
 		Issuer: issuer, TrustedProxies: p.cfg.TrustedProxies, StoreTimeout: p.cfg.StoreTimeout,
-		IntrospectReason: p.cfg.IntrospectReason, Draining: p.draining.Load,
+		IntrospectReason: p.cfg.IntrospectReason, Draining: p.isDraining,
 	})
 	if err != nil {
 		return err
 	}
 	probes := telemetry.NewProbes(telemetry.ProbesConfig{
-		Store: p.measured, Clock: p.clock, Metrics: p.metrics, StoreTimeout: p.cfg.StoreTimeout, Draining: p.draining.Load,
+		Store: p.measured, Clock: p.clock, Metrics: p.metrics, StoreTimeout: p.cfg.StoreTimeout, Draining: p.isDraining,
 		Pprof: p.cfg.Pprof,
 	})
 	servers := []*http.Server{

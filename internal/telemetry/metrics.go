@@ -20,6 +20,8 @@ type Metrics struct {
 	inFlight  prometheus.Gauge
 	verdicts  *prometheus.CounterVec
 	grants    *prometheus.CounterVec
+	left      *prometheus.CounterVec
+	leftApps  firstApps
 	store     *prometheus.HistogramVec
 	reloads   *prometheus.CounterVec
 	reloaded  *prometheus.GaugeVec
@@ -66,8 +68,12 @@ func NewMetrics(clock *token.Clock) *Metrics {
 		}, []string{"endpoint", "verdict"}),
 		grants: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "authsvc_grant_events_total",
-			Help: "What happened to grants: issued and refreshed (each a new pair of tokens), refresh_repeated (the same pair again, during the grace period), revoked, refresh_replayed, grant_healed.",
+			Help: "What happened to grants: issued and refreshed (each a new pair of tokens), refresh_repeated (the same pair again, during the grace period), revoked, refresh_replayed, grant_healed; caller_left and replay_spared: an old refresh token came back, and nothing was deleted, because its caller had left, or because there were too many at once or the process was stopping.",
 		}, []string{"event"}),
+		left: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "authsvc_callers_left_total",
+			Help: "Old refresh tokens that came back when their caller had left, so that nothing was deleted, by app. Apps beyond the first 100 are counted as others.",
+		}, []string{"app"}),
 		store: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "authsvc_store_call_duration_seconds", Buckets: buckets,
 			Help: "Duration of token store calls, by operation and result (ok, not_found, exists, conflict, unavailable, or late: a swap that came after its deadline and changed nothing).",
@@ -97,9 +103,11 @@ func NewMetrics(clock *token.Clock) *Metrics {
 	for _, e := range []token.EventKind{
 		token.EventIssued, token.EventRefreshed, token.EventRefreshRepeated,
 		token.EventRevoked, token.EventRefreshReplayed, token.EventGrantHealed,
+		token.EventCallerLeft, token.EventReplaySpared,
 	} {
 		m.grants.WithLabelValues(string(e))
 	}
+	m.left.WithLabelValues(otherApps)
 	for _, file := range []string{"apps", "keyring", "tls"} { // those that process watches
 		m.reloads.WithLabelValues(file, resultOK)
 		m.reloads.WithLabelValues(file, resultRefused)

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"log/slog"
+	"sync"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -75,14 +76,49 @@ func (m *Metrics) TraceID(ctx context.Context) string {
 }
 
 // GrantEvents returns the OnEvent of a token.Manager: it counts all events, and logs
-// security events with the id of the request that caused them.
+// security events with the id of the request that caused them. Replays that were spared
+// are logged too, but are none.
 func (m *Metrics) GrantEvents(log *slog.Logger) func(context.Context, token.Event) {
 	return func(ctx context.Context, e token.Event) {
 		m.grants.WithLabelValues(string(e.Kind)).Inc()
-		if e.Kind != token.EventRefreshReplayed && e.Kind != token.EventGrantHealed {
+		level, security := slog.LevelInfo, slog.Attr{} // an empty one is left out
+		switch e.Kind {
+		case token.EventRefreshReplayed, token.EventGrantHealed:
+			level, security = slog.LevelWarn, slog.Bool("security", true)
+		case token.EventCallerLeft:
+			m.left.WithLabelValues(m.leftApps.label(e.AppKey)).Inc()
+		case token.EventReplaySpared:
+		default:
 			return
 		}
-		log.LogAttrs(ctx, slog.LevelWarn, string(e.Kind), slog.Bool("security", true),
+		log.LogAttrs(ctx, level, string(e.Kind), security,
 			slog.String("request_id", answer.RequestID(ctx)), slog.String("app", e.AppKey), slog.String("jti", e.JTI))
 	}
+}
+
+// firstApps bounds the values of a label with apps.
+type firstApps struct {
+	mu   sync.Mutex
+	apps map[string]bool
+}
+
+const (
+	maxAppLabels = 100
+	otherApps    = "others" // too short for an AppKey
+)
+
+// label returns the app, or otherApps if there are too many.
+func (f *firstApps) label(app string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.apps[app] {
+		if len(f.apps) == maxAppLabels {
+			return otherApps
+		}
+		if f.apps == nil {
+			f.apps = map[string]bool{}
+		}
+		f.apps[app] = true
+	}
+	return app
 }

@@ -14,6 +14,7 @@ import (
 // clock, whose monotonic reading is not affected by a step of the wall clock.
 type Clock struct {
 	process func() time.Time
+	after   func(time.Duration) <-chan time.Time
 	sample  atomic.Pointer[clockSample]
 }
 
@@ -27,7 +28,11 @@ const (
 
 // NewClock returns a clock that has not been measured yet. process is the process clock:
 // time.Now, outside tests.
-func NewClock(process func() time.Time) *Clock { return &Clock{process: process} }
+func NewClock(process func() time.Time) *Clock { return &Clock{process: process, after: time.After} }
+
+// SetTimer replaces time.After, for a process clock that tests advance. It must be called
+// before the clock is used.
+func (c *Clock) SetTimer(after func(time.Duration) <-chan time.Time) { c.after = after }
 
 // Measure reads the store's time, and assumes that it was read half a round trip ago. It
 // does so twice and keeps the shorter: the first can include the making of a connection,

@@ -279,6 +279,11 @@ func errRefreshReplayed() *apierr.Error {
 		"The refresh token was used before, too long ago for this to be a retry. The grant and all its tokens are now revoked. Get a new token with client_credentials, and find out who else has this one.")
 }
 
+func errRefreshSpared() *apierr.Error {
+	return apierr.New(apierr.RefreshTokenInvalid,
+		"The refresh token was used before, too long ago for this to be a retry. Use the newest refresh token; nothing was revoked.")
+}
+
 func errRefreshExpired() *apierr.Error {
 	return apierr.New(apierr.RefreshTokenExpired,
 		"The refresh token has expired. Get a new token with client_credentials.")

@@ -27,6 +27,9 @@ var epoch = time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.UTC)
 type hand struct {
 	ns   atomic.Int64
 	tick time.Duration // how far every look at the clock moves it
+
+	mu    sync.Mutex
+	waits []time.Duration // what was waited for; it took no time
 }
 
 func newHand() *hand {
@@ -38,6 +41,16 @@ func newHand() *hand {
 func (h *hand) Now() time.Time { return time.Unix(0, h.ns.Add(int64(h.tick))).UTC() }
 
 func (h *hand) Advance(d time.Duration) { h.ns.Add(int64(d)) }
+
+// After implements the timer of a Clock: it notes the wait, which takes no time.
+func (h *hand) After(d time.Duration) <-chan time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waits = append(h.waits, d)
+	over := make(chan time.Time, 1)
+	over <- h.Now()
+	return over
+}
 
 // ---- keys
 
@@ -365,6 +378,7 @@ func newWorld(t testing.TB, keys ...signingKey) *world {
 	}
 	w.registry.OnReload = func(context.Context) { w.reloads++ }
 	c := NewClock(w.clock.Now)
+	c.SetTimer(w.clock.After)
 	if err := c.Measure(t.Context(), w.store); err != nil {
 		t.Fatal(err)
 	}

@@ -131,6 +131,12 @@ func (c *Claims) lost(g *Grant) bool {
 	}
 }
 
+// narrowedBy reports whether a rotation to next ends access tokens, or changes what the grant
+// gives.
+func (g *Grant) narrowedBy(next *Grant) bool {
+	return next.LowestValid > g.LowestValid || next.Scope != g.Scope || next.ThroughData != g.ThroughData
+}
+
 // expireAt returns when the store may forget the grant.
 func (g *Grant) expireAt() time.Time { return time.Unix(g.KeepUntil, 0).Add(storeSlack) }
 

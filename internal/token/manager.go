@@ -51,6 +51,12 @@ type Config struct {
 	// It must be fast.
 	Outages func(GrantID) Outages
 
+	// StoreTimeout bounds what a replay asks of the store after the wait for its caller,
+	// when the time of the request's own context is over; 0: a second.
+	StoreTimeout time.Duration
+	// Draining is closed when the process begins to stop; nil: never.
+	Draining <-chan struct{}
+
 	// OnEvent is called after something has happened to a grant.
 	OnEvent func(context.Context, Event)
 }
@@ -65,7 +71,7 @@ type Event struct {
 // EventKind is the name of an event.
 type EventKind string
 
-// The events. The last two are security events.
+// The events. EventRefreshReplayed and EventGrantHealed are security events.
 const (
 	EventIssued          EventKind = "issued"           // a new grant
 	EventRefreshed       EventKind = "refreshed"        // a rotation
@@ -73,6 +79,8 @@ const (
 	EventRevoked         EventKind = "revoked"          // by its owner
 	EventRefreshReplayed EventKind = "refresh_replayed" // an old refresh token came back; its grant was deleted
 	EventGrantHealed     EventKind = "grant_healed"     // the store had lost a rotation
+	EventCallerLeft      EventKind = "caller_left"      // an old refresh token came back, but its caller had left; nothing was deleted
+	EventReplaySpared    EventKind = "replay_spared"    // the same, with too many replays at once, or while the process stops
 )
 
 // Manager issues, refreshes, inspects and revokes tokens. It is safe for
@@ -81,14 +89,39 @@ const (
 // Every error that it returns for a request is an *apierr.Error, or unexpected. APIG.0613
 // means that the store is unavailable and nothing is known: a refresh may have happened,
 // and repeating it during the grace returns the same pair.
-type Manager struct{ cfg Config }
+type Manager struct {
+	cfg Config
+
+	killWaits chan struct{} // holds one for each replay that waits
+}
 
 // NewManager returns a Manager.
 func NewManager(cfg Config) *Manager {
 	if cfg.OnEvent == nil {
 		cfg.OnEvent = func(context.Context, Event) {}
 	}
-	return &Manager{cfg: cfg}
+	if cfg.StoreTimeout == 0 {
+		cfg.StoreTimeout = swapPatience
+	}
+	return &Manager{cfg: cfg, killWaits: make(chan struct{}, maxKillWaits)}
+}
+
+// acknowledgeAfter is how long after it was shown that something has ended or was
+// narrowed it is answered. Whoever checks a token may use a record for 250 ms from before
+// its read was sent. A read that still got the old record was sent before the store took
+// the change, which was before the call that showed the change returned. So no check that
+// begins after the answer uses the old record, and 50 ms are left for clocks that go
+// differently.
+const acknowledgeAfter = 300 * time.Millisecond
+
+// acknowledge returns once what this process has seen may be answered. shown is when the
+// call of the store that showed it returned, by the process clock; zero: nothing has ended.
+// It waits whatever becomes of the caller, for its answer may be on its way already through
+// somebody else, and also while the process drains.
+func (m *Manager) acknowledge(shown time.Time) {
+	if !shown.IsZero() {
+		<-m.cfg.Clock.after(acknowledgeAfter - m.cfg.Clock.process().Sub(shown))
+	}
 }
 
 // parse decodes a token of one kind and verifies it, without the store.

@@ -122,6 +122,7 @@ func newMachine(t *rapid.T) *machine {
 	}
 	for _, p := range []*process{{name: "p0"}, {name: "p1", skew: 5 * time.Hour}} {
 		p.clock = NewClock(func() time.Time { return s.hand.Now().Add(p.skew) })
+		p.clock.SetTimer(s.hand.After)
 		p.keys = keyring.NewCurrent(s.ring, func(context.Context) { s.must(p.keys.Replace(s.ring, s.hand.Now())) })
 		var err error
 		p.registry, err = app.NewRegistry(testPepper, s.appList())

@@ -26,6 +26,10 @@ type Request struct {
 	Scope        string // "": not given
 	ThroughData  string // "": not given
 	RefreshToken string // for refresh_token
+
+	// Left is closed when the caller has left, and no longer waits for the answer; nil:
+	// that is not known, and it counts as staying.
+	Left <-chan struct{}
 }
 
 // grants configures go-oauth2's dispatcher. Its handlers stay nil: the Refreshing ones
@@ -66,7 +70,9 @@ func (c *call) GenerateAccessToken(ctx context.Context, _ oauth2.GrantType, t *o
 
 // RefreshAccessToken implements oauth2.Manager; it handles refresh_token.
 func (c *call) RefreshAccessToken(ctx context.Context, t *oauth2.TokenGenerateRequest) (oauth2.TokenInfo, error) {
-	refreshed, p, err := c.manager.Refresh(ctx, c.who, t.Refresh, t.Scope, c.request.ThroughData)
+	r := c.request
+	r.RefreshToken, r.Scope = t.Refresh, t.Scope
+	refreshed, p, err := c.manager.refresh(ctx, c.who, r, false)
 	c.presented = p
 	return info(refreshed, err)
 }

@@ -18,7 +18,12 @@ import (
 // is valid even if there is an error. The errors are APIG.2202, 1003, 1001, 2205 (scope,
 // through_data) and 0613.
 func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshToken, scope, throughData string) (*models.Token, Presented, error) {
-	t, err := m.parse(ctx, refreshToken, Refresh)
+	return m.refresh(ctx, who, Request{RefreshToken: refreshToken, Scope: scope, ThroughData: throughData}, false)
+}
+
+// refresh is Refresh. callerStayed is set once the caller of a replay has been waited for.
+func (m *Manager) refresh(ctx context.Context, who app.Authenticated, r Request, callerStayed bool) (*models.Token, Presented, error) {
+	t, err := m.parse(ctx, r.RefreshToken, Refresh)
 	p := presented(t, err)
 	if err != nil {
 		e := errRefreshInvalid() // rule 12 of the precedence in package httpapi
@@ -29,8 +34,10 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 		return nil, p, errAppMismatch() // rule 13
 	}
 	c := refreshCase{
-		token: t, app: who.App(), grace: m.cfg.Grace, scope: scope, throughData: throughData,
+		token: t, app: who.App(), grace: m.cfg.Grace, scope: r.Scope, throughData: r.ThroughData,
 	}
+	var shown time.Time // see acknowledge
+	defer func() { m.acknowledge(shown) }()
 	for measured := false; ; {
 		if c.now, err = m.cfg.Clock.Now(); err != nil {
 			return nil, p, m.unavailableRefresh(err)
@@ -44,6 +51,12 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 		var record []byte
 		if c.grant, record, err = m.read(ctx, t.Grant); err != nil {
 			return nil, p, m.unavailableRefresh(err)
+		}
+		// The grant has ended, or the access token that came with this token has.
+		ended := c.grant == nil || t.Serial < c.grant.LowestValid
+		shown = time.Time{}
+		if ended {
+			shown = m.cfg.Clock.process()
 		}
 		c.key, c.ttl = m.cfg.Keys.Signer(c.now), m.ttl(c.app)
 
@@ -65,6 +78,7 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 			c.app, c.appReloaded = a, true
 
 		case rotation, healing, renewal:
+			shown = time.Time{} // what it answers with is good
 			key := c.key
 			if d.outcome == renewal {
 				if key, err = m.pairKey(ctx, c.grant); err != nil {
@@ -89,6 +103,9 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 			case err != nil:
 				return nil, p, m.unavailableRefresh(err)
 			}
+			if c.grant.narrowedBy(&d.next) || d.outcome == renewal && ended {
+				shown = m.cfg.Clock.process()
+			}
 			switch d.outcome {
 			case renewal:
 				m.event(ctx, EventRefreshRepeated, p)
@@ -112,6 +129,13 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 			return answer, p, nil
 
 		case replay:
+			shown = time.Time{}
+			if !callerStayed {
+				return m.replayed(ctx, who, r, p)
+			}
+			if spared := m.spares(r.Left); spared != "" {
+				return m.spared(ctx, p, spared)
+			}
 			err := m.cfg.Store.Delete(ctx, t.Grant, record)
 			if errors.Is(err, ErrConflict) {
 				continue // it has changed; read the grant again
@@ -119,6 +143,7 @@ func (m *Manager) Refresh(ctx context.Context, who app.Authenticated, refreshTok
 			if err != nil {
 				return nil, p, m.unavailableRefresh(err)
 			}
+			shown = m.cfg.Clock.process()
 			m.event(ctx, EventRefreshReplayed, p)
 			return nil, p, d.err
 
@@ -137,6 +162,66 @@ func (m *Manager) pairKey(ctx context.Context, g *Grant) (*keyring.Key, error) {
 		return nil, errRefreshWithdrawn()
 	}
 	return nil, m.unavailableRefresh(fmt.Errorf("%w: key %d signed the current pair and is not in the keyring", ErrUnavailable, g.KeyID))
+}
+
+// replayed handles a refresh that was found to be a replay. If its caller stays, it is
+// decided again, and ends the grant if it is still a replay.
+//
+// A process, or the network before it, can stand still with a request. Its caller gives up,
+// refreshes elsewhere and holds newer tokens by the time the old request is decided. Such a
+// caller has closed its connection or its stream; net/http notices within the wait.
+func (m *Manager) replayed(ctx context.Context, who app.Authenticated, r Request, p Presented) (*models.Token, Presented, error) {
+	if spared := m.awaitLeaving(r.Left); spared != "" {
+		return m.spared(ctx, p, spared)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.StoreTimeout)
+	defer cancel()
+	return m.refresh(ctx, who, r, true)
+}
+
+// spared answers a replay that does not end its grant.
+func (m *Manager) spared(ctx context.Context, p Presented, why EventKind) (*models.Token, Presented, error) {
+	m.event(ctx, why, p)
+	return nil, p, errRefreshSpared()
+}
+
+// killWait is how long the caller of a replay has to stay, and maxKillWaits how many are
+// waited for at a time.
+const (
+	killWait     = 500 * time.Millisecond
+	maxKillWaits = 1000
+)
+
+// awaitLeaving waits for the caller of a replay to leave. It returns "" if it has stayed,
+// and else the event of a replay that does not end its grant.
+func (m *Manager) awaitLeaving(left <-chan struct{}) EventKind {
+	select {
+	case m.killWaits <- struct{}{}:
+		defer func() { <-m.killWaits }()
+	default:
+		return EventReplaySpared
+	}
+	select {
+	case <-left:
+	case <-m.cfg.Draining:
+	case <-m.cfg.Clock.after(killWait):
+	}
+	return m.spares(left)
+}
+
+// spares is like awaitLeaving, of this moment.
+func (m *Manager) spares(left <-chan struct{}) EventKind {
+	select {
+	case <-left:
+		return EventCallerLeft
+	default:
+	}
+	select {
+	case <-m.cfg.Draining:
+		return EventReplaySpared
+	default:
+		return ""
+	}
 }
 
 // unavailableRefresh is like unavailable, for a refresh that may have happened: the retry

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"authsvc/internal/app"
 )
@@ -13,7 +14,10 @@ import (
 // is unknown or no longer valid is not an error (RFC 7009 section 2.2): the inspection
 // then has the reason why there was nothing to revoke, APIG.2203, 1002 or 2202. The errors
 // are APIG.1003 (another app's refresh token), 2203 (another app's access token) and 0613.
-func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, text string) (Inspection, error) {
+//
+// That a token of the app is revoked, now or before, is acknowledged only when no process
+// takes it for valid any more (see acknowledge).
+func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, text string) (i Inspection, err error) {
 	kind, foreign := Access, errAccessMismatch
 	invalid, forged, gone := errAccessInvalid, errAccessForged, errAccessRevoked
 	if strings.HasPrefix(text, string(Refresh)) {
@@ -21,7 +25,7 @@ func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, text string
 		invalid, forged, gone = errRefreshInvalid, errRefreshForged, errRefreshGone
 	}
 	t, err := m.parse(ctx, text, kind)
-	i := Inspection{Presented: presented(t, err)}
+	i = Inspection{Presented: presented(t, err)}
 	if err != nil {
 		i.Reason = invalid()
 		return i, nil // not ours, so there is nothing to revoke
@@ -29,16 +33,24 @@ func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, text string
 	if t.AppTag != TagOf(who.App().Key) {
 		return i, foreign()
 	}
+	var shown time.Time // see acknowledge
+	defer func() {
+		if err == nil {
+			m.acknowledge(shown)
+		}
+	}()
 	for measured := false; ; {
 		now, err := m.cfg.Clock.Now()
 		if err != nil {
 			return i, m.unavailable(err)
 		}
+		shown = m.cfg.Clock.process()
 		if kind == Access && t.Expired(now) {
 			i.Reason = errAccessExpired()
 			return i, nil
 		}
 		g, record, err := m.read(ctx, t.Grant)
+		shown = m.cfg.Clock.process()
 		switch {
 		case err != nil:
 			return i, m.unavailable(err)
@@ -76,6 +88,7 @@ func (m *Manager) Revoke(ctx context.Context, who app.Authenticated, text string
 		case err != nil:
 			return i, m.unavailable(err)
 		}
+		shown = m.cfg.Clock.process()
 		m.event(ctx, EventRevoked, i.Presented)
 		return i, nil
 	}
