@@ -158,7 +158,11 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // checksum returns the checksum of a record without one.
 func checksum(id GrantID, b []byte) uint32 {
-	return crc32.Update(crc32.Checksum(id[:], castagnoli), castagnoli, b)
+	sum := ^uint32(0)
+	for _, x := range id { // by hand: crc32.Update would move the id to the heap
+		sum = castagnoli[byte(sum)^x] ^ sum>>8
+	}
+	return crc32.Update(^sum, castagnoli, b)
 }
 
 // recordError is a record that this version can't read. It implies no verdict on a token:
