@@ -89,17 +89,19 @@ func oauth2Client(t *testing.T, r request) string {
 }
 
 var clients = map[string]client{
-	"curl":                      command("curl", "-sS", "-u", "APP:SECRET", "-d", "FORM"),
-	"curl -f":                   command("curl", "-sSf", "-u", "APP:SECRET", "-d", "FORM"),
-	"wget":                      command("wget", "-nv", "-O-", "--tries=1", "--auth-no-challenge", "--http-user=APP", "--http-password=SECRET", "--post-data=FORM"),
-	"Go, golang.org/x/oauth2":   oauth2Client,
-	"Python, Authlib":           script("authlib_.py"),
-	"Python, requests-oauthlib": script("requests_oauthlib_.py"),
-	"Python, urllib":            script("urllib_.py"),
-	"Perl, Net::OAuth2":         script("net_oauth2.pl"),
-	"Perl, LWP::Authen::OAuth2": script("lwp_authen_oauth2.pl"),
-	"Ruby, oauth2":              script("oauth2.rb"),
-	"Ruby, Signet":              script("signet.rb"),
+	"curl":                           command("curl", "-sS", "-u", "APP:SECRET", "-d", "FORM"),
+	"curl -f":                        command("curl", "-sSf", "-u", "APP:SECRET", "-d", "FORM"),
+	"wget":                           command("wget", "-nv", "-O-", "--tries=1", "--auth-no-challenge", "--http-user=APP", "--http-password=SECRET", "--post-data=FORM"),
+	"Go, golang.org/x/oauth2":        oauth2Client,
+	"Python, Authlib":                script("authlib_.py"),
+	"Python, requests-oauthlib":      script("requests_oauthlib_.py"),
+	"Python, urllib":                 script("urllib_.py"),
+	"Python, httpx":                  script("httpx_.py"),
+	"Ruby, Faraday with raise_error": script("faraday.rb"),
+	"Perl, Net::OAuth2":              script("net_oauth2.pl"),
+	"Perl, LWP::Authen::OAuth2":      script("lwp_authen_oauth2.pl"),
+	"Ruby, oauth2":                   script("oauth2.rb"),
+	"Ruby, Signet":                   script("signet.rb"),
 }
 
 // What the users of each client see of a refusal is what the table in docs/clients.md
