@@ -120,7 +120,7 @@ var patches = map[Patch][]edit{
 		})`},
 		{process, "\t\"sync\"\n", "\t\"strings\"\n\t\"sync\"\n"},
 	},
-	StoreClockIsIgnored: {{clock, "return s.store.Add(c.process().Sub(s.process)), nil", "return c.process(), nil"}},
+	StoreClockIsIgnored: {{clock, "return s.store.Add(process.Sub(s.process)), nil", "return process, nil"}},
 
 	SpansShowStatements: {{redisSpans, "WithDBStatement(false)", "WithDBStatement(true)"}},
 	SpansShowRequests:   {{spans, "spans.ServeHTTP(w, shown.With", "shown = r; spans.ServeHTTP(w, shown.With"}},

@@ -29,7 +29,7 @@ func loaded(s *config.Settings, env Env) (checked, error) {
 		return checked{}, err
 	}
 	if wrong == nil {
-		st, err := process.OpenStore(cfg, nil, nil) // connects to nothing, but reads the URL and the certificates
+		st, err := process.OpenStore(cfg) // connects to nothing, but reads the URL and the certificates
 		if err != nil {
 			return newChecked([]string{err.Error()}, warnings), nil
 		}

@@ -71,7 +71,7 @@ service need not run. The settings themselves are checked by: authsvc config che
 func check(cfg config.Config, now time.Time) ([]doctor.Finding, error) {
 	patient := cfg
 	patient.StoreTimeout = max(cfg.StoreTimeout, doctorTimeout)
-	st, err := process.OpenStore(patient, nil, nil)
+	st, err := process.OpenStore(patient)
 	if err != nil {
 		return nil, err
 	}

@@ -118,6 +118,7 @@ func newExercise() (*exercise, error) {
 		LogLinesDropped:     func() uint64 { return 0 },
 		CertificateNotAfter: func() time.Time { return now },
 		Pool:                func() telemetry.PoolStats { return telemetry.PoolStats{} },
+		Away:                func() map[string]time.Duration { return map[string]time.Duration{"all": 0} },
 	})
 	telemetry.NewProbes(telemetry.ProbesConfig{
 		Store: verdict{token.ErrUnavailable}, Clock: clock, Metrics: metrics, StoreTimeout: time.Second, Draining: func() bool { return false },

@@ -68,7 +68,7 @@ func New(cfg Config) (*Process, error) {
 	if p.cfg.TraceEndpoint != "" {
 		p.traces, traceErr = telemetry.NewProvider(telemetry.ProviderConfig{Endpoint: p.cfg.TraceEndpoint, Sample: p.cfg.TraceSample, Version: cfg.Build.Version, Log: p.log})
 	}
-	opened, storeErr := OpenStore(p.cfg, p.breakerChanged, p.tracer())
+	opened, storeErr := openStore(p.cfg, store.Options{OnBreaker: p.breakerChanged, OnOutage: p.outage, OnShared: p.shared, Traces: p.tracer()})
 	if storeErr == nil {
 		p.store = opened
 	}
@@ -77,8 +77,12 @@ func New(cfg Config) (*Process, error) {
 	}
 	p.metrics.Observe(p.observed(cfg))
 	p.measured = telemetry.Store(p.store, p.metrics, p.tracer())
+	var outages func(token.GrantID) token.Outages
+	if s, ok := p.store.(monitored); ok {
+		outages = s.Outages
+	}
 	p.manager = token.NewManager(token.Config{
-		Store: p.measured, Clock: p.clock, Keys: p.files.keys, Apps: p.files.apps,
+		Store: p.measured, Clock: p.clock, Keys: p.files.keys, Apps: p.files.apps, Outages: outages,
 		AccessTTL: p.cfg.AccessTTL, RefreshTTL: p.cfg.RefreshTTL, Grace: p.cfg.RefreshGrace,
 		StoreTimeout: p.cfg.StoreTimeout, Draining: p.draining,
 		OnEvent: p.metrics.GrantEvents(p.log),
@@ -110,6 +114,9 @@ func (p *Process) observed(cfg Config) telemetry.Observed {
 	}
 	if r, ok := p.store.(interface{ Pool() redisconn.PoolStats }); ok {
 		o.Pool = func() telemetry.PoolStats { return telemetry.PoolStats(r.Pool()) }
+	}
+	if s, ok := p.store.(monitored); ok {
+		o.Away = s.Away
 	}
 	return o
 }

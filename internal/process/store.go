@@ -9,19 +9,26 @@ import (
 	"sync"
 	"time"
 
-	oteltrace "go.opentelemetry.io/otel/trace"
-
 	"authsvc/internal/config"
 	"authsvc/internal/doctor"
 	"authsvc/internal/redisconn"
 	"authsvc/internal/store"
+	"authsvc/internal/token"
 )
 
-// OpenStore opens the store of the settings, without connecting to it. onBreaker is
-// called when a breaker opens or closes (see redisconn.Options); traces, which may be
-// nil, creates spans.
-func OpenStore(cfg config.Config, onBreaker func(node string, err error, since time.Time), traces oteltrace.TracerProvider) (store.Opened, error) {
-	return store.Open(cfg.Store, store.Options{ClientName: clientName(), Timeout: cfg.StoreTimeout, OnBreaker: onBreaker, Traces: traces})
+// OpenStore opens the store of the settings, without connecting to it.
+func OpenStore(cfg config.Config) (store.Opened, error) { return openStore(cfg, store.Options{}) }
+
+func openStore(cfg config.Config, opts store.Options) (store.Opened, error) {
+	opts.ClientName, opts.Timeout = clientName(), cfg.StoreTimeout
+	return store.Open(cfg.Store, opts)
+}
+
+// monitored is a store whose shards can have outages: Redis.
+type monitored interface {
+	Monitor(context.Context, *token.Clock)
+	Outages(token.GrantID) token.Outages
+	Away() map[string]time.Duration
 }
 
 // clientName returns the name that identifies this replica in Redis's CLIENT LIST.
@@ -43,6 +50,9 @@ func clientName() string {
 // Redis is checked first, and then each minute. It returns an error for a Redis that
 // would get tokens wrong, or sends that to failed if it becomes available only later.
 func (p *Process) useStore(ctx context.Context, tasks *sync.WaitGroup, failed chan<- error) error {
+	if s, ok := p.store.(monitored); ok {
+		tasks.Go(func() { s.Monitor(ctx, p.clock) })
+	}
 	run := func() { p.clock.Run(ctx, p.measured, p.cfg.StoreTimeout, p.storeChanged) }
 	monitor := newRedisMonitor(p)
 	if monitor == nil {
@@ -80,6 +90,21 @@ func (p *Process) breakerChanged(node string, err error, since time.Time) {
 	default:
 		p.log.Info("Redis breaker closed", "redis", node, took)
 	}
+}
+
+// outage logs that a shard of Redis can be asked again.
+func (p *Process) outage(shard string, took time.Duration) {
+	p.log.Info("Redis answers reads again: retries of a refresh are answered for as much longer as it did not", "slots", shard, "away_seconds", took.Seconds())
+}
+
+// shared logs that what this process saw of outages can't be shared, or can be again.
+func (p *Process) shared(err error) {
+	if err != nil {
+		p.log.Warn("the outages of Redis that this process saw can't be written there, so other processes do not know of them", "cause", err.Error(),
+			"fix", "Look for what Redis refuses: authsvc doctor. It is tried again each second.")
+		return
+	}
+	p.log.Info("the outages of Redis that this process saw are written there")
 }
 
 // storeChanged logs that the store has become unavailable, or available again.

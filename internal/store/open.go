@@ -20,12 +20,14 @@ type Opened interface {
 	io.Closer
 }
 
-// Options say how a store is used; see redisconn.Options. The memory store uses none of
+// Options say how a store is used; see redisconn.Options and redis.Options. The memory store uses none of
 // them.
 type Options struct {
 	ClientName string
 	Timeout    time.Duration
 	OnBreaker  func(node string, err error, since time.Time)
+	OnOutage   func(shard string, took time.Duration)
+	OnShared   func(error)
 	Traces     trace.TracerProvider
 }
 
@@ -57,5 +59,5 @@ func Open(t Target, opts Options) (Opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	return redis.New(conn), nil
+	return redis.New(conn, redis.Options{Timeout: opts.Timeout, OnOutage: opts.OnOutage, OnShared: opts.OnShared}), nil
 }

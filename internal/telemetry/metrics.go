@@ -68,7 +68,7 @@ func NewMetrics(clock *token.Clock) *Metrics {
 		}, []string{"endpoint", "verdict"}),
 		grants: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "authsvc_grant_events_total",
-			Help: "What happened to grants: issued and refreshed (each a new pair of tokens), refresh_repeated (the same pair again, during the grace period), revoked, refresh_replayed, grant_healed; caller_left and replay_spared: an old refresh token came back, and nothing was deleted, because its caller had left, or because there were too many at once or the process was stopping.",
+			Help: "What happened to grants: issued and refreshed (each a new pair of tokens), refresh_repeated (the same pair again, during the grace period), refresh_excused (the same, later, because the store was unavailable since, or may have been before this process started), revoked, refresh_replayed, grant_healed; caller_left and replay_spared: an old refresh token came back, and nothing was deleted, because its caller had left, or because there were too many at once or the process was stopping.",
 		}, []string{"event"}),
 		left: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "authsvc_callers_left_total",
@@ -101,7 +101,7 @@ func NewMetrics(clock *token.Clock) *Metrics {
 	}
 	// An alert needs the 0 that comes before the first event.
 	for _, e := range []token.EventKind{
-		token.EventIssued, token.EventRefreshed, token.EventRefreshRepeated,
+		token.EventIssued, token.EventRefreshed, token.EventRefreshRepeated, token.EventRefreshExcused,
 		token.EventRevoked, token.EventRefreshReplayed, token.EventGrantHealed,
 		token.EventCallerLeft, token.EventReplaySpared,
 	} {

@@ -23,6 +23,9 @@ type Observed struct {
 	CertificateNotAfter func() time.Time
 	// Pool returns the connections to Redis. It is nil for any other store.
 	Pool func() PoolStats
+	// Away returns for how long each shard of Redis could not be asked since the process
+	// started, by its slots. It is nil for any other store.
+	Away func() map[string]time.Duration
 }
 
 // BuildInfo says what the binary was built from. What is not known is empty.
@@ -69,6 +72,15 @@ func (m *Metrics) Observe(o Observed) {
 		ch <- prometheus.MustNewConstMetric(apps, prometheus.GaugeValue, float64(active), "active")
 		ch <- prometheus.MustNewConstMetric(apps, prometheus.GaugeValue, float64(frozen), "frozen")
 	}})
+	if o.Away != nil {
+		away := prometheus.NewDesc("authsvc_redis_away_seconds_total",
+			"Time in which a shard of Redis did not answer reads, by its slots in a Cluster, else all: retries of a refresh are answered for as much longer. Only with Redis.", []string{"shard"}, nil)
+		m.registry.MustRegister(collector{[]*prometheus.Desc{away}, func(ch chan<- prometheus.Metric) {
+			for shard, took := range o.Away() {
+				ch <- prometheus.MustNewConstMetric(away, prometheus.CounterValue, took.Seconds(), shard)
+			}
+		}})
+	}
 	if o.Pool == nil {
 		return
 	}

@@ -56,13 +56,20 @@ func (c *Clock) Measure(ctx context.Context, s Store) error {
 }
 
 // Now returns the store's time, or ErrUnavailable if it has never been measured.
-func (c *Clock) Now() (time.Time, error) {
+func (c *Clock) Now() (time.Time, error) { return c.At(c.process()) }
+
+// At returns the store's time at a time of the process clock, as far as is known now, or
+// ErrUnavailable.
+func (c *Clock) At(process time.Time) (time.Time, error) {
 	s := c.sample.Load()
 	if s == nil {
 		return time.Time{}, fmt.Errorf("%w: its clock is not known yet", ErrUnavailable)
 	}
-	return s.store.Add(c.process().Sub(s.process)), nil
+	return s.store.Add(process.Sub(s.process)), nil
 }
+
+// Process returns the time of the process clock.
+func (c *Clock) Process() time.Time { return c.process() }
 
 // Offset returns how far the store's clock is ahead of the process clock, and whether
 // that is known.

@@ -76,6 +76,7 @@ const (
 	EventIssued          EventKind = "issued"           // a new grant
 	EventRefreshed       EventKind = "refreshed"        // a rotation
 	EventRefreshRepeated EventKind = "refresh_repeated" // the same pair again, during the grace
+	EventRefreshExcused  EventKind = "refresh_excused"  // the same, later, because the store was or may have been unavailable
 	EventRevoked         EventKind = "revoked"          // by its owner
 	EventRefreshReplayed EventKind = "refresh_replayed" // an old refresh token came back; its grant was deleted
 	EventGrantHealed     EventKind = "grant_healed"     // the store had lost a rotation

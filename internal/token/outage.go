@@ -17,15 +17,15 @@ type Outages struct {
 	Since int64
 	// Until is when the last read was sent that was answered; 0 if the last one was not, or
 	// for a store that need not be asked. The time after it does not count once a process
-	// has stood still for longer than maxSilence: then it answered nobody.
+	// has stood still for longer than MaxSilence: then it answered nobody.
 	Until int64
 }
 
 const (
 	// maxOutage bounds how much the grace grows, whatever is known of the store.
 	maxOutage = time.Hour
-	// maxSilence is longer than it takes a process that runs to ask again.
-	maxSilence = 3 * time.Second
+	// MaxSilence is longer than it takes a process that runs to ask again.
+	MaxSilence = 3 * time.Second
 )
 
 // end returns when the grace of a rotation at since ends, and when it is certain that it
@@ -59,7 +59,7 @@ func (o Outages) extend(from, end, now, half int64) int64 {
 	for _, a := range o.Away {
 		grow(a)
 	}
-	if o.Until != 0 && now-o.Until > maxSilence.Milliseconds() {
+	if o.Until != 0 && now-o.Until > MaxSilence.Milliseconds() {
 		grow(Away{o.Until, now})
 	}
 	return end
@@ -79,4 +79,12 @@ func (c *refreshCase) mayBeInGrace(since int64) bool {
 	now := c.now.UnixMilli()
 	_, certain := c.outages.end(since, now, c.grace)
 	return now < certain
+}
+
+// repeatKind returns the kind of event that a repeat of the current rotation is.
+func (c *refreshCase) repeatKind() EventKind {
+	if c.now.UnixMilli() >= c.grant.Rotated+c.grace.Milliseconds() {
+		return EventRefreshExcused
+	}
+	return EventRefreshRepeated
 }

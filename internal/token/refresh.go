@@ -108,7 +108,7 @@ func (m *Manager) refresh(ctx context.Context, who app.Authenticated, r Request,
 			}
 			switch d.outcome {
 			case renewal:
-				m.event(ctx, EventRefreshRepeated, p)
+				m.event(ctx, c.repeatKind(), p)
 				return answer, p, nil
 			case healing:
 				m.event(ctx, EventGrantHealed, p)
@@ -125,7 +125,7 @@ func (m *Manager) refresh(ctx context.Context, who app.Authenticated, r Request,
 			if err != nil {
 				return nil, p, err
 			}
-			m.event(ctx, EventRefreshRepeated, p)
+			m.event(ctx, c.repeatKind(), p)
 			return answer, p, nil
 
 		case replay:

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"authsvc/internal/redisconn"
@@ -26,12 +27,39 @@ var (
 //
 // A command whose caller has given up may still be executed. So all except Create are safe
 // to repeat, and Swap has a deadline after which it does nothing.
-type Store struct{ conn *redisconn.Conn }
+type Store struct {
+	conn  *redisconn.Conn
+	opts  Options
+	known atomic.Pointer[knowledge] // by Monitor; nil: nothing yet
+}
+
+// Options say how a Store monitors its shards.
+type Options struct {
+	// Timeout is that of a request: a shard that answers later could not be asked. 0: a
+	// second, which is also the most.
+	Timeout time.Duration
+	// OnOutage, which may be nil, is called after an outage, with the slots of the shard.
+	OnOutage func(shard string, took time.Duration)
+	// OnShared, which may be nil, is called with the error if what was seen can't be shared
+	// with other processes, and with nil once it can again.
+	OnShared func(error)
+}
 
 var _ token.Store = (*Store)(nil)
 
 // New returns a store over a connection, which it takes over.
-func New(conn *redisconn.Conn) *Store { return &Store{conn} }
+func New(conn *redisconn.Conn, opts Options) *Store {
+	if opts.Timeout == 0 || opts.Timeout > askEvery {
+		opts.Timeout = askEvery
+	}
+	if opts.OnOutage == nil {
+		opts.OnOutage = func(string, time.Duration) {}
+	}
+	if opts.OnShared == nil {
+		opts.OnShared = func(error) {}
+	}
+	return &Store{conn: conn, opts: opts}
+}
 
 // Close closes the connection. Later calls fail with token.ErrUnavailable.
 func (s *Store) Close() error { return s.conn.Close() }
@@ -112,6 +140,7 @@ func (s *Store) CheckPermissions(ctx context.Context) error {
 		}
 		commands = append(commands, swap.Commands(key, "check", "checked", millis(soon), soon.UnixMicro())...)
 		commands = append(commands, remove.Commands(key, "checked")...)
+		commands = append(commands, putOutages.Commands(key, "", "check", millis(soon))...)
 		return append(commands, []any{"DEL", key})
 	})
 }
@@ -120,8 +149,10 @@ func (s *Store) CheckPermissions(ctx context.Context) error {
 func (s *Store) Pool() redisconn.PoolStats { return s.conn.Pool() }
 
 // key returns the key of a grant; see Conn.Prefix for all others.
-func (s *Store) key(id token.GrantID) string {
-	return s.conn.Prefix() + base64.RawURLEncoding.EncodeToString(id[:])
+func (s *Store) key(id token.GrantID) string { return string(appendKey(nil, s.conn.Prefix(), id)) }
+
+func appendKey(b []byte, prefix string, id token.GrantID) []byte {
+	return base64.RawURLEncoding.AppendEncode(append(b, prefix...), id[:])
 }
 
 // millis returns a time for PXAT, which accepts none before 1970.
