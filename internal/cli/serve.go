@@ -43,14 +43,14 @@ half at once. SIGHUP checks for changed files, which happens every second anyway
 		if err != nil {
 			return err
 		}
+		// Whoever reads standard error may go away and come back; the service stays.
+		signal.Ignore(syscall.SIGPIPE)
 		queue := logqueue.New(env.Stderr)
 		defer queue.Close()
 		log := slog.New(slog.NewJSONHandler(queue, &slog.HandlerOptions{Level: cfg.LogLevel}))
 		for _, w := range warnings {
 			log.Warn(w)
 		}
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-		defer stop()
 		b := readBuildInfo()
 		p, err := process.New(process.Config{
 			Settings: cfg, Log: log, LogLinesDropped: queue.Dropped, Stdout: env.Stdout,
@@ -59,6 +59,9 @@ half at once. SIGHUP checks for changed files, which happens every second anyway
 		if err != nil {
 			return err
 		}
+		// Only now: before, nothing has to be finished, and a signal need not wait for a file.
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+		defer stop()
 		return p.Run(ctx)
 	}
 	return c

@@ -8,14 +8,15 @@ import (
 	"time"
 )
 
-// Queue is an io.Writer that never blocks. Lines that do not fit into the queue are
-// dropped, and their number is written once the writer behind it goes on. It is safe
-// for concurrent use.
+// Queue is an io.Writer that never blocks. A line that does not fit into the queue, or
+// that can't be written, is dropped; the number of dropped lines is written once lines can
+// be. It is safe for concurrent use.
 type Queue struct {
 	w       io.Writer
 	lines   chan []byte // never closed: a request that outlives the drain may still log
 	dropped atomic.Uint64
 	told    uint64 // the dropped lines that have been reported
+	torn    bool   // the last line was written in part
 	quit    chan struct{}
 	done    chan struct{}
 }
@@ -50,16 +51,33 @@ func (q *Queue) run() {
 	}
 }
 
+// write writes a line, or drops and counts it.
 func (q *Queue) write(line []byte) {
-	_, _ = q.w.Write(line) // there is nowhere else to say it
-	if n := q.dropped.Load() - q.told; n > 0 {
+	if !q.put(line) {
+		q.dropped.Add(1)
+		return
+	}
+	if n := q.dropped.Load() - q.told; n > 0 &&
+		q.put(fmt.Appendf(nil, `{"level":"ERROR","msg":"log lines were dropped, because nobody read them or they could not be written","lines":%d}`+"\n", n)) {
 		q.told += n
-		_, _ = fmt.Fprintf(q.w, `{"level":"ERROR","msg":"log lines were dropped, because nobody read them","lines":%d}`+"\n", n)
 	}
 }
 
-// Write implements io.Writer: it queues a line, or drops it. It never fails and
-// never blocks.
+// put reports whether a line was written. It begins on a line of its own, even after one
+// that was written in part, as on a disk that was full.
+func (q *Queue) put(line []byte) bool {
+	if q.torn {
+		line = append([]byte("\n"), line...)
+	}
+	n, err := q.w.Write(line)
+	if n > 0 {
+		q.torn = line[n-1] != '\n'
+	}
+	return err == nil
+}
+
+// Write implements io.Writer: it queues a line, or drops it. It never fails and never
+// blocks.
 func (q *Queue) Write(line []byte) (int, error) {
 	select {
 	case q.lines <- bytes.Clone(line):

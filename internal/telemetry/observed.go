@@ -58,7 +58,7 @@ func (m *Metrics) Observe(o Observed) {
 	})
 	f.NewCounterFunc(prometheus.CounterOpts{
 		Name: "authsvc_log_lines_dropped_total",
-		Help: "Log lines that were dropped because standard error was not read fast enough.",
+		Help: "Log lines that were dropped because standard error was not read fast enough, or could not be written.",
 	}, func() float64 { return float64(o.LogLinesDropped()) })
 	if o.CertificateNotAfter != nil {
 		f.NewGaugeFunc(prometheus.GaugeOpts{
