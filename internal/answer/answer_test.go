@@ -26,12 +26,15 @@ import (
 type reports struct {
 	expected []string
 	inFlight atomic.Int64
+	unlogged atomic.Int64
 	outcomes []answer.Outcome
 }
 
 func (r *reports) Expect(endpoint string) { r.expected = append(r.expected, endpoint) }
 
 func (r *reports) Began() { r.inFlight.Add(1) }
+
+func (r *reports) Unlogged() { r.unlogged.Add(1) }
 
 func (r *reports) Answered(_ context.Context, o answer.Outcome) {
 	r.inFlight.Add(-1)

@@ -30,6 +30,7 @@ type Exchange struct {
 
 	ip      netip.Addr    // of the client; not valid if it is not known
 	app     string        // of the request, once it is known
+	proved  bool          // the request is not a stranger's
 	failure *apierr.Error // that was answered; nil for a success
 
 	notes    []slog.Attr // added by the endpoint to the log line
@@ -112,6 +113,10 @@ func (x *Exchange) ClientIP() netip.Addr { return x.ip }
 // SetApp sets the app of the request, for the log. The app must exist, or be proved to
 // have existed: an unknown key may be a misplaced secret.
 func (x *Exchange) SetApp(key string) { x.app = key }
+
+// SetProved says that the request is not a stranger's: an app was authenticated, or a token
+// that this service signed was presented, valid or not.
+func (x *Exchange) SetProved() { x.proved = true }
 
 // Note adds a field to the log line of the request, unless the value is empty. The
 // first three do not allocate.

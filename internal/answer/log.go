@@ -8,7 +8,8 @@ import (
 )
 
 // finish reports and logs a request that has been answered: one line, at the level info
-// for a success, warn for a refusal, error for a fault of the service.
+// for a success, warn for a refusal, error for a fault of the service. Above the level
+// debug, strangers' requests have a budget of lines.
 func (x *Exchange) finish() {
 	took := time.Since(x.start)
 	code, level := CodeOK, slog.LevelInfo
@@ -27,7 +28,15 @@ func (x *Exchange) finish() {
 	if !log.Enabled(ctx, level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 13+len(x.noteRoom))
+	var without uint64
+	if !x.proved && level < slog.LevelError && !log.Enabled(ctx, slog.LevelDebug) {
+		var ok bool
+		if ok, without = x.router.strangers.take(time.Now(), x.ip); !ok {
+			t.Unlogged()
+			return
+		}
+	}
+	attrs := make([]slog.Attr, 0, 14+len(x.noteRoom))
 	attrs = append(attrs,
 		slog.String("request_id", x.id),
 		slog.String("endpoint", x.endpoint.Name),
@@ -54,6 +63,9 @@ func (x *Exchange) finish() {
 	}
 	if id := t.TraceID(r.Context()); id != "" {
 		attrs = append(attrs, slog.String("trace_id", id))
+	}
+	if without > 0 {
+		attrs = append(attrs, slog.Uint64("requests_without_a_line", without))
 	}
 	log.LogAttrs(ctx, level, "request", attrs...)
 }

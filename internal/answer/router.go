@@ -45,8 +45,9 @@ type Endpoint struct {
 // Router is the handler of a listener. It routes each request to its endpoint, and
 // answers those without one with the row that says so.
 type Router struct {
-	cfg Config
-	gin *gin.Engine
+	cfg       Config
+	gin       *gin.Engine
+	strangers lineBudget
 }
 
 // NewRouter returns a router without endpoints.

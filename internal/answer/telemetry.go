@@ -15,6 +15,8 @@ type Telemetry interface {
 	Began()
 	// Answered reports that a request has been answered, once for each, with its context.
 	Answered(ctx context.Context, o Outcome)
+	// Unlogged reports that a request has got no line in the log.
+	Unlogged()
 	// TraceID returns the id of the trace that records a request, or "" if there is none.
 	TraceID(ctx context.Context) string
 }

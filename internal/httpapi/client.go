@@ -157,6 +157,7 @@ func (s *server) authenticate(x *answer.Exchange, c client) (app.Authenticated, 
 	if err != nil {
 		return who, err
 	}
+	x.SetProved()
 	// Rule 10.
 	return who, who.Admit(x.ClientIP())
 }

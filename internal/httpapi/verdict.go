@@ -29,6 +29,9 @@ func (s *server) found(x *answer.Exchange, endpoint string, i token.Inspection, 
 func noteToken(x *answer.Exchange, p token.Presented, verdict string) {
 	x.Note("verdict", verdict)
 	x.Note("jti", p.JTI)
+	if p.JTI != "" {
+		x.SetProved()
+	}
 	x.Note("token_app", p.AppKey)
 }
 

@@ -36,6 +36,9 @@ func (m *Metrics) ExpectVerdicts(endpoint string, verdicts ...string) {
 // Began implements answer.Telemetry.
 func (m *Metrics) Began() { m.inFlight.Inc() }
 
+// Unlogged implements answer.Telemetry.
+func (m *Metrics) Unlogged() { m.unlogged.Inc() }
+
 // Verdict implements httpapi.Telemetry.
 func (m *Metrics) Verdict(endpoint, verdict string) {
 	m.verdicts.WithLabelValues(endpoint, verdict).Inc()

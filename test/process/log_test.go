@@ -1,6 +1,7 @@
 package process
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -118,4 +119,63 @@ func get(t *testing.T, url string) (int, string) {
 		t.Fatal(err)
 	}
 	return res.StatusCode, string(body)
+}
+
+// However much a stranger sends, of whatever kind, it takes few lines, and the requests of
+// apps keep theirs.
+func TestLinesOfStrangers(t *testing.T) {
+	t.Parallel()
+	s := authsvctest.NewSite(t).Serve("memory://")
+	before := s.Stderr.Count("request")
+	const each = 100
+	form := func(values string) func() (*http.Request, error) {
+		return func() (*http.Request, error) {
+			r, err := http.NewRequest(http.MethodPost, s.URL+"/oauth/token", strings.NewReader(values))
+			if err == nil {
+				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			}
+			return r, err
+		}
+	}
+	page := func(path string) func() (*http.Request, error) {
+		return func() (*http.Request, error) { return http.NewRequest(http.MethodGet, s.URL+path, nil) }
+	}
+	for _, junk := range []func() (*http.Request, error){
+		page("/wp-login.php"), page("/errors"), page("/errors/APIG.2208"), page("/oauth/token"), page("/oauth/verify"),
+		page("/.well-known/oauth-authorization-server"), page("/" + strings.Repeat("x", 40_000)),
+		form("client_id=x"), form("grant_type=client_credentials&client_id=" + authsvctest.Worker + "&client_secret=guessed-secret"),
+		form("grant_type=refresh_token&client_id=" + authsvctest.Worker + "&client_secret=guessed-secret&refresh_token=rt_x"),
+		func() (*http.Request, error) {
+			r, err := page("/oauth/verify")()
+			if err == nil {
+				r.Header.Set("Authorization", "Bearer at_"+strings.Repeat("A", 72))
+			}
+			return r, err
+		},
+	} {
+		for range each {
+			r, err := junk()
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := s.Client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			res.Body.Close()
+		}
+	}
+	strangers := s.Stderr.Count("request") - before
+	if strangers > 3*20 { // of three minutes, if the machine is slow
+		t.Errorf("%d lines of %d requests", strangers, 11*each)
+	}
+	_, metrics := get(t, s.Admin+"/metrics")
+	if !strings.Contains(metrics, fmt.Sprintf("\nauthsvc_http_requests_unlogged_total %d\n", 11*each-strangers)) {
+		t.Errorf("%d requests have a line, and the others are not counted", strangers)
+	}
+	for range each {
+		s.Issue(authsvctest.Worker)
+	}
+	redistest.Eventually(t, "the lines of an app", func() bool { return s.Stderr.Count("request") == before+strangers+each })
 }
