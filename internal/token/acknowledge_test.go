@@ -263,12 +263,11 @@ func TestWhatHasEndedIsAcknowledgedLate(t *testing.T) {
 		t.Run(a.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newTimedWorld(t)
-				p := pair{}
-				if a.setUp == nil {
-					p = w.issue(keyA)
-				} else {
-					p = a.setUp(w)
+				setUp := a.setUp
+				if setUp == nil {
+					setUp = func(w *world) pair { return w.issue(keyA) }
 				}
+				p := setUp(w)
 				slow := &slowCalls{Store: w.store}
 				w.m.cfg.Store = slow
 				var raced time.Duration
