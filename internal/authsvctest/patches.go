@@ -22,6 +22,7 @@ const (
 	RetryIsReplay            Patch = "takes the retry of a refresh for a replay"
 	RetryGetsItsOwnPair      Patch = "answers the retry of a refresh with a new pair"
 	PairsDiffer              Patch = "dates every pair differently, so that two pairs for one token never look the same" // times are in milliseconds
+	LeaversStay              Patch = "ends a grant for a replay, even if its caller has left"
 	NewerTokenIsForged       Patch = "refuses a refresh token that is newer than its grant"
 	LostLineIsReplay         Patch = "takes a refresh token of a line that the store lost for a replay"
 	ChangesAreForgotten      Patch = "does not tell a token from one with another scope or through_data"
@@ -46,23 +47,24 @@ const (
 
 // The patched files, relative to the root of the repository.
 const (
-	decide     = "internal/token/decide.go"
-	grant      = "internal/token/grant.go"
-	clock      = "internal/token/clock.go"
-	swap       = "internal/store/redis/swap.lua"
-	redisStore = "internal/store/redis/store.go"
-	redisConn  = "internal/redisconn/conn.go"
-	redisWait  = "internal/redisconn/timeouts.go"
-	redisDo    = "internal/redisconn/do.go"
-	redisRoute = "internal/redisconn/route.go"
-	redisSpans = "internal/redisconn/spans.go"
-	exchanges  = "internal/answer/router.go"
-	endpoints  = "internal/httpapi/server.go"
-	spans      = "internal/telemetry/spans.go"
-	process    = "internal/process/process.go"
-	listeners  = "internal/process/server.go"
-	drain      = "internal/process/drain.go"
-	monitor    = "internal/process/monitor.go"
+	decide        = "internal/token/decide.go"
+	grant         = "internal/token/grant.go"
+	clock         = "internal/token/clock.go"
+	swap          = "internal/store/redis/swap.lua"
+	redisStore    = "internal/store/redis/store.go"
+	redisConn     = "internal/redisconn/conn.go"
+	redisWait     = "internal/redisconn/timeouts.go"
+	redisDo       = "internal/redisconn/do.go"
+	redisRoute    = "internal/redisconn/route.go"
+	redisSpans    = "internal/redisconn/spans.go"
+	exchanges     = "internal/answer/router.go"
+	tokenEndpoint = "internal/httpapi/token.go"
+	endpoints     = "internal/httpapi/server.go"
+	spans         = "internal/telemetry/spans.go"
+	process       = "internal/process/process.go"
+	listeners     = "internal/process/server.go"
+	drain         = "internal/process/drain.go"
+	monitor       = "internal/process/monitor.go"
 )
 
 // edit is a change of one file: old, which must occur in it exactly once, becomes new.
@@ -78,6 +80,7 @@ var patches = map[Patch][]edit{
 		decide, "g.setPair(max(n+1, g.LowestValid), c.key, now, c.ttl)",
 		"g.setPair(max(n+1, g.LowestValid), c.key, now.Add(time.Duration(time.Now().UnixMicro()%1000)*time.Millisecond), c.ttl)",
 	}},
+	LeaversStay:         {{tokenEndpoint, "r.Left = x.Left()", ""}},
 	NewerTokenIsForged:  {{decide, "return c.healed()", "return refused(errRefreshForged())"}},
 	LostLineIsReplay:    {{decide, "case c.token.lost(g):", "case false:"}},
 	ChangesAreForgotten: {{grant, "GrantHash { return hashOf(g.Scope, g.ThroughData) }", "GrantHash { return GrantHash{} }"}},
