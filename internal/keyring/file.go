@@ -6,19 +6,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"maps"
+	"reflect"
+	"strings"
 	"time"
 
 	"authsvc/internal/wholefile"
 )
 
-// file is the content of the keyring file. Unknown fields are refused: a field that this
-// version does not know may change the meaning of the keys.
+// file is the content of the keyring file. Members that this version does not know are
+// kept, in each of its objects: a later release may have written them. One that changes
+// the meaning of the others comes with another version.
 type file struct {
-	Version int           `json:"version"`
-	Pepper  []byte        `json:"pepper"`
-	Keys    []fileKey     `json:"keys"`
-	Dropped []fileDropped `json:"dropped,omitempty"`
+	Version int                   `json:"version"`
+	Pepper  []byte                `json:"pepper"`
+	Keys    []object[fileKey]     `json:"keys"`
+	Dropped []object[fileDropped] `json:"dropped,omitempty"`
 }
 
 type fileKey struct {
@@ -38,18 +41,55 @@ type fileDropped struct {
 
 const fileVersion = 1
 
+// object is a JSON object with the members of T, and others.
+type object[T any] struct {
+	known  T
+	others members
+}
+
+// members are members of a JSON object that this version does not know.
+type members map[string]json.RawMessage
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *object[T]) UnmarshalJSON(b []byte) error {
+	if err := json.Unmarshal(b, &o.known); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, &o.others); err != nil {
+		return err
+	}
+	for f := range reflect.TypeFor[T]().Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		maps.DeleteFunc(o.others, func(other string, _ json.RawMessage) bool { return strings.EqualFold(other, name) })
+	}
+	return nil
+}
+
+// MarshalJSON implements json.Marshaler.
+func (o object[T]) MarshalJSON() ([]byte, error) {
+	b, err := json.Marshal(o.known)
+	if err != nil || len(o.others) == 0 {
+		return b, err
+	}
+	others, err := json.Marshal(o.others)
+	if err != nil {
+		return nil, err
+	}
+	b[len(b)-1] = ','
+	return append(b, others[1:]...), nil
+}
+
 // Parse parses what Keyring.Marshal returns. Its errors do not quote the data.
 func Parse(data []byte) (*Keyring, error) {
-	var f file
+	var content object[file]
 	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&f); err != nil {
+	if err := dec.Decode(&content); err != nil {
 		return nil, errors.New("not a keyring: not the JSON that authsvc keys init writes")
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, errors.New("not a keyring: something follows its end")
 	}
-	r := &Keyring{}
+	f, r := content.known, &Keyring{others: content.others}
 	switch {
 	case f.Version != fileVersion:
 		return nil, fmt.Errorf("keyring version %d is not one this authsvc reads (%d)", f.Version, fileVersion)
@@ -59,7 +99,8 @@ func Parse(data []byte) (*Keyring, error) {
 		return nil, errors.New("the keyring has no key")
 	}
 	copy(r.pepper[:], f.Pepper)
-	for _, k := range f.Keys {
+	for _, o := range f.Keys {
+		k := o.known
 		switch {
 		case k.ID < 0 || k.ID > 255:
 			return nil, fmt.Errorf("key id %d is not one from 0 to 255", k.ID)
@@ -70,18 +111,20 @@ func Parse(data []byte) (*Keyring, error) {
 		case k.SignsFrom.IsZero():
 			return nil, fmt.Errorf("key %d does not say from when it signs", k.ID)
 		}
-		r.add(newKey(byte(k.ID), k.Secret, k.Created, k.SignsFrom))
+		r.add(newKey(byte(k.ID), k.Secret, k.Created, k.SignsFrom, o.others))
 	}
-	for _, d := range f.Dropped {
+	for _, o := range f.Dropped {
+		d := o.known
+		_, before := r.DroppedAt(byte(d.ID))
 		switch {
 		case d.ID < 0 || d.ID > 255 || r.Key(byte(d.ID)) != nil:
 			return nil, fmt.Errorf("dropped key %d is in the keyring, or is no key id", d.ID)
-		case slices.Contains(r.dropped, byte(d.ID)):
+		case before:
 			return nil, fmt.Errorf("duplicate dropped key %d", d.ID)
 		case d.At.IsZero():
 			return nil, fmt.Errorf("dropped key %d does not say when it was dropped", d.ID)
 		}
-		r.drop(byte(d.ID), d.At)
+		r.dropped = append(r.dropped, dropped{byte(d.ID), d.At, o.others})
 	}
 	return r, nil
 }
@@ -90,12 +133,12 @@ func Parse(data []byte) (*Keyring, error) {
 func (r *Keyring) Marshal() []byte {
 	f := file{Version: fileVersion, Pepper: r.pepper[:]}
 	for _, k := range r.keys {
-		f.Keys = append(f.Keys, fileKey{ID: int(k.ID), Secret: k.secret, Created: k.Created, SignsFrom: k.SignsFrom})
+		f.Keys = append(f.Keys, object[fileKey]{fileKey{ID: int(k.ID), Secret: k.secret, Created: k.Created, SignsFrom: k.SignsFrom}, k.others})
 	}
-	for _, id := range r.dropped {
-		f.Dropped = append(f.Dropped, fileDropped{ID: int(id), At: r.droppedAt[id]})
+	for _, d := range r.dropped {
+		f.Dropped = append(f.Dropped, object[fileDropped]{fileDropped{ID: int(d.id), At: d.at}, d.others})
 	}
-	b, err := json.MarshalIndent(&f, "", "  ")
+	b, err := json.MarshalIndent(object[file]{f, r.others}, "", "  ")
 	if err != nil {
 		panic(err) // none of its fields can fail
 	}

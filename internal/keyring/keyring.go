@@ -32,6 +32,7 @@ type Key struct {
 	// them signs.
 	SignsFrom time.Time
 
+	others members
 	secret []byte
 	macs   *sync.Pool // of *mac keyed with secret; resetting an HMAC is faster than making one
 }
@@ -44,9 +45,9 @@ type mac struct {
 	sum     [sha256.Size]byte
 }
 
-func newKey(id byte, secret []byte, created, signsFrom time.Time) *Key {
+func newKey(id byte, secret []byte, created, signsFrom time.Time, others members) *Key {
 	return &Key{
-		ID: id, Created: created, SignsFrom: signsFrom, secret: secret,
+		ID: id, Created: created, SignsFrom: signsFrom, others: others, secret: secret,
 		macs: &sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, secret)} }},
 	}
 }
@@ -55,7 +56,7 @@ func newKey(id byte, secret []byte, created, signsFrom time.Time) *Key {
 func freshKey(id byte, created, signsFrom time.Time) *Key {
 	secret := make([]byte, secretLen)
 	_, _ = rand.Read(secret) // never fails (crypto/rand)
-	return newKey(id, secret, created, signsFrom)
+	return newKey(id, secret, created, signsFrom, nil)
 }
 
 // MAC returns the HMAC-SHA-256 of a message under the key.
@@ -72,13 +73,18 @@ func (k *Key) MAC(message []byte) [sha256.Size]byte {
 
 // Keyring holds the signing keys and the pepper of the apps' secrets. It is immutable.
 type Keyring struct {
-	pepper app.Pepper
-	keys   []*Key    // by SignsFrom, oldest first
-	index  [256]*Key // by id
-	// dropped are the ids of keys that an operator removed although their tokens may
-	// still be valid, and droppedAt is when, by id.
-	dropped   []byte
-	droppedAt [256]time.Time
+	pepper  app.Pepper
+	keys    []*Key    // by SignsFrom, oldest first
+	index   [256]*Key // by id
+	dropped []dropped
+	others  members
+}
+
+// dropped is a key that an operator removed although its tokens may still be valid.
+type dropped struct {
+	id     byte
+	at     time.Time
+	others members
 }
 
 // New returns a keyring with a new pepper and one new key, which signs from now on.
@@ -104,8 +110,7 @@ func (r *Keyring) add(k *Key) {
 
 // drop records that a key was dropped at a time.
 func (r *Keyring) drop(id byte, at time.Time) {
-	r.dropped = append(r.dropped, id)
-	r.droppedAt[id] = at
+	r.dropped = append(r.dropped, dropped{id: id, at: at})
 }
 
 // Key returns the key with an id, nil if there is none.
@@ -133,17 +138,18 @@ func (r *Keyring) successor(next *Keyring, now time.Time) error {
 	}
 	for i, k := range r.keys {
 		n := next.Key(k.ID)
+		_, dropped := next.DroppedAt(k.ID)
 		switch {
 		case n != nil && !bytes.Equal(n.secret, k.secret):
 			return fmt.Errorf("key %d is a different key under the same id", k.ID)
-		case n != nil || slices.Contains(next.dropped, k.ID):
+		case n != nil || dropped:
 		case i == len(r.keys)-1 || now.Before(r.keys[i+1].SignsFrom.Add(MaxTokenLife)):
 			return fmt.Errorf("key %d is missing, but its tokens can still be valid", k.ID)
 		}
 	}
-	for _, id := range r.dropped {
-		if next.Key(id) != nil && now.Before(r.droppedAt[id].Add(MaxTokenLife)) {
-			return fmt.Errorf("key %d was dropped, and this would bring it back", id)
+	for _, d := range r.dropped {
+		if next.Key(d.id) != nil && now.Before(d.at.Add(MaxTokenLife)) {
+			return fmt.Errorf("key %d was dropped, and this would bring it back", d.id)
 		}
 	}
 	return nil

@@ -50,11 +50,22 @@ func (r *Keyring) State(k *Key, now time.Time) State {
 func allExpired(ended, now time.Time) bool { return !now.Before(ended.Add(MaxTokenLife + spare)) }
 
 // Dropped returns the ids of the keys that were dropped and are still remembered.
-func (r *Keyring) Dropped() []byte { return slices.Clone(r.dropped) }
+func (r *Keyring) Dropped() []byte {
+	var ids []byte
+	for _, d := range r.dropped {
+		ids = append(ids, d.id)
+	}
+	return ids
+}
 
 // DroppedAt returns when a key was dropped, and whether it was.
 func (r *Keyring) DroppedAt(id byte) (time.Time, bool) {
-	return r.droppedAt[id], slices.Contains(r.dropped, id)
+	for _, d := range r.dropped {
+		if d.id == id {
+			return d.at, true
+		}
+	}
+	return time.Time{}, false
 }
 
 // Rotate returns a keyring and its next signing key, a new one that signs after
@@ -79,7 +90,7 @@ func (r *Keyring) Rotate(now time.Time, insist bool) (*Keyring, *Key, error) {
 	}
 	if soon := now.Add(lead); soon.Before(newest.SignsFrom) {
 		next := r.without(newest.ID)
-		newest = newKey(newest.ID, newest.secret, newest.Created, soon)
+		newest = newKey(newest.ID, newest.secret, newest.Created, soon, newest.others)
 		next.add(newest)
 		return next, newest, nil
 	}
@@ -91,7 +102,7 @@ func (r *Keyring) Rotate(now time.Time, insist bool) (*Keyring, *Key, error) {
 // without, the only key can't be dropped.
 func (r *Keyring) Drop(id byte, now time.Time, replace bool) (next *Keyring, added *Key, err error) {
 	now = now.UTC().Truncate(time.Second)
-	if at, dropped := r.DroppedAt(id); dropped {
+	if at, before := r.DroppedAt(id); before {
 		return nil, nil, fmt.Errorf("key %d was dropped already, at %s", id, at.Format(time.RFC3339))
 	}
 	if r.Key(id) == nil {
@@ -125,13 +136,12 @@ func (r *Keyring) Prune(now time.Time) (next *Keyring, pruned, forgotten []byte)
 		}
 		next.keys = append(next.keys, k)
 	}
-	for _, id := range r.dropped {
-		if allExpired(r.droppedAt[id], now) {
-			forgotten = append(forgotten, id)
-			next.droppedAt[id] = time.Time{}
+	for _, d := range r.dropped {
+		if allExpired(d.at, now) {
+			forgotten = append(forgotten, d.id)
 			continue
 		}
-		next.dropped = append(next.dropped, id)
+		next.dropped = append(next.dropped, d)
 	}
 	return next, pruned, forgotten
 }
@@ -159,7 +169,8 @@ func (r *Keyring) with(now, signsFrom time.Time) (*Keyring, *Key, error) {
 // could mistake the new key for it.
 func (r *Keyring) withAfter(last byte, now, signsFrom time.Time) (*Keyring, *Key, error) {
 	id := last + 1 // 0 follows 255
-	for ; r.Key(id) != nil || slices.Contains(r.dropped, id); id++ {
+	taken := r.Dropped()
+	for ; r.Key(id) != nil || slices.Contains(taken, id); id++ {
 		if id == last {
 			return nil, nil, fmt.Errorf("all 256 key ids are taken. Run authsvc keys prune, which frees those whose tokens have expired")
 		}
