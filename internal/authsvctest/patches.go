@@ -26,6 +26,7 @@ const (
 	NewerTokenIsForged       Patch = "refuses a refresh token that is newer than its grant"
 	LostLineIsReplay         Patch = "takes a refresh token of a line that the store lost for a replay"
 	ChangesAreForgotten      Patch = "does not tell a token from one with another scope or through_data"
+	OutagesAreIgnored        Patch = "lets the grace of a refresh run while the store can't be asked"
 	SwapIsBlind              Patch = "swaps whatever the store holds"
 	SwapIsNotFenced          Patch = "lets a swap happen whenever Redis comes to it, even after its caller has given up"
 	SwapNeedsMemory          Patch = "does not swap when Redis is full"
@@ -48,6 +49,7 @@ const (
 // The patched files, relative to the root of the repository.
 const (
 	decide        = "internal/token/decide.go"
+	outage        = "internal/token/outage.go"
 	grant         = "internal/token/grant.go"
 	clock         = "internal/token/clock.go"
 	swap          = "internal/store/redis/swap.lua"
@@ -84,6 +86,8 @@ var patches = map[Patch][]edit{
 	NewerTokenIsForged:  {{decide, "return c.healed()", "return refused(errRefreshForged())"}},
 	LostLineIsReplay:    {{decide, "case c.token.lost(g):", "case false:"}},
 	ChangesAreForgotten: {{grant, "GrantHash { return hashOf(g.Scope, g.ThroughData) }", "GrantHash { return GrantHash{} }"}},
+
+	OutagesAreIgnored: {{outage, "for _, a := range o.Away {", "for _, a := range o.Away[:0] {"}},
 
 	SwapIsBlind:     {{swap, "if held ~= ARGV[1] then return 'conflict' end", ""}},
 	SwapIsNotFenced: {{swap, "if now[1] * 1000000 + now[2] > tonumber(ARGV[4]) then return 'late' end", ""}},

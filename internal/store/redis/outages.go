@@ -21,12 +21,16 @@ var outagesSource string
 
 var putOutages = redisconn.NewScript(outagesSource)
 
-// How often each shard is asked, also while one does not answer, and how often the shards
-// of a Cluster are read.
 const (
-	askEvery     = time.Second
+	// askEvery is how often each shard is asked. A replay is decided again after half a
+	// second, and then with what other processes wrote before it came.
+	askEvery = 400 * time.Millisecond
+	// askAwayEvery is the same while one does not answer.
 	askAwayEvery = 250 * time.Millisecond
-	layoutEvery  = 10 * time.Second
+	// layoutEvery is how often the shards of a Cluster are read.
+	layoutEvery = 10 * time.Second
+	// longestRead is how long a read may take, and so the longest time between two.
+	longestRead = time.Second
 )
 
 // conn is what a monitor needs of a redisconn.Conn.

@@ -49,8 +49,8 @@ var _ token.Store = (*Store)(nil)
 
 // New returns a store over a connection, which it takes over.
 func New(conn *redisconn.Conn, opts Options) *Store {
-	if opts.Timeout == 0 || opts.Timeout > askEvery {
-		opts.Timeout = askEvery
+	if opts.Timeout == 0 || opts.Timeout > longestRead {
+		opts.Timeout = longestRead
 	}
 	if opts.OnOutage == nil {
 		opts.OnOutage = func(string, time.Duration) {}
