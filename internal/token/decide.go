@@ -2,7 +2,6 @@ package token
 
 import (
 	"errors"
-	"math"
 	"time"
 
 	"authsvc/internal/app"
@@ -109,9 +108,6 @@ func decideLiveRefresh(c refreshCase) decision {
 // rotated returns the decision that goes on from the token.
 func (c *refreshCase) rotated() decision {
 	g, n := *c.grant, c.token.Serial
-	if n == math.MaxUint32 {
-		return refused(errRefreshGone()) // 2^32 refreshes: not in a grant's 30 days
-	}
 	may := common(g.Scope, c.app.Scopes)
 	if g.Scope != "" && len(may) == 0 {
 		return refused(scopeError("The app no longer has any of the scopes of this refresh token. Get a new token with client_credentials."))
@@ -149,7 +145,7 @@ func (c *refreshCase) rotated() decision {
 // goes on from it, unless that would widen what the rotation had narrowed.
 func (c *refreshCase) healed() decision {
 	d := c.rotated()
-	if was := c.token.GrantHash; was != c.grant.hash() && (d.outcome != rotation || was != d.next.hash()) {
+	if was := c.token.GrantHash; was != c.grant.hash() && was != d.next.hash() {
 		return refused(errRefreshChanged())
 	}
 	if d.outcome == rotation {

@@ -104,9 +104,10 @@ func (g *Grant) provenApp(t *Claims) string {
 	return g.AppKey
 }
 
-// forged reports whether the grant can't have minted the token, whatever a store has lost.
+// forged reports whether the grant can't have minted the token, whatever a store has lost: no
+// grant is refreshed 2^32 times in its 30 days.
 func (c *Claims) forged(g *Grant) bool {
-	return c.Serial < firstSerial || c.IssuedAt < g.IssuedAt || c.ExpiresAt > g.end()
+	return c.Serial < firstSerial || c.Serial == math.MaxUint32 || c.IssuedAt < g.IssuedAt || c.ExpiresAt > g.end()
 }
 
 // outlives reports whether the token expires after everything that its grant ever minted,

@@ -366,6 +366,7 @@ func (s *machine) rule(p *process, key string, a mApp, t *mToken, scope, td stri
 		case dead:
 			return no("1001"), a
 		case !same && (refused || t.scope != next.scope || t.td != next.td):
+			s.acts["a lost change"]++
 			return no("2202"), a
 		case refused:
 			return no("2205"), a
@@ -380,6 +381,7 @@ func (s *machine) rule(p *process, key string, a mApp, t *mToken, scope, td stri
 		t.serial == n.from && t.issued != n.before,
 		t.serial > n.from1 && t.serial < n.from,
 		t.serial < n.from && n.without[0] <= t.serial && t.serial < n.without[1]:
+		s.acts["a lost line"]++
 		return late("2202"), a
 	case t.serial == n.serial:
 		next, refused := s.goesOn(n, a, t, scope, td)
@@ -404,6 +406,7 @@ func (s *machine) rule(p *process, key string, a mApp, t *mToken, scope, td stri
 			next := *n
 			next.at, next.access = min(now+a.access, n.issued+mLife), ""
 			next.keep = max(n.keep, next.at)
+			s.acts["a dead pair"]++
 			again.next = &next
 		}
 		return again, a
@@ -865,6 +868,7 @@ func TestManagerAgreesWithItsModel(t *testing.T) {
 		"revoke ", "revoke 0613", "revoke 1003", "revoke 2203",
 		"inspect ", "inspect 0502", "inspect 0613", "inspect 1002", "inspect 2203",
 		"event issued", "event refreshed", "event refresh_repeated", "event revoked", "event refresh_replayed", "event grant_healed",
+		"a dead pair", "a lost line", "a lost change",
 	} {
 		if seen[k] == 0 && !testing.Short() && flag.Lookup("rapid.checks").Value.String() == checks {
 			t.Errorf("%q was never seen; the moves no longer reach it", k)

@@ -207,7 +207,7 @@ func TestRefreshTable(t *testing.T) {
 		{"one ahead", 6, nil, healing, "", ""},
 		{"far ahead", 50, nil, healing, "", ""},
 		{"ahead, wider scope", 6, func(c *refreshCase) { c.scope = "admin" }, refusal, "2205", "does not have"},
-		{"the last serial there is", ^uint32(0), nil, refusal, "2202", ""},
+		{"the last serial there is", ^uint32(0), nil, refusal, "2202", "not a refresh token of this service"},
 
 		// Scope.
 		{"scope default", 5, func(c *refreshCase) { c.scope = "default" }, rotation, "", ""},

@@ -385,6 +385,7 @@ func TestWhatNoTokenSays(t *testing.T) {
 		}, true},
 		"is older than its grant":    {func(c *Claims, _ int64) { c.IssuedAt-- }, true},
 		"is of before the first one": {func(c *Claims, _ int64) { c.Serial = 0 }, true},
+		"is the last there can be":   {func(c *Claims, _ int64) { c.Serial = ^uint32(0) }, true},
 	} {
 		for _, serial := range []uint32{1, 2, 3, 99} {
 			for _, kind := range []Kind{Access, Refresh} {
