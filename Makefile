@@ -88,8 +88,8 @@ deps: $(BIN)/caddy $(BIN)/gotestsum
 	[ -e /usr/lib/apache2/modules/mod_auth_openidc.so ] || missing="$$missing apache2-bin libapache2-mod-auth-openidc"; \
 	[ -e /usr/lib/apache2/modules/mod_oauth2.so ] || missing="$$missing apache2-bin libapache2-mod-oauth2"; \
 	/usr/bin/python3 -c 'import authlib, httpx, requests_oauthlib' 2>/dev/null || missing="$$missing python3-authlib python3-httpx python3-requests-oauthlib"; \
-	perl -MJSON -MNet::OAuth2 -MLWP::Authen::OAuth2 -e 1 2>/dev/null || missing="$$missing libjson-perl libnet-oauth2-perl liblwp-authen-oauth2-perl"; \
-	ruby -roauth2 -rsignet/oauth_2/client -e 1 2>/dev/null || missing="$$missing ruby ruby-oauth2 ruby-signet"; \
+	/usr/bin/perl -MJSON -MNet::OAuth2 -MLWP::Authen::OAuth2 -e 1 2>/dev/null || missing="$$missing libjson-perl libnet-oauth2-perl liblwp-authen-oauth2-perl"; \
+	/usr/bin/ruby -roauth2 -rsignet/oauth_2/client -e 1 2>/dev/null || missing="$$missing ruby ruby-oauth2 ruby-signet"; \
 	if [ -n "$$missing" ]; then \
 		echo "installing$$missing"; \
 		$(SUDO) apt-get update -q && \

@@ -43,7 +43,7 @@ type client func(t *testing.T, r request) string
 // script is a client in testdata/shows. It imports a library of the same name, so the
 // names of those for Python have an underscore.
 func script(name string) client {
-	interpreter := map[string]string{".pl": "perl", ".rb": "ruby", ".py": python}[filepath.Ext(name)]
+	interpreter := map[string]string{".pl": "/usr/bin/perl", ".rb": "/usr/bin/ruby", ".py": python}[filepath.Ext(name)]
 	return func(t *testing.T, r request) string {
 		t.Helper()
 		out, ok := run(t, r.env(), interpreter, filepath.Join("testdata", "shows", name))
