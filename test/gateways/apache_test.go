@@ -113,3 +113,13 @@ func TestApacheKeepsToken(t *testing.T) {
 	t.Parallel()
 	keepsToken(t, startApache, "RequestHeader unset Authorization")
 }
+
+func TestApacheHTTP2(t *testing.T) {
+	t.Parallel()
+	startApache(t, func(line string) string {
+		if strings.HasPrefix(line, "<VirtualHost") {
+			line = "LoadModule http2_module /usr/lib/apache2/modules/mod_http2.so\n" + line + "Protocols h2c http/1.1\n"
+		}
+		return withPreflight(line)
+	}).overHTTP2()
+}

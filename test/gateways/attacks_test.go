@@ -243,18 +243,54 @@ func preflights() []attack {
 	add(refused, "without the method", "OPTIONS /orders/7", origin)
 	add(refused, "with an empty Origin", "OPTIONS /orders/7", "Origin:\n"+method)
 	add(refused, "with an empty method", "OPTIONS /orders/7", origin+"Access-Control-Request-Method:\n")
+	add(refused, "with a byte", "OPTIONS /orders/7", origin+method+"Content-Length: 1\n\nx")
 	add(refused, "with a body", "OPTIONS /orders/7", origin+method+"Content-Length: 4\n\nbody")
 	add(refused, "with a body in chunks", "OPTIONS /orders/7", origin+method+"Transfer-Encoding: chunked\n\n4\nbody\n0\n")
 	for _, m := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "options", "BREW"} {
 		add(refused, "another method: "+m, m+" /orders/7", origin+method)
 		add(refused, "an overridden method: "+m, m+" /orders/7", origin+method+"X-HTTP-Method-Override: OPTIONS\n")
 	}
-	for _, path := range []string{"/invoices/42", "/other", "/", "/orders/../invoices/42", "/invoices/42/../../orders/7", "/orders/%2e%2e/invoices", "/orders/..%2finvoices", "/orders/..;/invoices", "//orders/7", "/ORDERS/7", "/_authsvc", "/_authsvc_or_preflight"} {
+	for _, path := range []string{"/invoices/42", "/other", "/", "/orders/../invoices/42", "/invoices/42/../../orders/7", "/orders/%2e%2e/invoices", "/orders/..%2finvoices", "/orders/..;/invoices", "//orders/7", "/ORDERS/7", "/_authsvc", "/_authsvc_preflight"} {
 		add(refused, path, "OPTIONS "+path, origin+method)
 	}
 	add(passed, "another call", "GET /orders/7", "Authorization: Bearer {token}\n")
 	add(passed, "OPTIONS with a token", "OPTIONS /orders/7", "Authorization: Bearer {token}\n")
 	return rows
+}
+
+// overHTTP2 checks a gateway that lets preflights pass, and speaks HTTP/2 without TLS:
+// there, a body needs no Content-Length.
+func (s *setup) overHTTP2() {
+	s.t.Helper()
+	protocols := &http.Protocols{}
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: protocols}
+	s.t.Cleanup(transport.CloseIdleConnections)
+	s.client = &http.Client{Transport: transport}
+
+	token := s.issue(authsvctest.Worker)
+	a := s.do(call{token: token})
+	s.passed("good", a)
+	if a.proto != 2 {
+		s.t.Fatalf("the gateway speaks HTTP/%d", a.proto)
+	}
+	preflight := http.Header{"Origin": {"https://app.example"}, "Access-Control-Request-Method": {"PUT"}, "X-App-Key": {forged}}
+	s.passed("a preflight", s.do(call{method: http.MethodOptions, header: preflight}))
+	if got := s.backend.last(s.t).header.Get("X-App-Key"); got != "" {
+		s.t.Errorf("a preflight: the API got X-App-Key %q", got)
+	}
+	body := struct{ io.Reader }{strings.NewReader("evil")} // of unknown length
+	if a := s.do(call{method: http.MethodOptions, header: preflight, body: body}); a.reached != 0 && len(s.backend.last(s.t).body) > 1 {
+		s.t.Errorf("a preflight with a body: %d, the API got %q", a.Status, s.backend.last(s.t).body)
+	}
+	for _, path := range []string{"/orders//7", "/orders/%2e%2e/invoices/42", "/invoices/42/../../orders/7", "/orders/..;/7"} {
+		if a := s.do(call{token: token, path: path}); a.reached != 0 || a.Status/100 != 4 {
+			s.t.Errorf("%s: %d, the API got %d requests", path, a.Status, a.reached)
+		}
+		if a := s.do(call{path: path, method: http.MethodOptions, header: preflight}); a.reached != 0 || a.Status/100 != 4 {
+			s.t.Errorf("a preflight for %s: %d, the API got %d requests", path, a.Status, a.reached)
+		}
+	}
 }
 
 // keepsToken checks that the API gets the token if the operator removes the lines that

@@ -80,3 +80,13 @@ func TestCaddyKeepsToken(t *testing.T) {
 	t.Parallel()
 	keepsToken(t, startCaddy, "header_up -Authorization")
 }
+
+func TestCaddyHTTP2(t *testing.T) {
+	t.Parallel()
+	startCaddy(t, func(line string) string {
+		if strings.HasPrefix(line, "# authsvc in front of an API") {
+			line = "{\n\tservers {\n\t\tprotocols h1 h2c\n\t}\n}\n" + line
+		}
+		return withPreflight(line)
+	}).overHTTP2()
+}

@@ -69,6 +69,7 @@ type setup struct {
 	authsvc *recorder // forwards the gateway's requests to authsvc
 	backend *recorder // the API behind the gateway
 	gateway string    // its URL
+	client  *http.Client
 
 	blind    *regexp.Regexp // the attacks that docs/gateways.md says the gateway doesn't see
 	trailers bool           // it passes on trailers
@@ -81,6 +82,7 @@ func newSetup(t *testing.T, certs *redistest.Certs) *setup {
 	r, site := redistest.Start(t), authsvctest.NewSite(t)
 	site.WriteApps(authsvctest.AppsYAML + moreApps)
 	s := &setup{t: t, redis: r, site: site, Server: site.Serve(r.URL(), "--drain", "0s")}
+	s.client = s.Client
 	to, err := url.Parse(s.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -308,6 +310,7 @@ type call struct {
 // answer is the answer to a call, and the number of requests that the call led to.
 type answer struct {
 	authsvctest.Answer
+	proto    int // the major version of HTTP
 	requests int // to authsvc
 	reached  int // to the backend
 }
@@ -335,7 +338,7 @@ func (s *setup) do(c call) answer {
 		r.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	requests, reached := s.authsvc.count(), s.backend.count()
-	res, err := s.Client.Do(r)
+	res, err := s.client.Do(r)
 	if err != nil {
 		s.t.Fatalf("%s %s: %v", c.method, c.path, err)
 	}
@@ -346,7 +349,7 @@ func (s *setup) do(c call) answer {
 	}
 	return answer{
 		authsvctest.Answer{Status: res.StatusCode, Header: res.Header, Body: body},
-		s.authsvc.count() - requests, s.backend.count() - reached,
+		res.ProtoMajor, s.authsvc.count() - requests, s.backend.count() - reached,
 	}
 }
 

@@ -1,6 +1,7 @@
 package gateways
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -138,6 +139,29 @@ func TestNginx(t *testing.T) {
 	s.sub("unavailable", func(s *setup) { s.unavailable(503, "APIG.0613", 503, "APIG.0613") })
 }
 
+// The compose stack includes the recipe, so nginx accepts its configuration too.
+func TestNginxOfTheStack(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	root := filepath.Join("..", "..", "deploy")
+	b, err := os.ReadFile(filepath.Join(root, "nginx", "nginx.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gateways, err := filepath.Abs(filepath.Join(root, "gateways"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.NewReplacer("/etc/authsvc-gateways", gateways, "/etc/authsvc-nginx-tls", filepath.Join(dir, "no-tls"), "/tmp/", dir+"/", "http://demo:", "http://127.0.0.1:").Replace(string(b))
+	main := filepath.Join(dir, "nginx.conf")
+	if err := errors.Join(os.WriteFile(main, []byte(text), 0o600), os.WriteFile(filepath.Join(dir, "replicas.conf"), []byte("server 127.0.0.1:8080;\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(redistest.Program(t, "nginx", "/usr/sbin/nginx"), "-t", "-c", main, "-e", "stderr").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // Without the lines that the recipe marks, every call is checked.
 func TestNginxWithoutCache(t *testing.T) {
 	t.Parallel()
@@ -159,4 +183,14 @@ func TestNginxPreflight(t *testing.T) {
 func TestNginxKeepsToken(t *testing.T) {
 	t.Parallel()
 	keepsToken(t, startNginx, `proxy_set_header Authorization   ""`)
+}
+
+func TestNginxHTTP2(t *testing.T) {
+	t.Parallel()
+	startNginx(t, func(line string) string {
+		if strings.Contains(line, "listen 127.") {
+			line = strings.Replace(line, ";", " http2;", 1)
+		}
+		return withPreflight(line)
+	}).overHTTP2()
 }
