@@ -145,7 +145,7 @@ func (c *refreshCase) rotated() decision {
 // goes on from it, unless that would widen what the rotation had narrowed.
 func (c *refreshCase) healed() decision {
 	d := c.rotated()
-	if was := c.token.GrantHash; was != c.grant.hash() && was != d.next.hash() {
+	if was := c.token.GrantHash; was != c.grant.hash() && (d.outcome != rotation || was != d.next.hash()) {
 		return refused(errRefreshChanged())
 	}
 	if d.outcome == rotation {

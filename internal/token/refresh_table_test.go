@@ -135,6 +135,9 @@ func TestRefreshTable(t *testing.T) {
 		{"narrowed, then lost, and the app has no more", 6, func(c *refreshCase) { narrowed(c); c.app.Scopes = []string{"orders.read"} }, healing, "", ""},
 		{"through_data changed, then lost", 6, func(c *refreshCase) { c.token.GrantHash = hashOf(c.grant.Scope, "x") }, refusal, "2202", "lost the refresh that changed"},
 		{"through_data changed, then lost, and asks for it again", 6, func(c *refreshCase) { c.token.GrantHash = hashOf(c.grant.Scope, "x"); c.throughData = "x" }, healing, "", ""},
+		{"of another line without scope and through_data, and asks for more than there is", 6, func(c *refreshCase) {
+			c.grant.Scope, c.token.GrantHash, c.scope = "", hashOf("", ""), "admin"
+		}, refusal, "2202", "lost the refresh that changed"},
 		{"narrowed since: a repeat", 4, narrowed, repeat, "", ""},
 		{"narrowed since: a replay", 2, narrowed, replay, "2202", "too long ago"},
 		{"narrowed, then lost, expired", 6, func(c *refreshCase) { narrowed(c); c.token.ExpiresAt = epoch.Unix() }, refusal, "1001", ""},
