@@ -207,8 +207,9 @@ func TestADeleteOfWhatChangesAllTheTimeEnds(t *testing.T) {
 		began := time.Now()
 		_, err := w.refresh(keyA, s.token, "", "")
 		outOfReach(t, "replay", err, time.Second, 5*time.Second)
-		if took := time.Since(began); took != killWait+w.m.cfg.StoreTimeout {
-			t.Errorf("ended after %v", took)
+		// Up to the delete that was under way when its time was up.
+		if took := time.Since(began) - killWait - w.m.cfg.StoreTimeout; took < 0 || took > 10*time.Millisecond {
+			t.Errorf("ended %v after its time", took)
 		}
 		if w.inspect(newest.access) != "" {
 			t.Error("a refresh was lost in a delete")
