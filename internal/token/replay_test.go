@@ -138,11 +138,15 @@ func TestAReplayIsDecidedAgain(t *testing.T) {
 	}{
 		"it is refreshed in the wait": {
 			atWait, func(w *world, s stale) { w.mustRefresh(s.newest.refresh); w.kinds() },
-			"2202", []EventKind{EventRefreshReplayed}, true, killWait + ends,
+			"2202",
+			[]EventKind{EventRefreshReplayed},
+			true, killWait + ends,
 		},
 		"it is refreshed before the delete": {
 			beforeDelete, func(w *world, s stale) { w.mustRefresh(s.newest.refresh); w.kinds() },
-			"2202", []EventKind{EventRefreshReplayed}, true, killWait + ends,
+			"2202",
+			[]EventKind{EventRefreshReplayed},
+			true, killWait + ends,
 		},
 		"it is revoked in the wait": {
 			atWait, func(w *world, s stale) { w.store.restore(w.claims(s.token).Grant, record{}) },
@@ -150,15 +154,21 @@ func TestAReplayIsDecidedAgain(t *testing.T) {
 		},
 		"it is revoked before the delete": { // a repeat of a delete whose reply was lost looks the same
 			beforeDelete, func(w *world, s stale) { w.store.restore(w.claims(s.token).Grant, record{}) },
-			"2202", []EventKind{EventRefreshReplayed}, true, killWait + ends,
+			"2202",
+			[]EventKind{EventRefreshReplayed},
+			true, killWait + ends,
 		},
 		"the store loses the rotation in the wait": {
 			atWait, func(w *world, s stale) { w.store.restore(w.claims(s.token).Grant, w.first(s)) },
-			"", []EventKind{EventRefreshed}, false, killWait,
+			"",
+			[]EventKind{EventRefreshed},
+			false, killWait,
 		},
 		"the store loses the rotation before the delete": {
 			beforeDelete, func(w *world, s stale) { w.store.restore(w.claims(s.token).Grant, w.first(s)) },
-			"", []EventKind{EventRefreshed}, false, killWait,
+			"",
+			[]EventKind{EventRefreshed},
+			false, killWait,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -242,7 +242,7 @@ func TestAReplayWhoseCallerHasLeft(t *testing.T) {
 					t.Fatal(err)
 				}
 				body, _ := io.ReadAll(res.Body)
-				if res.StatusCode != 400 || !strings.Contains(string(body), want) {
+				if res.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), want) {
 					t.Errorf("answered %d %s", res.StatusCode, body)
 				}
 			}
