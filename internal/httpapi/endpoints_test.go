@@ -16,6 +16,7 @@ import (
 	apierr "authsvc/internal/errors"
 	"authsvc/internal/httpapi"
 	"authsvc/internal/keyring"
+	"authsvc/internal/store/memory"
 	"authsvc/internal/token"
 )
 
@@ -498,6 +499,30 @@ func TestUnforeseenIsOpaque(t *testing.T) {
 	checkFailure(t, s, a, apierr.Internal, "")
 	if strings.Contains(string(a.body), "contract") {
 		t.Errorf("the cause is told: %s", a.body)
+	}
+}
+
+// A token is good beyond 2106, and a time that no token can hold is nobody's fault but ours.
+func TestTokensOfAnotherCentury(t *testing.T) {
+	t.Parallel()
+	now := &fakeNow{now: time.Date(2106, 2, 7, 6, 0, 0, 0, time.UTC)} // half an hour before 2^32 seconds
+	s := newServiceOn(t, memory.New(now.Now), now)
+	p := s.issue(worker)
+	now.advance(time.Hour - time.Second)
+	if a := s.introspect(p.access); !strings.Contains(string(a.body), `"exp":4294969200`) {
+		t.Errorf("introspection: %s", a.body)
+	}
+	p = s.refresh(worker, p)
+	now.advance(time.Hour)
+	if a := s.introspect(p.access); !strings.Contains(string(a.body), "APIG.1002") {
+		t.Errorf("an hour later: %s", a.body)
+	}
+
+	now = &fakeNow{now: time.UnixMilli(1 << 48)}
+	s = newServiceOn(t, memory.New(now.Now), now)
+	checkFailure(t, s, s.post("/oauth/token", worker, values("grant_type", "client_credentials")), apierr.Internal, "")
+	if n := strings.Count(s.log.text(), "can't be encoded"); n != 1 {
+		t.Errorf("the cause is logged %d times, want once:\n%s", n, s.log.text())
 	}
 }
 
