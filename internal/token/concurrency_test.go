@@ -73,6 +73,62 @@ func TestTwentyRefreshesOfOneTokenAreOneRotation(t *testing.T) {
 	}
 }
 
+func TestTwentyHealsAreOne(t *testing.T) {
+	for _, tick := range []time.Duration{0, time.Millisecond} {
+		w := newWorld(t)
+		first := w.issue(keyA)
+		old := w.held(first.refresh)
+		w.clock.Advance(time.Second)
+		lost := w.mustRefresh(w.mustRefresh(first.refresh).refresh)
+		w.back(first.refresh, old)
+		w.clock.tick = tick
+		w.kinds()
+		pairs := make([]pair, 20)
+		together(20, func(i int) {
+			var err error
+			if pairs[i], err = w.refresh(keyA, lost.refresh, "", ""); err != nil {
+				t.Error(err)
+			}
+		})
+		for _, p := range pairs {
+			if p != pairs[0] {
+				t.Fatalf("two callers got two pairs: %v and %v", pairs[0], p)
+			}
+		}
+		if got := w.kinds(); tick != 0 && (count(got, EventGrantHealed) != 1 || count(got, EventRefreshRepeated) != 19) {
+			t.Errorf("events %v, want one heal and 19 repeats", got)
+		}
+		if w.inspect(pairs[0].access) != "" {
+			t.Error("the healed access token is dead")
+		}
+	}
+}
+
+func TestTwentyRepeatsOfADeadPairGetOne(t *testing.T) {
+	w := newWorld(t)
+	w.lifetimes(5*time.Second, time.Hour)
+	first := w.issue(keyA)
+	dead := w.mustRefresh(first.refresh)
+	w.clock.Advance(10 * time.Second)
+	w.clock.tick = time.Millisecond
+	changes := w.store.changes
+	pairs := make([]pair, 20)
+	together(20, func(i int) {
+		var err error
+		if pairs[i], err = w.refresh(keyA, first.refresh, "", ""); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, p := range pairs {
+		if p != pairs[0] || p.refresh != dead.refresh || p.access == dead.access {
+			t.Fatalf("the pair was %v, and two callers got %v and %v", dead, pairs[0], p)
+		}
+	}
+	if n := w.store.changes - changes; n != 1 {
+		t.Errorf("the grant changed %d times, want once", n)
+	}
+}
+
 func TestRacingRefreshesWithDifferentScopesHaveOneWinner(t *testing.T) {
 	w := newWorld(t)
 	w.clock.tick = time.Millisecond

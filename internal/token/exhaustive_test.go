@@ -134,8 +134,6 @@ var (
 type explorer struct {
 	plan   xPlan
 	undone xUndone
-	depth  int
-	stop   xFault // the fault to look for; "": all
 
 	seen  map[[16]byte]struct{}
 	queue []*xState
@@ -143,8 +141,9 @@ type explorer struct {
 	key   []byte
 }
 
+// explore plays a plan to a depth, or until it finds the fault stop; "": all.
 func explore(p xPlan, undone xUndone, depth int, stop xFault) *explorer {
-	x := &explorer{plan: p, undone: undone, depth: depth, stop: stop, seen: map[[16]byte]struct{}{}, found: map[xFault]xFinding{}}
+	x := &explorer{plan: p, undone: undone, seen: map[[16]byte]struct{}{}, found: map[xFault]xFinding{}}
 	if x.plan.ttl == (lifetimes{}) {
 		x.plan.ttl = lifetimes{time.Hour, 2 * time.Hour}
 	}
@@ -732,7 +731,7 @@ func TestTheExhaustiveModelNoticesEachRule(t *testing.T) {
 				d.next.Rotated = c.now.UnixMilli()
 			}
 		}}, "one holder; access tokens that live for less than the grace", xTwo},
-		{"a pair whose access token was revoked is not repeated", xUndone{after: func(c *refreshCase, d *decision) {
+		{"a pair whose access token was revoked is not repeated", xUndone{after: func(_ *refreshCase, d *decision) {
 			if d.err != nil && hint(d.err) == errSuccessorRevoked().Hint {
 				*d = decision{outcome: repeat}
 			}

@@ -379,7 +379,7 @@ func TestWhatNoTokenSays(t *testing.T) {
 			c.ExpiresAt = issued + month + 1
 			c.IssuedAt = (c.ExpiresAt - 3600) * 1000
 		}, true},
-		"is of 20 years from now": {func(c *Claims, issued int64) {
+		"is of 20 years from now": {func(c *Claims, _ int64) {
 			c.ExpiresAt += 20 * 365 * 24 * 3600
 			c.IssuedAt = (c.ExpiresAt - 3600) * 1000
 		}, true},
