@@ -22,7 +22,7 @@ import (
 )
 
 // This file tests proxies in front of authsvc: nginx as the compose stack has it, and those
-// of docs/howto/behind-a-proxy.md.
+// of deploy/proxies.
 
 // waiting is a server in the place of authsvc. It answers a request for /quick at once, and
 // any other once its caller has left, or the test is over.
@@ -106,17 +106,6 @@ func contents(t *testing.T, path string) string {
 	return string(b)
 }
 
-// pageBlock returns the block of docs/howto/behind-a-proxy.md in a language.
-func pageBlock(t *testing.T, language string) string {
-	t.Helper()
-	_, text, found := strings.Cut(contents(t, "../../docs/howto/behind-a-proxy.md"), "\n```"+language+"\n")
-	text, _, ended := strings.Cut(text, "```\n")
-	if !found || !ended {
-		t.Fatalf("the page has no block in %s", language)
-	}
-	return text
-}
-
 // nginxUser is what nginx needs to run as the user of the test.
 func nginxUser() string {
 	if os.Getuid() == 0 {
@@ -147,12 +136,12 @@ func stackNginx(t *testing.T, http2 string) *proxy {
 	})
 }
 
-// pageNginx runs nginx with the block of the page.
-func pageNginx(t *testing.T) *proxy {
+// plainNginx runs nginx as deploy/proxies has it.
+func plainNginx(t *testing.T) *proxy {
 	t.Helper()
 	p := &proxy{t: t}
 	return p.start(func(dir string, certs *redistest.Certs) *exec.Cmd {
-		text := replaced(t, pageBlock(t, "nginx"),
+		text := replaced(t, contents(t, "../../deploy/proxies/nginx.conf"),
 			"server 127.0.0.1:8080;", fmt.Sprintf("server %s; server %s;", p.replicas[0].addr(), p.replicas[1].addr()),
 			"listen 443 ssl http2;", fmt.Sprintf("listen %s; listen %s ssl http2;", p.http, p.tls),
 			"/etc/nginx/tls.crt", certs.ServerCertFile, "/etc/nginx/tls.key", certs.ServerKeyFile)
@@ -164,15 +153,15 @@ func pageNginx(t *testing.T) *proxy {
 	})
 }
 
-// pageCaddy runs Caddy with the block of the page.
-func pageCaddy(t *testing.T) *proxy {
+// plainCaddy runs Caddy as deploy/proxies has it.
+func plainCaddy(t *testing.T) *proxy {
 	t.Helper()
 	p := &proxy{t: t}
 	return p.start(func(dir string, certs *redistest.Certs) *exec.Cmd {
-		block := replaced(t, pageBlock(t, "caddyfile"), "127.0.0.1:8080", p.replicas[0].addr()+" "+p.replicas[1].addr())
+		block := replaced(t, contents(t, "../../deploy/proxies/Caddyfile"), "127.0.0.1:8080", p.replicas[0].addr()+" "+p.replicas[1].addr())
 		secure := replaced(t, block, "auth.example.com", "https://"+p.tls)
 		text := "{\n\tauto_https off\n}\n" + replaced(t, block, "auth.example.com", "http://"+p.http) +
-			strings.Replace(secure, "{\n", fmt.Sprintf("{\n\ttls %s %s\n", certs.ServerCertFile, certs.ServerKeyFile), 1)
+			strings.Replace(secure, " {\n", fmt.Sprintf(" {\n\ttls %s %s\n", certs.ServerCertFile, certs.ServerKeyFile), 1)
 		cmd := exec.Command(redistest.Program(t, filepath.Join("..", "..", ".bin", "caddy")), "run", "--config", write(t, dir+"/Caddyfile", text), "--adapter", "caddyfile")
 		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir, "CADDY_ADMIN=unix/"+dir+"/admin.sock")
 		return cmd
@@ -273,8 +262,8 @@ func TestProxiesPassLeavingOn(t *testing.T) {
 	for name, start := range map[string]func(*testing.T) *proxy{
 		"the nginx of the stack": func(t *testing.T) *proxy { return stackNginx(t, "") },
 		"and with HTTP 2":        func(t *testing.T) *proxy { return stackNginx(t, "http2") },
-		"nginx":                  pageNginx,
-		"Caddy":                  pageCaddy,
+		"nginx":                  plainNginx,
+		"Caddy":                  plainCaddy,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
