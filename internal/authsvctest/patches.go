@@ -31,6 +31,7 @@ const (
 	SwapIsNotFenced          Patch = "lets a swap happen whenever Redis comes to it, even after its caller has given up"
 	SwapNeedsMemory          Patch = "does not swap when Redis is full"
 	FailedWriteIsDone        Patch = "takes a failed write for done"
+	ChecksumIsIgnored        Patch = "reads a record whatever its checksum"
 	UnreadableIsAbsent       Patch = "takes an unreadable record for a missing one, and is ready while Redis loads"
 	LayoutStays              Patch = "never refreshes the layout of a Cluster"
 	RedirectionsFail         Patch = "does not follow the redirections of a Cluster"
@@ -94,6 +95,7 @@ var patches = map[Patch][]edit{
 	SwapNeedsMemory: {{swap, "#!lua flags=allow-oom\n", "#!lua\n"}},
 
 	FailedWriteIsDone: {{redisStore, `case err == nil && reply == "OK":`, `case reply == "OK", err != nil:`}},
+	ChecksumIsIgnored: {{grant, "if binary.BigEndian.Uint32(sum) != checksum(id, fields) {", "if false && binary.BigEndian.Uint32(sum) != checksum(id, fields) {"}},
 	UnreadableIsAbsent: {
 		{redisStore, "record, ok := reply.(string)", "if err != nil { return nil, token.ErrNotFound }; record, ok := reply.(string)"},
 		{
