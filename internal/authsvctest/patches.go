@@ -34,6 +34,7 @@ const (
 	ChecksumIsIgnored        Patch = "reads a record whatever its checksum"
 	UnreadableIsAbsent       Patch = "takes an unreadable record for a missing one, and is ready while Redis loads"
 	LayoutStays              Patch = "never refreshes the layout of a Cluster"
+	OldPrimaryIsKept         Patch = "stays with a primary until the one Sentinel that it listens to announces another"
 	RedirectionsFail         Patch = "does not follow the redirections of a Cluster"
 	ReadsAreCapped           Patch = "waits no longer than 100 ms for an answer of Redis, however long a request may wait"
 	RequestsWait             Patch = "lets a request wait for the store without a deadline"
@@ -59,6 +60,7 @@ const (
 	redisWait     = "internal/redisconn/timeouts.go"
 	redisDo       = "internal/redisconn/do.go"
 	redisRoute    = "internal/redisconn/route.go"
+	sentinels     = "internal/redisconn/sentinels.go"
 	redisSpans    = "internal/redisconn/spans.go"
 	exchanges     = "internal/answer/router.go"
 	tokenEndpoint = "internal/httpapi/token.go"
@@ -104,6 +106,7 @@ var patches = map[Patch][]edit{
 		},
 	},
 	LayoutStays:      {{redisConn, "r.cluster.ReloadState(ctx)\n", ""}},
+	OldPrimaryIsKept: {{sentinels, `return s.named[addr] && s.right.primary != ""`, `return false && s.named[addr] && s.right.primary != ""`}},
 	RedirectionsFail: {{redisDo, "if r.cluster != nil && isRedirection(err) {", "if false && isRedirection(err) {"}},
 
 	ReadsAreCapped: {{redisWait, "io: max(request/3, min(request, leastIO))", "io: min(request, leastIO)"}},

@@ -73,7 +73,7 @@ func Unavailable(subject string, err error) Finding {
 		f.Why = "What is read from it may be out of date, and it accepts no writes, so the service does not use it."
 		f.Fix = "Set --store to the host and port of the primary, or to a URL that finds it: redis+sentinel:// or redis+cluster://."
 	case redisconn.SentinelRefuses:
-		f.Fix = "Correct --store-sentinel-user and --store-sentinel-password: Sentinels have users of their own, which need sentinel|get-master-addr-by-name, sentinel|sentinels, subscribe, ping and role."
+		f.Fix = "Correct --store-sentinel-user and --store-sentinel-password: Sentinels have users of their own, which need sentinel|get-master-addr-by-name, sentinel|sentinels, sentinel|master, subscribe, ping and role."
 	case redisconn.UnknownPrimary:
 		f.What = "The Sentinels know no primary with the name in --store."
 		f.Fix = "Correct the name, which follows the hosts: redis+sentinel://HOST,HOST/NAME/DB. SENTINEL MASTERS lists the names."

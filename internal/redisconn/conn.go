@@ -62,7 +62,7 @@ const queueLimit = 10_000
 type Conn struct {
 	client    redis.UniversalClient
 	cluster   *redis.ClusterClient // client, if it is one; else nil
-	sentinel  bool                 // Sentinels name the primary
+	sentinels *sentinels           // which name the primary; nil: none
 	prefix    string
 	limit     int // of each queue
 	wait      timeouts
@@ -99,7 +99,7 @@ func Open(opts Options) (*Conn, error) { return open(opts, clientOptions(opts), 
 
 func open(opts Options, o *redis.UniversalOptions, limit int) (*Conn, error) {
 	silence()
-	r := &Conn{sentinel: opts.Topology == Sentinel, prefix: opts.Prefix, limit: limit, wait: timeoutsOf(opts.Timeout), onBreaker: opts.OnBreaker}
+	r := &Conn{prefix: opts.Prefix, limit: limit, wait: timeoutsOf(opts.Timeout), onBreaker: opts.OnBreaker}
 	r.life, r.end = context.WithCancel(context.Background())
 	var one *redis.Client
 	name := "the primary"
@@ -118,7 +118,10 @@ func open(opts Options, o *redis.UniversalOptions, limit int) (*Conn, error) {
 		}}
 		return r, nil
 	case Sentinel:
+		r.sentinels = newSentinels(opts, o)
+		o.Dialer = r.sentinels.connect
 		one, name = redis.NewFailoverClient(o.Failover()), "the primary of "+opts.Primary
+		r.run(func(ctx context.Context) { r.sentinels.run(ctx, r.wait.whole) })
 	default:
 		one = redis.NewClient(o.Simple())
 	}
@@ -178,6 +181,9 @@ func (r *Conn) Close() error {
 	r.mu.Unlock()
 	err := r.client.Close()
 	r.tasks.Wait()
+	if r.sentinels != nil {
+		r.sentinels.close()
+	}
 	return err
 }
 

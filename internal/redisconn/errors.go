@@ -29,6 +29,7 @@ const (
 	// the Cluster has taken its slots.
 	ErrReplaced condition = "another Redis has taken its place"
 
+	errOutdated   condition = "the Sentinels have just named another primary"
 	errIsSentinel condition = "this is a Sentinel, and no Redis: the store's URL must be redis+sentinel://"
 	errNoSlots    condition = "the Cluster has no primary with a slot"
 	errNotATime   condition = "Redis answered TIME with something else"

@@ -76,7 +76,7 @@ func (r *Conn) Facts(ctx context.Context) ([]NodeFacts, error) {
 	var all []NodeFacts
 	err := r.eachPrimary(ctx, func(ctx context.Context, addr string, c *redis.Client) error {
 		f := NodeFacts{Addr: addr, User: userOf(c), DB: c.Options().DB, Keys: r.prefix + "[^{]*"}
-		if err := f.read(ctx, c, &r.samples, r.sentinel || r.cluster != nil); err != nil {
+		if err := f.read(ctx, c, &r.samples, r.sentinels != nil || r.cluster != nil); err != nil {
 			return fmt.Errorf("reading the facts of Redis at %s: %w", addr, err)
 		}
 		mu.Lock()

@@ -104,6 +104,9 @@ func (r *Conn) CheckPermissions(ctx context.Context, needs func(key string) [][]
 	if err != nil {
 		err = failed(err)
 	}
+	if r.sentinels != nil {
+		refused = append(refused, r.sentinels.refusals(ctx)...)
+	}
 	if len(refused) == 0 {
 		return err
 	}

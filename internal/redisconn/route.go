@@ -68,7 +68,7 @@ func (r *Conn) eachPrimary(ctx context.Context, f func(ctx context.Context, addr
 			err = errNoSlots
 		}
 		return err
-	case r.sentinel:
+	case r.sentinels != nil:
 		return f(ctx, cmp.Or(whereIs(ctx, r.only.client), r.only.name), r.only.client)
 	}
 	return f(ctx, r.only.client.Options().Addr, r.only.client)

@@ -22,6 +22,7 @@ type Proxy struct {
 	closed bool
 	refuse bool
 	hole   bool
+	lost   string // the address whose connections are in a hole as well; "": none
 	delay  time.Duration
 	toCut  int
 	match  func(request []byte) bool
@@ -31,6 +32,7 @@ type Proxy struct {
 // link is a connection of a client, and the one to Redis behind it.
 type link struct {
 	client, redis net.Conn
+	from          string        // the client's address
 	delay         time.Duration // in each direction
 	doomed        bool          // the next reply is swallowed; guarded by Proxy.mu
 }
@@ -95,6 +97,21 @@ func (p *Proxy) Refuse(on bool) {
 // real network.
 func (p *Proxy) Blackhole(on bool) { p.set(func() { p.hole = on }) }
 
+// Lose loses what the connections from an address send and are sent, and what new ones do.
+// "" ends it, and closes them.
+func (p *Proxy) Lose(from string) {
+	p.set(func() {
+		if from == "" {
+			for l := range p.links {
+				if l.from == p.lost {
+					l.close()
+				}
+			}
+		}
+		p.lost = from
+	})
+}
+
 // Delay makes each round trip take this much longer, as if Redis were that far away, for
 // connections that are opened from now on: what is sent arrives half of it later, in
 // either direction. Only opening a connection, which needs no answer of Redis, takes no
@@ -126,7 +143,7 @@ func (p *Proxy) accept() {
 			continue
 		}
 		p.mu.Lock()
-		l := &link{client: client, redis: redis, delay: p.delay / 2}
+		l := &link{client: client, redis: redis, from: addrOf(client), delay: p.delay / 2}
 		if p.refuse || p.closed {
 			l.close()
 		} else {
@@ -135,6 +152,11 @@ func (p *Proxy) accept() {
 		}
 		p.mu.Unlock()
 	}
+}
+
+func addrOf(c net.Conn) string {
+	host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+	return host
 }
 
 func (p *Proxy) forward(l *link) {
@@ -201,7 +223,7 @@ func arrivals(from net.Conn, delay time.Duration) iter.Seq[[]byte] {
 func (p *Proxy) mayRequest(l *link, request []byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.outOfHole()
+	p.outOfHole(l)
 	if p.toCut > 0 && (p.match == nil || p.match(request)) {
 		p.toCut--
 		l.doomed = true
@@ -212,15 +234,15 @@ func (p *Proxy) mayRequest(l *link, request []byte) bool {
 func (p *Proxy) mayReply(l *link, _ []byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.outOfHole()
+	p.outOfHole(l)
 	if l.doomed {
 		p.cut++
 	}
 	return !l.doomed
 }
 
-func (p *Proxy) outOfHole() {
-	for p.hole && !p.closed {
+func (p *Proxy) outOfHole(l *link) {
+	for (p.hole || p.lost == l.from) && !p.closed {
 		p.change.Wait()
 	}
 }

@@ -33,6 +33,41 @@ type TrioOptions struct {
 	// can a replica, except for its link to the primary, which goes through the
 	// primary's proxy.
 	Proxied bool
+
+	// Divided is like Proxied, for the Sentinels as well, with the first server and the
+	// first Sentinel on one side of a network that Partition cuts, where the clients are,
+	// and the others on the other.
+	Divided bool
+	// Unhurried leaves the Sentinels their usual periods: it takes them up to ten
+	// seconds to learn of each other and to turn an old primary into a replica.
+	Unhurried bool
+}
+
+// otherSide is the address from which those on the other side of a divided Trio connect.
+const otherSide = "127.0.0.2"
+
+// bound returns the arguments of a server that is the nth of its kind.
+func (o TrioOptions) bound(n int) []string {
+	if !o.Divided || n == 0 {
+		return nil
+	}
+	return []string{"--bind-source-addr", otherSide}
+}
+
+// Partition cuts a divided Trio in two, or ends that. The test itself reaches everything.
+func (tr *Trio) Partition(on bool) {
+	for _, all := range [][]*Server{tr.servers, tr.sentinels} {
+		for n, s := range all {
+			switch {
+			case !on:
+				s.proxy.Lose("")
+			case n == 0:
+				s.proxy.Lose(otherSide)
+			default:
+				s.proxy.Lose("127.0.0.1")
+			}
+		}
+	}
 }
 
 // StartTrio starts a Trio whose servers get these additional arguments, and waits until
@@ -46,7 +81,10 @@ func StartTrio(t testing.TB, args ...string) *Trio {
 func StartTrioWith(t testing.TB, o TrioOptions) *Trio {
 	t.Helper()
 	tr := &Trio{t: t}
-	for range 3 {
+	o.Proxied = o.Proxied || o.Divided
+	args := o.Args
+	for n := range 3 {
+		o.Args = append(slices.Clone(args), o.bound(n)...)
 		tr.servers = append(tr.servers, startReplicable(t, o))
 	}
 	host, port, _ := net.SplitHostPort(tr.servers[0].known())
@@ -54,7 +92,8 @@ func StartTrioWith(t testing.TB, o TrioOptions) *Trio {
 		replica.do("REPLICAOF", host, port)
 		replica.do("CONFIG", "REWRITE") // a Sentinel that sends REPLICAOF sends this, too
 	}
-	for range 3 {
+	for n := range 3 {
+		o.Args = o.bound(n)
 		tr.sentinels = append(tr.sentinels, startSentinel(t, o, tr.servers[0]))
 	}
 	tr.WaitWhole()
@@ -84,7 +123,12 @@ func startSentinel(t testing.TB, o TrioOptions, primary *Server) *Server {
 	}
 	host, primaryPort, _ := net.SplitHostPort(primary.known())
 	return start(t, o.SentinelPassword, func(s *Server, port string) []string {
-		args := append(s.place(port), "--sentinel", "monitor", trioName, host, primaryPort, "2")
+		args := append(append(s.place(port), o.Args...), "--sentinel", "monitor", trioName, host, primaryPort, "2")
+		if o.Divided {
+			s.proxy = NewProxy(t, s.addr)
+			host, port, _ := net.SplitHostPort(s.proxy.Addr())
+			args = append(args, "--sentinel", "announce-ip", host, "--sentinel", "announce-port", port)
+		}
 		set := func(what, value string) { args = append(args, "--sentinel", what, trioName, value) }
 		set("down-after-milliseconds", strconv.FormatInt(o.DownAfter.Milliseconds(), 10))
 		set("failover-timeout", "5000")
@@ -98,6 +142,9 @@ func startSentinel(t testing.TB, o TrioOptions, primary *Server) *Server {
 		// These otherwise take from two to thirty seconds: to discover each other, to
 		// turn an old primary into a replica, and to trust the clock after a pause.
 		s.ready = func() {
+			if o.Unhurried {
+				return
+			}
 			s.do("SENTINEL", "DEBUG", "PUBLISH-PERIOD", 500, "INFO-PERIOD", 1000, "TILT-PERIOD", 1000)
 		}
 		return []string{s.inFile(args), "--sentinel"}

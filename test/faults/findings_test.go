@@ -92,7 +92,7 @@ func (f *findings) some(t *testing.T, begins string) {
 		}
 	}
 	if n == 0 {
-		t.Errorf("without the protection, no finding begins with %q; all findings: %q", begins, f.all)
+		t.Errorf("without the protection, no finding begins with %q; %d findings, such as %q", begins, len(f.all), f.all[:min(10, len(f.all))])
 		return
 	}
 	figure(t, "%d found of %q, such as: %s", n, begins, first)

@@ -184,7 +184,7 @@ func TestCheckPermissionsCoversTheRights(t *testing.T) {
 // Sentinels have credentials of their own, and give them no more than this.
 func TestSentinelUser(t *testing.T) {
 	t.Parallel()
-	const rights = "on >s3ntinel-pw allchannels -@all +hello +auth +client|setname +role +ping +subscribe +sentinel|get-master-addr-by-name +sentinel|sentinels"
+	const rights = "on >s3ntinel-pw allchannels -@all +hello +auth +client|setname +role +ping +subscribe +sentinel|get-master-addr-by-name +sentinel|sentinels +sentinel|master"
 	trio := redistest.StartTrio(t, "--requirepass", "s3cret-pw", "--masterauth", "s3cret-pw")
 	for _, sentinel := range trio.Sentinels() {
 		args := []any{"ACL", "SETUSER", "watcher"}
