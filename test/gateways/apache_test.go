@@ -99,6 +99,8 @@ func TestApache(t *testing.T) {
 		s.refused("two tokens", a, 401, "")
 	})
 
+	s.sub("answers of the API", func(s *setup) { s.apiAnswers() })
+
 	s.sub("backend stopped", func(s *setup) { s.backendStopped() })
 
 	s.sub("unavailable", func(s *setup) { s.unavailable(401, "", 401, "") })

@@ -118,8 +118,9 @@ func paths() []attack {
 		passed,
 		"/orders/", "/orders/7", "/orders/7/", "/orders/7/lines/2", "/orders/7.pdf", "/orders/a.b..c/d.", "/orders/-_~7", "/orders/a:b@c,d=e+f", "/orders/(7)!$&'*",
 		"/orders/a%20b", "/orders/caf%C3%A9", "/orders/a%3Ab", "/orders/7?", "/orders/7?a=b&c=../..//;%2e%2F", "/orders/7?scope=invoices.read&gateway=nginx", "/orders/7?a?b",
-		"/orders/"+strings.Repeat("a%20.b/", 500),
+		"/orders/"+strings.Repeat("a%20.b/", 500), "/orders/"+strings.Repeat("a", 7800), "/orders/"+strings.Repeat("a.", 3900),
 	)
+	add(refused, "/orders/"+strings.Repeat("%20", 2500)+"//", "/orders/"+strings.Repeat("a/", 3900)+".")
 	return rows
 }
 
@@ -205,6 +206,8 @@ func headers() []attack {
 	add(harmless, "two Hosts", "Host: other\n")
 	return append(
 		rows,
+		attack{"a token in other letters", "GET /orders/7 HTTP/1.1\nHost: {host}\nAUTHORIZATION: bearer {token}\n\n", harmless},
+		attack{"a folded token", "GET /orders/7 HTTP/1.1\nHost: {host}\nAuthorization: Bearer\n {token}\n\n", harmless},
 		attack{"a token in the query", "GET /orders/7?access_token={token} HTTP/1.1\nHost: {host}\n\n", refused},
 		attack{"a token in the query of another path", "GET /orders/7?authorization=Bearer%20{token} HTTP/1.1\nHost: {host}\n\n", refused},
 		attack{"a token in a cookie", "GET /orders/7 HTTP/1.1\nHost: {host}\nCookie: access_token={token}; Authorization=Bearer%20{token}\n\n", refused},

@@ -66,6 +66,8 @@ func TestCaddy(t *testing.T) {
 		s.refused("two tokens", a, 400, "APIG.2206")
 	})
 
+	s.sub("answers of the API", func(s *setup) { s.apiAnswers() })
+
 	s.sub("backend stopped", func(s *setup) { s.backendStopped() })
 
 	s.sub("unavailable", func(s *setup) { s.unavailable(503, "APIG.0613", 503, "APIG.0613") })

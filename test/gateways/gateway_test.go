@@ -1,6 +1,7 @@
 package gateways
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -136,6 +137,21 @@ func (s *setup) backendStopped() {
 	a := s.do(call{token: s.issue(authsvctest.Worker), path: "/orders/" + hangUp})
 	if a.Status != http.StatusBadGateway || a.Text("error_code") != "" || a.reached == 0 {
 		s.t.Errorf("backend stopped: %d %s, the backend got %d requests", a.Status, a.Body, a.reached)
+	}
+}
+
+// apiAnswers checks that the caller gets what the API answers, whatever its status: the
+// gateway takes no 401 or 503 of the API for one of authsvc.
+func (s *setup) apiAnswers() {
+	s.t.Helper()
+	token := s.issue(authsvctest.Worker)
+	for _, status := range []int{204, 301, 400, 401, 403, 404, 405, 418, 429, 500, 502, 503, 504} {
+		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+			a := s.do(call{token: token, method: method, path: fmt.Sprintf("/orders/status?status=%d", status)})
+			if a.Status != status || a.Header.Get("X-Backend") != "yes" || a.reached != 1 || (method == http.MethodGet && status != 204 && string(a.Body) != "orders") {
+				s.t.Errorf("%s, %d: the caller gets %d %v %s, the API got %d requests", method, status, a.Status, a.Header, a.Body, a.reached)
+			}
+		}
 	}
 }
 

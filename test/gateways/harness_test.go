@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -105,6 +106,9 @@ func newSetup(t *testing.T, certs *redistest.Certs) *setup {
 			panic(http.ErrAbortHandler)
 		}
 		w.Header().Set("X-Backend", "yes")
+		if status, err := strconv.Atoi(r.URL.Query().Get("status")); err == nil {
+			w.WriteHeader(status)
+		}
 		fmt.Fprint(w, "orders")
 	}))
 	return s

@@ -134,6 +134,8 @@ func TestNginx(t *testing.T) {
 		}
 	})
 
+	s.sub("answers of the API", func(s *setup) { s.apiAnswers() })
+
 	s.sub("backend stopped", func(s *setup) { s.backendStopped() })
 
 	s.sub("unavailable", func(s *setup) { s.unavailable(503, "APIG.0613", 503, "APIG.0613") })
