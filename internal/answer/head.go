@@ -52,3 +52,15 @@ func checkHead(r *http.Request) error {
 func errHeaderTooLarge() error {
 	return apierr.New(apierr.RequestHeadersTooLarge, "A request header is larger than 32 KiB. Leave it out or make it smaller.")
 }
+
+// HeadSize returns the size of the head of a request, in bytes, and its number of headers.
+func HeadSize(r *http.Request) (bytes, headers int) {
+	bytes = len(r.RequestURI) + len(r.Host)
+	for name, values := range r.Header {
+		headers += len(values)
+		for _, v := range values {
+			bytes += len(name) + len(v)
+		}
+	}
+	return bytes, headers
+}

@@ -24,8 +24,8 @@ type Config struct {
 	// Draining reports whether the process is about to stop: answers then close their
 	// connection.
 	Draining func() bool
-	// NotFoundHint is the hint for a path without an endpoint.
-	NotFoundHint string
+	// NotFound returns what a path without an endpoint is answered with.
+	NotFound func() error
 }
 
 // Endpoint handles a path. Handle is required.
@@ -60,9 +60,7 @@ func NewRouter(cfg Config) (*Router, error) {
 	if err := r.gin.SetTrustedProxies(nil); err != nil { // clientIP finds the address
 		return nil, fmt.Errorf("setting up gin: %w", err)
 	}
-	r.gin.NoRoute(r.handler(Endpoint{Name: "other", Handle: func(*Exchange) error {
-		return apierr.New(apierr.APINotFound, cfg.NotFoundHint)
-	}}))
+	r.gin.NoRoute(r.handler(Endpoint{Name: "other", Handle: func(*Exchange) error { return cfg.NotFound() }}))
 	r.gin.NoMethod(r.handler(Endpoint{Name: "other", Handle: func(*Exchange) error {
 		return apierr.New(apierr.APIMethodNotFound, "This path does not support the method. The Allow header lists those that it does.")
 	}}))

@@ -39,6 +39,7 @@ const (
 	ReadsAreCapped           Patch = "waits no longer than 100 ms for an answer of Redis, however long a request may wait"
 	RequestsWait             Patch = "lets a request wait for the store without a deadline"
 	ConnectionsStay          Patch = "has no timeouts for slow connections"
+	StrangersFill            Patch = "has no limit on what strangers make it hold"
 	StopsAtOnce              Patch = "does not wait for the balancer when it stops"
 	ConnectionsOutliveEnd    Patch = "does not ask clients to close their connections when it stops"
 	ClockIsOff               Patch = "has a clock that is wrong by the duration in the name of its file"
@@ -68,6 +69,9 @@ const (
 	spans         = "internal/telemetry/spans.go"
 	process       = "internal/process/process.go"
 	listeners     = "internal/process/server.go"
+	gate          = "internal/process/gate.go"
+	memory        = "internal/process/memory.go"
+	heads         = "internal/answer/head.go"
 	drain         = "internal/process/drain.go"
 	monitor       = "internal/process/monitor.go"
 )
@@ -116,6 +120,12 @@ var patches = map[Patch][]edit{
 		{listeners, "readTimeout       = 60 * time.Second", "readTimeout       = 0 * time.Second"},
 		{listeners, "writeTimeout      = 90 * time.Second", "writeTimeout      = 0 * time.Second"},
 		{listeners, "idleTimeout       = 2 * time.Minute", "idleTimeout       = 0 * time.Second"},
+	},
+	StrangersFill: {
+		{memory, `return roomFor(memoryLimit("/"), fileLimit())`, `return 1 << 40`},
+		{gate, "maxStreams = 32", "maxStreams = 250"},
+		{gate, "if c.lines > answer.MaxHeaders+100 {", "if false {"},
+		{heads, "const MaxHeaderBytes = 192 << 10", "const MaxHeaderBytes = 1 << 20"},
 	},
 	StopsAtOnce:           {{drain, "<-over.Done()", "_ = over"}},
 	ConnectionsOutliveEnd: {{exchanges, "if r.cfg.Draining() {", "if false {"}},

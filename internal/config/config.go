@@ -44,6 +44,8 @@ type Config struct {
 	TLSCert string // PEM file; with TLSKey, Listen uses TLS
 	TLSKey  string
 
+	MaxConnections int // places for connections; 0: as many as fit into the memory
+
 	Drain            time.Duration // for requests in flight at shutdown; 0 to 10 min
 	IntrospectReason bool          // whether introspection says why a token is not active
 	LogLevel         slog.Level
@@ -111,6 +113,7 @@ func Register(fs *pflag.FlagSet) *Settings {
 	text("tls-cert", "", "PEM `FILE` of the server certificate", textOf(&c.TLSCert))
 	text("tls-key", "", "PEM `FILE` of its key", textOf(&c.TLSKey))
 
+	text("max-connections", "", "`NUMBER` of connections to the public listener; with TLS each counts as 2, with HTTP/2 as 42 (default: what fits into the memory limit)", numberOf(&c.MaxConnections, 64, 1_000_000)).kind = numberKind
 	duration("drain", 10*time.Second, "time to finish requests in flight when stopping", &c.Drain, 0, 10*time.Minute, 1)
 	boolean("introspect-reason", true, "say in introspections why a token is not active", &c.IntrospectReason)
 	text("log-level", "info", "`LEVEL` of the log: debug, info, warn or error", levelOf(&c.LogLevel))
@@ -353,6 +356,18 @@ func ratioOf(to *float64) func(string) error {
 			return errors.New("must be a number from 0 to 1, as in 0.1")
 		}
 		*to = ratio
+		return nil
+	}
+}
+
+// numberOf returns a parser of whole numbers from least to most.
+func numberOf(to *int, least, most int) func(string) error {
+	return func(s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < least || n > most {
+			return fmt.Errorf("must be a whole number from %d to %d", least, most)
+		}
+		*to = n
 		return nil
 	}
 }

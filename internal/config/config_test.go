@@ -131,6 +131,7 @@ func TestPrecedence(t *testing.T) {
 		},
 		{"tls-cert", "a", "b", "c", append([]string{"--tls-key=k"}, enough...), func(c Config) any { return c.TLSCert }, "a", "b", "c"},
 		{"tls-key", "a", "b", "c", append([]string{"--tls-cert=k"}, enough...), func(c Config) any { return c.TLSKey }, "a", "b", "c"},
+		{"max-connections", "64", "500", "1000000", enough, func(c Config) any { return c.MaxConnections }, 64, 500, 1_000_000},
 		{"drain", "0s", "1m", "10m", enough, func(c Config) any { return c.Drain }, time.Duration(0), time.Minute, 10 * time.Minute},
 		{"introspect-reason", "false", "true", "false", enough, func(c Config) any { return c.IntrospectReason }, false, true, false},
 		{"log-level", "debug", "warn", "error", enough, func(c Config) any { return c.LogLevel }, slog.LevelDebug, slog.LevelWarn, slog.LevelError},
@@ -355,6 +356,8 @@ func TestFaults(t *testing.T) {
 		{"no apps", input{flags: []string{enough[0], enough[2]}}, noApps},
 		{"no keys", input{flags: enough[:2]}, noKeys},
 
+		{"too few connections", flag("--max-connections=63"), "--max-connections: must be a whole number from 64 to 1000000"},
+		{"half a connection", flag("--max-connections=64.5"), "--max-connections: must be a whole number from 64 to 1000000"},
 		{"trace with a user", flag("--trace-endpoint=http://u:p@h:4318"), "--trace-endpoint: " + trace},
 		{"trace with a query", flag("--trace-endpoint=http://h:4318?key=k"), "--trace-endpoint: " + trace},
 		{"trace of gRPC", flag("--trace-endpoint=h:4317"), "--trace-endpoint: " + trace},
@@ -666,7 +669,7 @@ func TestOrigins(t *testing.T) {
 		"store-key": "default ", "store-password": "default ", "store-sentinel-user": "default ", "store-sentinel-password": "default ",
 		"store-prefix": "default authsvc:", "allow-eviction": "default false", "apps": "flag apps.yaml", "keys": "flag keys.json", "access-ttl": "default 1h", "refresh-ttl": "default 2h",
 		"refresh-grace": "default 1m", "store-timeout": "default 300ms", "issuer": "default http://127.0.0.1:1",
-		"trusted-proxies": "file ::1,10.0.0.0/8", "tls-cert": "default ", "tls-key": "default ", "drain": "env 1m",
+		"trusted-proxies": "file ::1,10.0.0.0/8", "tls-cert": "default ", "tls-key": "default ", "drain": "env 1m", "max-connections": "default ",
 		"introspect-reason": "default true", "log-level": "flag warn", "trace-endpoint": "default ", "trace-sample": "default 1", "pprof": "default false", "dev": "default false", "config": got["config"],
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

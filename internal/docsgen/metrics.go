@@ -117,6 +117,7 @@ func newExercise() (*exercise, error) {
 		Keys: keys, Apps: apps,
 		LogLinesDropped:     func() uint64 { return 0 },
 		CertificateNotAfter: func() time.Time { return now },
+		Connections:         func() telemetry.Connections { return telemetry.Connections{} },
 		Pool:                func() telemetry.PoolStats { return telemetry.PoolStats{} },
 		Away:                func() map[string]time.Duration { return map[string]time.Duration{"all": 0} },
 	})

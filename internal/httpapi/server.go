@@ -62,7 +62,10 @@ func New(cfg Config) (*answer.Router, error) {
 	r, err := answer.NewRouter(answer.Config{
 		Telemetry: cfg.Telemetry, Log: cfg.Log, ErrorPages: cfg.Issuer + "/errors/",
 		TrustedProxies: cfg.TrustedProxies, Draining: cfg.Draining,
-		NotFoundHint: "There is nothing at this path. Paths must match exactly, without a trailing slash: tokens are at /oauth/token, the error codes at /errors.",
+		NotFound: func() error {
+			return apierr.New(apierr.APINotFound,
+				"There is nothing at this path. Paths must match exactly, without a trailing slash: tokens are at /oauth/token, the error codes at /errors.")
+		},
 	})
 	if err != nil {
 		return nil, err

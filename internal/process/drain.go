@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -47,12 +49,22 @@ func (p *Process) halfOfDrain() (context.Context, context.CancelFunc) {
 func (p *Process) shutdown(servers []*http.Server) error {
 	ctx, cancel := p.halfOfDrain()
 	defer cancel()
-	var errs []error
+	var stopping sync.WaitGroup
+	var late atomic.Bool
 	for _, srv := range servers {
-		if err := srv.Shutdown(ctx); err != nil {
-			if n := p.inFlight.Load(); n > 0 { // else only idle connections are left
-				errs = append(errs, fmt.Errorf("%d requests were cut off after the drain time", n))
+		stopping.Go(func() {
+			if srv.Shutdown(ctx) != nil {
+				late.Store(true)
 			}
+		})
+	}
+	stopping.Wait()
+	var errs []error
+	if late.Load() {
+		if n := p.inFlight.Load(); n > 0 { // else only idle connections are left
+			errs = append(errs, fmt.Errorf("%d requests were cut off after the drain time", n))
+		}
+		for _, srv := range servers {
 			errs = append(errs, srv.Close())
 		}
 	}

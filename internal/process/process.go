@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"sync"
@@ -50,6 +49,7 @@ type Process struct {
 	manager  *token.Manager
 	traces   *telemetry.Provider // nil: no traces
 	draining chan struct{}       // closed when it begins to stop
+	gate     *gate
 	inFlight atomic.Int64
 }
 
@@ -75,6 +75,7 @@ func New(cfg Config) (*Process, error) {
 	if err := errors.Join(filesErr, storeErr, traceErr); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
+	p.gate = newGate(p.room(), time.Now, p.log)
 	p.metrics.Observe(p.observed(cfg))
 	p.measured = telemetry.Store(p.store, p.metrics, p.tracer())
 	var outages func(token.GrantID) token.Outages
@@ -107,7 +108,7 @@ func (p *Process) close() error {
 func (p *Process) observed(cfg Config) telemetry.Observed {
 	o := telemetry.Observed{
 		Build: cfg.Build, Keys: p.files.keys, Apps: p.files.apps,
-		LogLinesDropped: cfg.LogLinesDropped,
+		LogLinesDropped: cfg.LogLinesDropped, Connections: p.gate.figures,
 	}
 	if cert := p.files.certificate; cert != nil {
 		o.CertificateNotAfter = func() time.Time { return cert.Load().Leaf.NotAfter }
@@ -139,7 +140,7 @@ func (p *Process) Run(ctx context.Context) (err error) {
 	defer stop()
 
 	p.notify(statusWaiting)
-	failed := make(chan error, 3) // one for each that can fail
+	failed := make(chan error, 5) // one for each that can fail
 	if err := p.useStore(background, &tasks, failed); err != nil {
 		return err
 	}
@@ -173,18 +174,20 @@ func (p *Process) Run(ctx context.Context) (err error) {
 		Store: p.measured, Clock: p.clock, Metrics: p.metrics, StoreTimeout: p.cfg.StoreTimeout, Draining: p.isDraining,
 		Pprof: p.cfg.Pprof,
 	})
-	servers := []*http.Server{
-		p.server(telemetry.Requests(api, p.tracer(), issuer, p.cfg.TrustedProxies), p.files.certificate),
-		p.server(probes, nil),
+	servers, err := p.servers(telemetry.Requests(api, p.tracer(), issuer, p.cfg.TrustedProxies), issuer)
+	if err != nil {
+		return err
 	}
-	for i, l := range []net.Listener{public, admin} {
+	servers = append(servers, p.server(probes))
+	tasks.Go(func() { p.gate.open(public.(*net.TCPListener), p.tlsConfig()) })
+	for i, l := range []net.Listener{&p.gate.http1, &p.gate.http2, &p.gate.refused, admin} {
 		tasks.Go(func() {
 			if err := serve(servers[i], l); err != nil {
 				failed <- err
 			}
 		})
 	}
-	p.log.Info("serving", "listen", public.Addr().String(), "admin_listen", admin.Addr().String(), "issuer", issuer, "apps", p.files.apps.Len())
+	p.log.Info("serving", "listen", public.Addr().String(), "admin_listen", admin.Addr().String(), "issuer", issuer, "apps", p.files.apps.Len(), "max_connections", p.gate.room)
 	p.notify(daemon.SdNotifyReady)
 	tasks.Go(func() { p.watchdog(background, config.DefaultIssuer(admin.Addr().String(), false)+"/livez") })
 	if p.cfg.Dev {

@@ -21,6 +21,8 @@ type Observed struct {
 	// CertificateNotAfter returns when the certificate of the public listener expires.
 	// It is nil without TLS.
 	CertificateNotAfter func() time.Time
+	// Connections returns the connections to the public listener.
+	Connections func() Connections
 	// Pool returns the connections to Redis. It is nil for any other store.
 	Pool func() PoolStats
 	// Away returns for how long each shard of Redis could not be asked since the process
@@ -30,6 +32,15 @@ type Observed struct {
 
 // BuildInfo says what the binary was built from. What is not known is empty.
 type BuildInfo struct{ Version, Revision, Go string }
+
+// Connections are the connections to the public listener, and the places for them: a
+// connection of HTTP/1 takes one, others more.
+type Connections struct {
+	Open, Taken, Places int // now
+	// What was turned away since the process started, because all places were taken:
+	// answered with 503, idle and closed for a new one, closed without an answer.
+	Answered, Idle, Cut uint64
+}
 
 // PoolStats are the connections to all Redis servers of the store together.
 type PoolStats struct {
@@ -81,6 +92,18 @@ func (m *Metrics) Observe(o Observed) {
 			}
 		}})
 	}
+	open := prometheus.NewDesc("authsvc_connections", "Connections to the public listener.", nil, nil)
+	places := prometheus.NewDesc("authsvc_connection_places", "Places for connections to the public listener, by state (taken, free). A connection takes 1, with TLS 2, with HTTP/2 42, and each of its requests one more; a head of more than 8 KB takes more.", []string{"state"}, nil)
+	shed := prometheus.NewDesc("authsvc_connections_turned_away_total", "Connections, and requests of HTTP/2, that were turned away because all places were taken, by how: answered (with 503), idle (closed for a new one), cut (closed without an answer).", []string{"how"}, nil)
+	m.registry.MustRegister(collector{[]*prometheus.Desc{open, places, shed}, func(ch chan<- prometheus.Metric) {
+		c := o.Connections()
+		ch <- prometheus.MustNewConstMetric(open, prometheus.GaugeValue, float64(c.Open))
+		ch <- prometheus.MustNewConstMetric(places, prometheus.GaugeValue, float64(c.Taken), "taken")
+		ch <- prometheus.MustNewConstMetric(places, prometheus.GaugeValue, float64(c.Places-c.Taken), "free")
+		ch <- prometheus.MustNewConstMetric(shed, prometheus.CounterValue, float64(c.Answered), "answered")
+		ch <- prometheus.MustNewConstMetric(shed, prometheus.CounterValue, float64(c.Idle), "idle")
+		ch <- prometheus.MustNewConstMetric(shed, prometheus.CounterValue, float64(c.Cut), "cut")
+	}})
 	if o.Pool == nil {
 		return
 	}
