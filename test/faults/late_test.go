@@ -68,13 +68,16 @@ func (h *client) refresh(ctx context.Context, client *http.Client, base string) 
 	return errRefused
 }
 
+// pace is how long a caller rests between two requests. Nothing depends on it.
+const pace = 20 * time.Millisecond
+
 // insist refreshes until there is a verdict.
 func (h *client) insist(ctx context.Context, client *http.Client, base string) {
 	for ctx.Err() == nil {
 		if err := h.refresh(ctx, client, base); err == nil || errors.Is(err, errRefused) {
 			return
 		}
-		time.Sleep(10 * time.Millisecond) // as a caller does; nothing depends on it
+		time.Sleep(pace)
 	}
 }
 
@@ -110,7 +113,8 @@ type late struct {
 func lateAt(t *testing.T, s *authsvctest.Server) late {
 	t.Helper()
 	left, _ := s.Metric(`authsvc_grant_events_total{event="caller_left"}`)
-	return late{left: int(left), replays: s.Stderr.Count("refresh_replayed")}
+	replays, _ := s.Metric(`authsvc_grant_events_total{event="refresh_replayed"}`)
+	return late{left: int(left), replays: int(replays)}
 }
 
 // stoppedReplica is a scenario in which one of two processes stands still, with requests in
@@ -139,6 +143,7 @@ func stoppedReplica(t *testing.T, binary string, p place, grace time.Duration) l
 			defer hasty.CloseIdleConnections()
 			defer patient.CloseIdleConnections()
 			for n, gaveUp := i, false; ctx.Err() == nil && !enough.Load() && !h.out; n++ {
+				time.Sleep(pace)
 				switch {
 				case n%2 == 0 && stopped.Load() && !gaveUp:
 					if h.refresh(ctx, hasty, a.URL) != nil && !h.out {
