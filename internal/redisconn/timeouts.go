@@ -21,7 +21,9 @@ import "time"
 // milliseconds before a command is sent again (pause).
 //
 // The requests' own deadline, the clock's measurement and readiness take T as it is. A
-// check of Redis has doctor.CheckTimeout, five times T.
+// check of Redis has doctor.CheckTimeout, five times T. The shards are asked whether they
+// answer for no longer than T, nor than store/redis allows (longestRead): what is not
+// answered for longer counts as an outage.
 type timeouts struct {
 	io    time.Duration // for one read or write
 	whole time.Duration // to make a connection and be answered

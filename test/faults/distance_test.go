@@ -79,6 +79,9 @@ func far(t *testing.T, binary string, away, timeout time.Duration) *findings {
 	if n := s.Stderr.Count("Redis breaker opened"); n > 0 {
 		f.add("the breaker opened %d times", n)
 	}
+	if away, ok := s.Metric(`authsvc_redis_away_seconds_total{shard="all"}`); *full && (!ok || away > 0) {
+		f.add("it was taken for an outage, for %v s", away)
+	}
 	figure(t, "Redis is %v away, --store-timeout %v: %d requests in %.1f s, %d findings", away, timeout, requests, time.Since(began).Seconds(), len(f.all))
 	return f
 }

@@ -29,8 +29,10 @@ const (
 	askAwayEvery = 250 * time.Millisecond
 	// layoutEvery is how often the shards of a Cluster are read.
 	layoutEvery = 10 * time.Second
-	// longestRead is how long a read may take, and so the longest time between two.
-	longestRead = time.Second
+	// longestRead is how long a read may take, and so the longest time between two. It is
+	// enough for a Redis 200 ms away, where a read over a new connection takes over a
+	// second; with askEvery it is less than token.MaxSilence.
+	longestRead = 2 * time.Second
 )
 
 // conn is what a monitor needs of a redisconn.Conn.
