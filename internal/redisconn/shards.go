@@ -48,7 +48,7 @@ func (r *Conn) Shards(ctx context.Context) ([]Shard, error) {
 	if err := r.layout.refuses(); err != nil {
 		return nil, err
 	}
-	ranges, err := r.cluster.ClusterSlots(ctx).Result()
+	ranges, err := r.cluster.ClusterSlots(ctx).Result() //nolint:staticcheck // go-redis itself uses it, so it is permitted anyway
 	if err != nil {
 		return nil, failed(err)
 	}

@@ -3,6 +3,8 @@ package redistest
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -12,6 +14,11 @@ type Record struct {
 	DB    int
 	Key   string
 	Value []byte // as returned by DUMP, uncompressed: it contains the bytes of every string
+}
+
+// Grants returns the records that are grants: all other keys of authsvc have a brace.
+func Grants(all []Record) []Record {
+	return slices.DeleteFunc(all, func(r Record) bool { return strings.Contains(r.Key, "{") })
 }
 
 // Dump returns every key of every database; for a cluster node, also those of a slot
