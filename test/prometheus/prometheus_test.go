@@ -235,11 +235,13 @@ func newSite(t *testing.T) *site {
 	t.Helper()
 	t.Setenv("GOMEMLIMIT", "512MiB") // of authsvc
 	certs := redistest.NewCerts(t)
+	// A scrape asks the store whether it answers, and here must end within a second.
+	patient := []string{"--store-timeout", "2s"}
 	s := &site{Site: authsvctest.NewSite(t), redis: redistest.Start(t)}
 	s.WriteApps(authsvctest.AppsYAML + moreApps)
 	s.replicas = []*authsvctest.Server{
-		s.Serve(s.redis.URL(), authsvctest.Patient...),
-		s.Serve(s.redis.URL(), append(authsvctest.Patient, "--tls-cert", certs.ServerCertFile, "--tls-key", certs.ServerKeyFile)...),
+		s.Serve(s.redis.URL(), patient...),
+		s.Serve(s.redis.URL(), append(patient, "--tls-cert", certs.ServerCertFile, "--tls-key", certs.ServerKeyFile)...),
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(read(t, certs.CAFile))
