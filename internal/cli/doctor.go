@@ -90,6 +90,8 @@ func check(cfg config.Config, now time.Time) ([]doctor.Finding, error) {
 		}
 	}
 	found = append(found, doctor.Proxies(cfg.Listen, cfg.TrustedProxies)...)
+	found = append(found, doctor.Writable(cfg.Files...)...)
+	found = append(found, doctor.Listeners(cfg.Listen, cfg.AdminListen, cfg.TLSCert != "", doctor.LocalAddresses())...)
 	slices.SortStableFunc(found, func(a, b doctor.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
 	return found, nil
 }

@@ -54,6 +54,10 @@ type Config struct {
 	TraceSample   float64 // the share of the traces beginning here that is recorded, 0 to 1
 	Pprof         bool    // profiles at AdminListen
 
+	// Files are the files of the service: those above, the one of the settings, and those
+	// that hold the values of settings.
+	Files []string
+
 	// Dev keeps everything in memory: Store is then Memory, and Apps and Keys are
 	// empty.
 	Dev bool
@@ -201,6 +205,11 @@ func (s *Settings) derive() {
 		c.IssuerDerived = true
 		c.Issuer = DefaultIssuer(c.Listen, c.TLSCert != "")
 		s.byName("issuer").values = []string{c.Issuer}
+	}
+	for _, file := range []string{c.Apps, c.Keys, c.TLSCert, c.TLSKey, c.Store.CAFile, c.Store.CertFile, c.Store.KeyFile} {
+		if file != "" {
+			c.Files = append(c.Files, file)
+		}
 	}
 }
 

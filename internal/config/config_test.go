@@ -88,6 +88,7 @@ func TestDefaults(t *testing.T) {
 		AccessTTL: time.Hour, RefreshTTL: 2 * time.Hour, RefreshGrace: time.Minute,
 		StoreTimeout: 300 * time.Millisecond, Issuer: "http://127.0.0.1:8080", IssuerDerived: true,
 		Drain: 10 * time.Second, IntrospectReason: true, LogLevel: slog.LevelInfo, TraceSample: 1,
+		Files: []string{"apps.yaml", "keys.json"},
 	}
 	if diff := cmp.Diff(want, got, netipEqual); diff != "" {
 		t.Error(diff)
@@ -685,5 +686,17 @@ func TestDidYouMean(t *testing.T) {
 		if got := distance(tt.a, tt.b); got != tt.want {
 			t.Errorf("distance(%q, %q) = %d", tt.a, tt.b, got)
 		}
+	}
+}
+
+// The service's files are those that hold settings, too.
+func TestFilesOfSettings(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "url")
+	if err := os.WriteFile(secret, []byte("redis://127.0.0.1:6379/0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, got, _, faults := load(t, input{flags: []string{"--config=FILE", "--apps=apps.yaml", "--keys=keys.json"}, env: []string{"AUTHSVC_STORE_FILE=" + secret}, yaml: "drain: 1s\n"})
+	if len(faults) > 0 || len(got.Files) != 4 || got.Files[1] != secret {
+		t.Errorf("%q %q", got.Files, faults)
 	}
 }

@@ -38,6 +38,7 @@ func TestSettingsOf010(t *testing.T) {
 		TLSCert:        "server.crt", TLSKey: "server.key",
 		Drain: 0, IntrospectReason: false, LogLevel: slog.LevelWarn,
 		TraceEndpoint: "http://127.0.0.1:4318/v1/traces", TraceSample: 0.25, Pprof: true,
+		Files: []string{file, "apps.yaml", "keys.json", "server.crt", "server.key"},
 	}
 	if d := cmp.Diff(want, got, netipEqual); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

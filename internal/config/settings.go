@@ -136,6 +136,7 @@ func (s *Settings) Load(environ []string) (Config, []string, error) {
 	var file map[string]fileValue
 	if !config.empty() {
 		file = s.readFile(config.values[0], config.source)
+		s.cfg.Files = append(s.cfg.Files, config.values[0])
 	}
 	for _, st := range s.all {
 		if st != config {
@@ -213,6 +214,7 @@ func (s *Settings) choose(st *setting, env map[string]string, file map[string]fi
 		st.values, st.origin, st.source = st.split(value), Env, name
 	case inEnvFile:
 		st.origin, st.source = Env, name+fileSuffix
+		s.cfg.Files = append(s.cfg.Files, path)
 		text, err := readSecret(path)
 		if err != nil {
 			st.bad = true

@@ -108,7 +108,7 @@ func Apps(path string, grace time.Duration) []Finding {
 
 // GoodApps returns the findings about an apps file that was read without faults.
 func GoodApps(path string, f appsfile.File, grace time.Duration) []Finding {
-	var found []Finding
+	found := Writable(f.SecretFiles...)
 	for _, e := range f.Exposed {
 		found = append(found, Finding{
 			Check: AppsPermissions, Subject: path, Severity: Warning,

@@ -200,6 +200,22 @@ var fileTests = []struct {
 	},
 	{name: "a wide one", find: proxies(local, "8.0.0.0/8", "8.0.0.0/9"), want: []string{"warning trusted_proxies --trusted-proxies 8.0.0.0/8"}},
 	{name: "a wide one of IPv6", find: proxies(local, "2001::/16", "2001::/17"), want: []string{"warning trusted_proxies --trusted-proxies 2001::/16"}},
+	{
+		name: "a file of everybody's", find: func(t *testing.T) []Finding { write(t, "x.pem", "x", 0o666); return Writable("x.pem") },
+		want: []string{"warning writable_files x.pem"}, what: "can change it (mode 0666)", fix: "chmod go-w x.pem",
+	},
+	{
+		name: "a secret file of everybody's", find: func(t *testing.T) []Finding {
+			write(t, "secret", "b1lling-Secret-0001\n", 0o622)
+			return apps("apps:\n  - key: billing-worker\n    secret_file: secret\n", 0o600)(t)
+		},
+		want: []string{"warning writable_files secret"}, what: "can change it (mode 0622)", fix: "chmod go-w secret",
+	},
+	{
+		name: "public listeners", find: func(*testing.T) []Finding { return Listeners("203.0.113.7:80", "203.0.113.7:81", false, nil) },
+		want: []string{"warning public_listeners --listen 203.0.113.7:80", "warning public_listeners --admin-listen 203.0.113.7:81"},
+		what: "without TLS", fix: "--tls-cert",
+	},
 }
 
 func TestFiles(t *testing.T) {

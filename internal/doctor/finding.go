@@ -88,12 +88,15 @@ const (
 	AppsTTL            = "apps_ttl"
 	TLSCertificate     = "tls_certificate"
 	TrustedProxies     = "trusted_proxies"
+	WritableFiles      = "writable_files"
+	PublicListeners    = "public_listeners"
 )
 
 // Checks returns the names of all checks, always in this order.
 func Checks() []string {
 	return slices.Concat([]string{RedisRole}, RedisChecks(), []string{
 		KeyringFile, KeyringPermissions, KeyringAge, AppsFile, AppsPermissions, AppsTTL, TLSCertificate, TrustedProxies,
+		WritableFiles, PublicListeners,
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 	oteltrace "go.opentelemetry.io/otel/trace"
 
 	"authsvc/internal/config"
+	"authsvc/internal/doctor"
 	"authsvc/internal/httpapi"
 	"authsvc/internal/redisconn"
 	"authsvc/internal/store"
@@ -186,6 +187,9 @@ func (p *Process) Run(ctx context.Context) (err error) {
 				failed <- err
 			}
 		})
+	}
+	for _, found := range append(doctor.Writable(p.cfg.Files...), doctor.Listeners(p.cfg.Listen, p.cfg.AdminListen, p.cfg.TLSCert != "", doctor.LocalAddresses())...) {
+		found.Log(p.log)
 	}
 	p.log.Info("serving", "listen", public.Addr().String(), "admin_listen", admin.Addr().String(), "issuer", issuer, "apps", p.files.apps.Len(), "max_connections", p.gate.room)
 	p.notify(daemon.SdNotifyReady)

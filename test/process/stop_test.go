@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -66,4 +67,19 @@ func TestStopWhileReading(t *testing.T) {
 			t.Errorf("exit status %d", code)
 		}
 	})
+}
+
+// At its start the process warns of files that others can change.
+func TestWritableFiles(t *testing.T) {
+	t.Parallel()
+	site := authsvctest.NewSite(t)
+	if err := os.Chmod(site.Apps, 0o622); err != nil {
+		t.Fatal(err)
+	}
+	s := site.Serve("memory://")
+	for _, line := range []string{`"check":"writable_files","severity":"warning","subject":"` + site.Apps + `"`, `"fix":"chmod go-w `} {
+		if !strings.Contains(s.Stderr.Text(), line) {
+			t.Errorf("no %s in the log:\n%s", line, s.Stderr.Text())
+		}
+	}
 }

@@ -187,6 +187,9 @@ func (e *entry) secretFile(path string) (app.SecretHash, error) {
 		}
 		return app.SecretHash{}, fmt.Errorf("the file it names can't be read: %w", err)
 	}
+	if first {
+		e.file.SecretFiles = append(e.file.SecretFiles, path)
+	}
 	if first && mode&0o044 != 0 {
 		e.file.Exposed = append(e.file.Exposed, Exposed{path, mode})
 	}

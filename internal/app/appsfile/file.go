@@ -25,6 +25,8 @@ type File struct {
 	// Exposed are the files that hold a plaintext secret and can be read by others
 	// besides their owner.
 	Exposed []Exposed
+	// SecretFiles are the files that the apps file names.
+	SecretFiles []string
 }
 
 // Exposed is a file with a secret, and the mode that lets others read it.
