@@ -29,7 +29,8 @@ const (
 	askAwayEvery = 250 * time.Millisecond
 	// layoutEvery is how often the shards of a Cluster are read.
 	layoutEvery = 10 * time.Second
-	// longestRead is how long a read may take, and so the longest time between two. It is
+	// longestRead is how long a read may take, with its repetition, and so the longest time
+	// between two. It is
 	// enough for a Redis 200 ms away, where a read over a new connection takes over a
 	// second; with askEvery it is less than token.MaxSilence.
 	longestRead = 2 * time.Second
@@ -216,14 +217,19 @@ type read struct {
 	list        string // "" for none
 }
 
-func (m *monitor) ask(ctx context.Context, key string) read {
-	ctx, cancel := context.WithTimeout(ctx, m.Timeout)
+// ask reads a list, twice if it has to: what fails a single request is no outage.
+func (m *monitor) ask(ctx context.Context, key string) (r read) {
+	ctx, cancel := context.WithTimeout(ctx, longestRead)
 	defer cancel()
-	r := read{sent: m.clock.Process()}
-	reply, err := m.conn.Do(ctx, key, redisconn.Cmd{Args: []any{"GET", key}, Repeatable: true})
-	r.ended = m.clock.Process()
-	r.answered = err == nil || errors.Is(err, redisconn.ErrNil)
-	r.list, _ = reply.(string)
+	for n := 0; n < 2 && !r.answered; n++ {
+		each, cancel := context.WithTimeout(ctx, m.Timeout)
+		r.sent = m.clock.Process()
+		reply, err := m.conn.Do(each, key, redisconn.Cmd{Args: []any{"GET", key}, Repeatable: true})
+		r.ended = m.clock.Process()
+		r.answered = err == nil || errors.Is(err, redisconn.ErrNil)
+		r.list, _ = reply.(string)
+		cancel()
+	}
 	return r
 }
 

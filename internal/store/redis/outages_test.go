@@ -105,6 +105,7 @@ type aProcess struct {
 	*monitor
 	*fakeRedis
 	cut     bool // it can't reach Redis
+	hiccups int  // how many of its next reads fail
 	store   *Store
 	outages []string // as told to OnOutage
 	shared  []error  // as told to OnShared
@@ -135,6 +136,10 @@ func (p *aProcess) unmeasured(clock *token.Clock) *monitor {
 // Do implements conn.
 func (p *aProcess) Do(ctx context.Context, key string, cmd redisconn.Cmd) (any, error) {
 	if p.cut {
+		return nil, errDown
+	}
+	if p.hiccups > 0 {
+		p.hiccups--
 		return nil, errDown
 	}
 	return p.fakeRedis.Do(ctx, key, cmd)
@@ -246,6 +251,23 @@ func TestMonitorsShare(t *testing.T) {
 		if !strings.HasPrefix(key, "p:{") || redisconn.Slot(key) != 0 {
 			t.Errorf("the list %q is %q", key, list)
 		}
+	}
+}
+
+// What fails a single read is no outage.
+func TestMonitorAsksAgain(t *testing.T) {
+	f := newFakeRedis(redisconn.Everything)
+	p := start(t, f)
+	rounds(t, 3, p)
+	for range 5 {
+		p.hiccups = 1
+		rounds(t, 1, p)
+	}
+	wantAway(t, "after hiccups", p.of(7))
+	p.hiccups = 2
+	rounds(t, 2, p)
+	if len(p.of(7).Away) != 1 {
+		t.Errorf("after two in a row: %v", p.of(7).Away)
 	}
 }
 
