@@ -37,7 +37,7 @@ func TestSettingsOf010(t *testing.T) {
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")},
 		TLSCert:        "server.crt", TLSKey: "server.key",
 		Drain: 0, IntrospectReason: false, LogLevel: slog.LevelWarn,
-		TraceEndpoint: "http://127.0.0.1:4318/v1/traces", TraceSample: 0.25, Pprof: true,
+		TraceEndpoint: "http://127.0.0.1:4318/v1/traces", TraceSample: 0.25, Pprof: true, MaxConnections: 500,
 		Files: []string{file, "apps.yaml", "keys.json", "server.crt", "server.key"},
 	}
 	if d := cmp.Diff(want, got, netipEqual); d != "" {
