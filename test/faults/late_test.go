@@ -132,11 +132,9 @@ func stoppedReplica(t *testing.T, binary string, p place, grace time.Duration) l
 	ctx, stop := context.WithTimeout(t.Context(), loadPatience)
 	defer stop()
 	var stopped, enough atomic.Bool
-	var moved, onwards atomic.Int64 // holders who gave up on a and have gone on at b, and refreshes since it goes on
+	var moved, onwards atomic.Int64 // callers who gave up on a and have gone on at b, and refreshes at a
 	var wg sync.WaitGroup
 	for i, h := range holders {
-		// Both patiences are those of callers. What is not about a stopped process is not
-		// to fail because the machine is busy.
 		hasty := &http.Client{Timeout: time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 1}}
 		patient := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1}}
 		wg.Go(func() {
@@ -144,20 +142,20 @@ func stoppedReplica(t *testing.T, binary string, p place, grace time.Duration) l
 			defer patient.CloseIdleConnections()
 			for n, gaveUp := i, false; ctx.Err() == nil && !enough.Load() && !h.out; n++ {
 				time.Sleep(pace)
+				late := stopped.Load()
 				switch {
-				case n%2 == 0 && stopped.Load() && !gaveUp:
-					if h.refresh(ctx, hasty, a.URL) != nil && !h.out {
-						for range 3 {
-							h.insist(ctx, patient, b.URL)
-						}
+				case n%2 == 1 || late && gaveUp:
+					h.insist(ctx, patient, b.URL)
+				case h.refresh(ctx, hasty, a.URL) == nil:
+					onwards.Add(1)
+				default:
+					for range 3 {
+						h.insist(ctx, patient, b.URL)
+					}
+					if late && !gaveUp {
 						gaveUp = true
 						moved.Add(1)
 					}
-				case n%2 == 0 && !stopped.Load():
-					h.insist(ctx, patient, a.URL)
-					onwards.Add(1)
-				default:
-					h.insist(ctx, patient, b.URL)
 				}
 			}
 		})
@@ -165,8 +163,8 @@ func stoppedReplica(t *testing.T, binary string, p place, grace time.Duration) l
 	over := make(chan struct{})
 	go func() { wg.Wait(); close(over) }()
 	until(over, func() bool { return onwards.Load() >= int64(2*len(holders)) })
-	stopped.Store(true)
 	a.Pause()
+	stopped.Store(true)
 	frozen := time.Now()
 	until(over, func() bool { return moved.Load() >= int64(len(holders)) && time.Since(frozen) > grace+grace/4 })
 	a.Resume()
