@@ -89,7 +89,7 @@ func nginxHeads(t *testing.T, change func(string) string) *findings {
 		}
 		held = append(held, conn)
 		_ = conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-		_, _ = io.WriteString(conn, line+strings.Repeat(header(31<<10), 7)+header(20<<10)[:20<<10])
+		_, _ = io.WriteString(conn, line+strings.Repeat(header(31<<10), 7)+header(20 << 10)[:20<<10])
 	}
 	peak := 0
 	for _, pid := range workers() {
