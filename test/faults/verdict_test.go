@@ -15,10 +15,10 @@ import (
 )
 
 // made returns a token for a hand-made history; no service would accept it.
-func made(kind byte, serial uint32, expiry byte) string {
-	raw := make([]byte, 48)
-	raw[0], raw[5] = 1, expiry
-	binary.BigEndian.PutUint32(raw[29:], serial)
+func made(kind byte, serial uint32, lifetime byte) string {
+	raw := make([]byte, 57)
+	raw[0], raw[10] = 2, lifetime
+	binary.BigEndian.PutUint32(raw[31:], serial)
 	return string(kind) + "t_" + base64.RawURLEncoding.EncodeToString(raw)
 }
 
@@ -216,7 +216,7 @@ func many(make func(n uint32, call, back int) attempt, n uint32, count int) []at
 // not explain the answers for the other.
 func TestJudgeByGrant(t *testing.T) {
 	other := []byte(rt(1))
-	other[20] = 'B' // in the grant's id
+	other[30] = 'B' // in the grant's id
 	a := refreshRefused(1, 100, 110)
 	a.token = string(other)
 	v := judge([]attempt{refreshed(1, 0, 10), revoked(rt(1), 20, 30), a}, rules{})
