@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -104,7 +105,7 @@ func TestListeners(t *testing.T) {
 		return a
 	}
 	inside := addrs("127.0.0.1", "::1", "10.1.2.3", "172.18.0.2", "192.168.1.1", "100.64.1.1", "169.254.1.1", "fe80::1%eth0", "fd00::1")
-	outside := append(inside, addrs("203.0.113.7", "2001:db8::7")...)
+	outside := slices.Concat(inside, addrs("203.0.113.7", "2001:db8::7"))
 	for _, tt := range []struct {
 		listen string
 		local  []netip.Addr
