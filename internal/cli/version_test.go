@@ -31,15 +31,17 @@ func TestVersionEverywhere(t *testing.T) {
 		t.Errorf("authsvc version: %s", out)
 	}
 
-	// Between releases, the changelog says which one is next.
-	_, newest, _ := strings.Cut(read("CHANGELOG.md"), "\n## ")
-	newest, _, _ = strings.Cut(newest, "\n## ")
-	want := "Unreleased\n\nThis will be " + released + ".\n"
+	// What comes after a release is unreleased. Between releases, the changelog says which
+	// one is next.
+	changes := read("CHANGELOG.md")
+	unreleased, newest, want := "\n## Unreleased\n\nThis will be "+released+".\n", "", ""
 	if m[2] == "" {
-		want = released + " "
+		unreleased = "\n## Unreleased\n"
+		want = released + " - "
 	}
-	if !strings.HasPrefix(newest, want) {
-		t.Errorf("the first section of CHANGELOG.md does not begin with %q", want)
+	_, rest, ok := strings.Cut(changes, unreleased)
+	if _, newest, _ = strings.Cut(rest, "\n## "); !ok || !strings.HasPrefix(newest, want) {
+		t.Errorf("CHANGELOG.md does not begin with %q, and then %q", unreleased, want)
 	}
 
 	for _, place := range []struct{ file, text string }{
