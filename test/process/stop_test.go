@@ -1,6 +1,8 @@
 package process
 
 import (
+	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,5 +83,52 @@ func TestWritableFiles(t *testing.T) {
 		if !strings.Contains(s.Stderr.Text(), line) {
 			t.Errorf("no %s in the log:\n%s", line, s.Stderr.Text())
 		}
+	}
+}
+
+// No file that is put in the place of one of the service's ends it: not for memory, not by
+// a stack overflow, not by taking its time.
+func TestHostileFiles(t *testing.T) {
+	site := authsvctest.NewSite(t)
+	s := authsvctest.Start(t, authsvctest.BuildPlain(t), "--store", "memory://", "--apps", site.Apps, "--keys", site.Keys, "--log-level", "debug")
+	s.WaitReady()
+	apps := func(text string) func() error {
+		return func() error { site.WriteApps(text); return nil }
+	}
+	for name, put := range map[string]func() error{
+		"tags":     apps(strings.Repeat("!!x ", 1<<20)),
+		"anchors":  apps(strings.Repeat("&x ", 90_000)), // few enough to be read
+		"brackets": apps(strings.Repeat("[", 50_000)),
+		"items":    apps("apps: [" + strings.Repeat("x,", 290_000) + "]"),
+		"text":     apps("apps: " + strings.Repeat("x ", 1<<22-10)),
+		"a file without end": func() error {
+			f, err := os.CreateTemp(filepath.Dir(site.Apps), "large")
+			if err == nil {
+				err = errors.Join(f.Truncate(1<<40), f.Close(), os.Rename(f.Name(), site.Apps))
+			}
+			return err
+		},
+		"a keyring without end": func() error {
+			f, err := os.CreateTemp(filepath.Dir(site.Keys), "large")
+			if err == nil {
+				err = errors.Join(f.Truncate(1<<40), f.Close(), os.Rename(f.Name(), site.Keys))
+			}
+			return err
+		},
+		"a deep keyring": func() error { return os.WriteFile(site.Keys, bytes.Repeat([]byte("["), 1<<20-1), 0o600) },
+	} {
+		refused := s.Stderr.Count("a changed file was refused; the previous version stays in use")
+		if err := put(); err != nil {
+			t.Fatal(err)
+		}
+		redistest.Eventually(t, name+" to be refused", func() bool {
+			return s.Stderr.Count("a changed file was refused; the previous version stays in use") > refused
+		})
+		authsvctest.Want(t, name, s.Issue(authsvctest.Worker), 200, "")
+	}
+	if peak := s.PeakMemory() >> 20; peak > 512 {
+		t.Errorf("peak of %d MiB", peak)
+	} else {
+		t.Logf("peak of %d MiB", peak)
 	}
 }
