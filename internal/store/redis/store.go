@@ -35,8 +35,8 @@ type Store struct {
 
 // Options say how a Store monitors its shards.
 type Options struct {
-	// Timeout is that of a request: a shard that answers later could not be asked. 0: a
-	// second, which is also the most.
+	// Timeout is that of a request: a shard that answers later could not be asked. 0: two
+	// seconds, which is also the most.
 	Timeout time.Duration
 	// OnOutage, which may be nil, is called after an outage, with the slots of the shard.
 	OnOutage func(shard string, took time.Duration)
