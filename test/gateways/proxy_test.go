@@ -168,6 +168,19 @@ func plainCaddy(t *testing.T) *proxy {
 	})
 }
 
+// plainHAProxy runs HAProxy as deploy/proxies has it, edited.
+func plainHAProxy(t *testing.T, oldNew ...string) *proxy {
+	t.Helper()
+	p := &proxy{t: t}
+	return p.start(func(dir string, certs *redistest.Certs) *exec.Cmd {
+		pem := write(t, dir+"/tls.pem", contents(t, certs.ServerCertFile)+contents(t, certs.ServerKeyFile))
+		text := replaced(t, contents(t, "../../deploy/proxies/haproxy.cfg"), append(oldNew,
+			"server authsvc1 127.0.0.1:8080", fmt.Sprintf("server authsvc1 %s\n    server authsvc2 %s", p.replicas[0].addr(), p.replicas[1].addr()),
+			"bind :443", fmt.Sprintf("bind %s\n    bind %s", p.http, p.tls), "/etc/haproxy/tls.pem", pem)...)
+		return exec.Command("sh", "-c", `exec "$0" -db -f "$1" >"$2"`, redistest.Program(t, "haproxy", "/usr/sbin/haproxy"), write(t, dir+"/haproxy.cfg", text), dir+"/output")
+	})
+}
+
 // began returns how many requests have reached the replicas, and left how many of their
 // callers have left.
 func (p *proxy) began() int64 { return p.replicas[0].began.Load() + p.replicas[1].began.Load() }
@@ -264,6 +277,7 @@ func TestProxiesPassLeavingOn(t *testing.T) {
 		"and with HTTP 2":        func(t *testing.T) *proxy { return stackNginx(t, "http2") },
 		"nginx":                  plainNginx,
 		"Caddy":                  plainCaddy,
+		"HAProxy":                func(t *testing.T) *proxy { return plainHAProxy(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -275,6 +289,38 @@ func TestProxiesPassLeavingOn(t *testing.T) {
 			}
 			if name != "Caddy" { // which doesn't send a POST again
 				p.leaves("sent again by the proxy", p.retried)
+			}
+		})
+	}
+}
+
+// It is the option in its configuration that makes HAProxy pass on that a caller has left, and
+// no timeout. Without it, or with it in a backend of its own, HAProxy waits for the answer.
+func TestHAProxyAbortOnClose(t *testing.T) {
+	t.Parallel()
+	const option = "    option abortonclose\n"
+	for name, c := range map[string]struct {
+		ends   string // how HAProxy's log says that a request ended
+		oldNew []string
+	}{
+		"with the option":    {"CH", []string{"timeout server 2s", "timeout server 10m"}},
+		"without the option": {"sH", []string{"timeout server 2s", "timeout server 500ms", option, ""}},
+		"in a backend":       {"sH", []string{"timeout server 2s", "timeout server 500ms", option, "    default_backend authsvc\nbackend authsvc\n    mode http\n" + option, "listen auth", "frontend auth"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := plainHAProxy(t, append(c.oldNew, "    bind :443", "    option httplog\n    log stdout format raw local0\n    bind :443", "retries 1", "retries 0")...)
+			p.leaves("closed", p.raw(false))
+			p.leaves("kept alive, closed", p.raw(true))
+			var ends [][]string
+			redistest.Eventually(t, "the log of two requests", func() bool {
+				ends = regexp.MustCompile(`(?m) (..)-- .*"POST /oauth/token`).FindAllStringSubmatch(contents(t, p.log+"/output"), -1)
+				return len(ends) == 2
+			})
+			for _, end := range ends {
+				if end[1] != c.ends { // C: the caller left; s: the timeout of the server
+					t.Errorf("a request ended as %s; want %s, as docs/howto/behind-a-proxy.md says", end[1], c.ends)
+				}
 			}
 		})
 	}
