@@ -16,7 +16,7 @@ VERSION  ?= $(shell cat internal/cli/VERSION)
 REVISION ?= $(shell git rev-parse HEAD)
 IMAGE    ?= authsvc:$(VERSION)
 
-.PHONY: help build image test test-faults model test-compose deps deps-compose docs lint fuzz bench vuln clean
+.PHONY: help build image test test-faults model test-compose test-traefik deps deps-compose docs lint fuzz bench vuln clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -50,6 +50,12 @@ model: ## play every history of a grant, deeper than make test does: some minute
 test-compose: deps-compose ## test docker-compose.yml and the image as they are, on a Docker engine; RUN=REGEXP for some of it
 	$(call gotest,standard-verbose,make test-compose RUN={run},-tags 'nomsgpack compose' -timeout 40m ./test/compose)
 
+# Traefik can't be built by go install, and Debian has no package of it.
+TRAEFIK ?= traefik
+test-traefik: RUN = ^TestTraefik
+test-traefik: deps ## test the recipe for Traefik with the program TRAEFIK; RUN=REGEXP for some of it
+	TRAEFIK='$(TRAEFIK)' $(call gotest,standard-verbose,make test-traefik RUN={run},-tags 'nomsgpack traefik' -timeout 25m ./test/gateways)
+
 # What these need besides a Docker engine: the current compose and the old one (1.29),
 # jq, and what the stand-ins for images are built from. The engine's package lacks compose.
 deps-compose: deps $(BIN)/docker-compose
@@ -71,7 +77,7 @@ $(BIN)/docker-compose:
 	CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -o $@ $(firstword $(subst @, ,$(COMPOSE)))/cmd
 
 # What the tests run: redis-server, curl, wget, slowhttptest, systemd-analyze, kill and ps, a C
-# compiler for the race detector, Prometheus, and the clients and gateways of test/. Three
+# compiler for the race detector, Prometheus, and the clients and gateways of test/. Four
 # of their packages start a service, which is stopped again.
 deps: $(BIN)/caddy $(BIN)/gotestsum
 	@missing=; \
@@ -85,6 +91,7 @@ deps: $(BIN)/caddy $(BIN)/gotestsum
 	command -v slowhttptest >/dev/null || missing="$$missing slowhttptest"; \
 	command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	[ -x /usr/sbin/nginx ] || missing="$$missing nginx"; \
+	[ -x /usr/sbin/haproxy ] || missing="$$missing haproxy"; \
 	[ -e /usr/lib/apache2/modules/mod_auth_openidc.so ] || missing="$$missing apache2-bin libapache2-mod-auth-openidc"; \
 	[ -e /usr/lib/apache2/modules/mod_oauth2.so ] || missing="$$missing apache2-bin libapache2-mod-oauth2"; \
 	/usr/bin/python3 -c 'import authlib, httpx, requests_oauthlib' 2>/dev/null || missing="$$missing python3-authlib python3-httpx python3-requests-oauthlib"; \
@@ -94,7 +101,7 @@ deps: $(BIN)/caddy $(BIN)/gotestsum
 		echo "installing$$missing"; \
 		$(SUDO) apt-get update -q && \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing && \
-		for s in nginx prometheus redis-server; do \
+		for s in haproxy nginx prometheus redis-server; do \
 			case "$$missing" in *$$s*) $(SUDO) systemctl disable --now $$s 2>/dev/null || $(SUDO) service $$s stop || true;; esac; \
 		done; \
 	fi

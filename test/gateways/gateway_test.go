@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"authsvc/internal/authsvctest"
 )
@@ -113,7 +114,9 @@ func (s *setup) unavailable(storeStatus int, storeCode string, status int, code 
 	s.redis.Resume()
 
 	resume := s.authsvc.hang()
+	start := time.Now()
 	a = s.do(call{token: hung})
+	s.t.Logf("no answer of authsvc: %d after %v", a.Status, time.Since(start).Round(10*time.Millisecond))
 	resume()
 	s.refused("no answer", a, status, code)
 
@@ -124,7 +127,9 @@ func (s *setup) unavailable(storeStatus int, storeCode string, status int, code 
 			s.sub("stopped, "+a.name, func(s *setup) { s.attack(a, lost) })
 		}
 	}
+	start = time.Now()
 	a = s.do(call{token: lost})
+	s.t.Logf("authsvc stopped: %d after %v", a.Status, time.Since(start).Round(10*time.Millisecond))
 	s.refused("authsvc stopped", a, status, code)
 	if code != "" && a.Header.Get("Retry-After") == "" {
 		s.t.Error("authsvc stopped: no Retry-After")

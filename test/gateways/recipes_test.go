@@ -17,6 +17,9 @@ import (
 // alike. All recipes have it, word for word.
 const plainPath = `(([-\w~!$&'()*+,=:@]|%(2[0-46-9a-c]|3[ac-f]|40|5[bde]|60|7[b-d]|[89abdef][0-9a-f]|c[2-9a-f]))\.*/?)*`
 
+// including are the recipes that leave the path and the check to the file beside them.
+var including = []string{"nginx.conf", "haproxy.cfg"}
+
 // What a recipe that no test here runs must say, so that the API gets what was checked, in
 // the name of the caller: the path, our headers in any spelling, the token kept back, the
 // hop-by-hop headers.
@@ -37,7 +40,7 @@ func TestRecipesNotRun(t *testing.T) {
 			"normalize_path: true", "merge_slashes: true", "path_with_escaped_slashes_action: REJECT_REQUEST", "headers_with_underscores_action: DROP_HEADER", `headers:replace(":method", "GET")`,
 		},
 		"traefik.yml": {
-			"PathRegexp(`^/orders/(?i:" + plainPath + ")$`)", "middlewares: [before, orders-read, after]", "aliasHeadersStrategy: delete",
+			"PathRegexp(`^/orders/(?i:" + plainPath + ")$`)", "middlewares: [before, orders-read, after]", "serversTransport: authsvc", "responseHeaderTimeout: 2s", "aliasHeadersStrategy: delete",
 			`Connection: ""`, `Authorization: ""`, `X-Original-URL: ""`, `X-Rewrite-URL: ""`,
 		},
 	} {
@@ -83,7 +86,7 @@ func TestPlainPath(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(string(b), plainPath) && e.Name() != "nginx.conf" { // which includes nginx-authsvc.conf
+		if !strings.Contains(string(b), plainPath) && !slices.Contains(including, e.Name()) {
 			t.Errorf("%s does not have the pattern", e.Name())
 		}
 	}
@@ -112,7 +115,7 @@ func TestNginxCacheIsDocumented(t *testing.T) {
 // authsvc accepts each recipe's request to /oauth/verify.
 func TestRecipes(t *testing.T) {
 	t.Parallel()
-	ran := []string{"nginx.conf", "nginx-authsvc.conf", "Caddyfile", "apache.conf"}
+	ran := []string{"nginx.conf", "nginx-authsvc.conf", "Caddyfile", "apache.conf", "haproxy.cfg", "haproxy-authsvc.lua"}
 	entries, err := os.ReadDir(filepath.Join("..", "..", "deploy", "gateways"))
 	if err != nil {
 		t.Fatal(err)
@@ -137,11 +140,11 @@ func TestRecipes(t *testing.T) {
 			}
 		}
 		found := asks.FindAllString(string(b), -1)
-		if len(found) == 0 && e.Name() != "apache.conf" && e.Name() != "nginx.conf" { // which includes nginx-authsvc.conf
+		if len(found) == 0 && e.Name() != "apache.conf" && !slices.Contains(including, e.Name()) {
 			t.Errorf("%s does not call /oauth/verify", e.Name())
 		}
 		for _, uri := range found {
-			query := strings.NewReplacer("$authsvc_scope", "orders.read", "{args[0]}", "orders.read").Replace(strings.TrimPrefix(uri, "/oauth/verify"))
+			query := strings.NewReplacer("$authsvc_scope", "orders.read", "{args[0]}", "orders.read", "%s", "orders.read").Replace(strings.TrimPrefix(uri, "/oauth/verify"))
 			if a := s.Verify(token, query); a.Status != 200 {
 				t.Errorf("%s calls %s: %d %s", e.Name(), uri, a.Status, a.Body)
 			}
