@@ -62,7 +62,7 @@ type monitor struct {
 type shard struct {
 	redisconn.Shard
 	key    string
-	good   time.Time     // when the last read that was answered was sent, or when asking began
+	good   time.Time     // when the last read that was answered was sent, or asking began or went on
 	failed bool          // a read since then was not answered
 	seen   []token.Away  // its outages
 	still  []token.Away  // when this process stood still; others may have been answered then
@@ -150,7 +150,7 @@ func (m *monitor) round(ctx context.Context) {
 	dated := err == nil // else refreshes are refused as well
 	for i, s := range m.shards {
 		if !reads[i].answered {
-			m.missed(s, reads[i])
+			m.missed(s, reads[i], dated)
 		} else if dated {
 			m.answered(s, reads[i])
 		}
@@ -210,17 +210,19 @@ func regroup(shards []*shard, found []redisconn.Shard, prefix string, began time
 	return next
 }
 
-// read is one read of a shard's list.
+// read is one read of a shard's list: when it was sent, the first and the last time, and
+// when it ended.
 type read struct {
-	sent, ended time.Time
-	answered    bool
-	list        string // "" for none
+	first, sent, ended time.Time
+	answered           bool
+	list               string // "" for none
 }
 
 // ask reads a list, twice if it has to: what fails a single request is no outage.
 func (m *monitor) ask(ctx context.Context, key string) (r read) {
 	ctx, cancel := context.WithTimeout(ctx, longestRead)
 	defer cancel()
+	r.first = m.clock.Process()
 	for n := 0; n < 2 && !r.answered; n++ {
 		each, cancel := context.WithTimeout(ctx, m.Timeout)
 		r.sent = m.clock.Process()
@@ -234,11 +236,16 @@ func (m *monitor) ask(ctx context.Context, key string) (r read) {
 }
 
 // missed records a read that was not answered.
-func (m *monitor) missed(s *shard, r read) {
-	s.lacks = false                                       // until it is read
-	if r.ended.Sub(r.sent) < m.Timeout+token.MaxSilence { // else this process stood still, and nothing is known of the shard
-		s.failed = true
+func (m *monitor) missed(s *shard, r read, dated bool) {
+	s.lacks = false // until it is read
+	switch {
+	case r.ended.Sub(r.first) > token.MaxSilence: // this process stood still, and nothing is known of the shard
+		return
+	case dated && !s.failed && r.first.Sub(s.good) > token.MaxSilence: // it stood still before it asked
+		s.still = union(s.still, []token.Away{{From: m.unix(s.good), To: m.unix(r.first)}})
+		s.good = r.first
 	}
+	s.failed = true
 }
 
 // answered records a read that was answered.

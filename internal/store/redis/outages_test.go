@@ -104,8 +104,9 @@ func (f *fakeRedis) Run(_ context.Context, _ *redisconn.Script, key string, args
 type aProcess struct {
 	*monitor
 	*fakeRedis
-	cut     bool // it can't reach Redis
-	hiccups int  // how many of its next reads fail
+	cut     bool          // it can't reach Redis
+	hiccups int           // how many of its next reads fail
+	stands  time.Duration // for how long it stands still in the next that fails
 	store   *Store
 	outages []string // as told to OnOutage
 	shared  []error  // as told to OnShared
@@ -140,6 +141,8 @@ func (p *aProcess) Do(ctx context.Context, key string, cmd redisconn.Cmd) (any, 
 	}
 	if p.hiccups > 0 {
 		p.hiccups--
+		p.advance(p.stands)
+		p.stands = 0
 		return nil, errDown
 	}
 	return p.fakeRedis.Do(ctx, key, cmd)
@@ -294,8 +297,40 @@ func TestMonitorStandsStill(t *testing.T) {
 	now = f.unix()
 	rounds(t, 2, p)
 	wantAway(t, "while it waits", p.of(7), still, token.Away{From: last, To: now})
+
+	p.hiccups, p.stands = 2, 200*time.Second // the second attempt comes after it, and too late
+	last = f.unix() - 1000
+	p.round(t.Context())
+	now = f.unix()
+	rounds(t, 2, p)
+	if away := p.of(7).Away; away[len(away)-1] != (token.Away{From: last, To: now}) {
+		t.Errorf("in the first of two attempts: %v", away)
+	}
 	if f.writes > 0 || len(p.outages) > 0 || p.store.Away()["all"] != 0 {
 		t.Errorf("%d writes, told %q", f.writes, p.outages)
+	}
+}
+
+// Of what a process finds away after it has stood still, only the time since then is an
+// outage that others hear of.
+func TestMonitorStandsStillBeforeAnOutage(t *testing.T) {
+	f := newFakeRedis(redisconn.Everything)
+	p := start(t, f)
+	rounds(t, 3, p)
+	last := f.unix() - 1000
+	f.advance(100 * time.Second)
+	wakes := f.unix()
+	p.hiccups = 6
+	rounds(t, 5, p)
+	seen := token.Away{From: wakes, To: wakes + 3000}
+	wantAway(t, "for its own callers", p.of(7), token.Away{From: last, To: seen.To})
+	if len(f.lists) != 1 || !slices.Equal(p.outages, []string{"all 3s"}) {
+		t.Errorf("lists %v, told %q", f.lists, p.outages)
+	}
+	for _, list := range f.lists {
+		if list != listText([]token.Away{seen}) {
+			t.Errorf("others hear of %q", list)
+		}
 	}
 }
 
