@@ -374,6 +374,10 @@ func (s *setup) attack(a attack, token string) {
 	if v := strings.Join(r.cgi["HTTP_X_TOKEN_EXPIRES"], " and "); strings.Contains(v, forged) || (len(v) != 10 && want != nameless) || (v != "" && want == nameless) {
 		s.t.Errorf("the API got HTTP_X_TOKEN_EXPIRES %q", v)
 	}
+	// An API that is a proxy itself would remove what Connection names.
+	if v := strings.Join(r.cgi["HTTP_CONNECTION"], ", "); strings.Contains(strings.ToLower(v), "x-") {
+		s.t.Errorf("the API got Connection %q", v)
+	}
 	if len(r.trailer) != 0 && !s.trailers {
 		s.t.Errorf("the API got the trailer %v", r.trailer)
 	}
