@@ -58,7 +58,7 @@ test-traefik: deps ## test the recipe for Traefik with the program TRAEFIK; RUN=
 
 # What these need besides a Docker engine: the current compose and the old one (1.29),
 # jq, and what the stand-ins for images are built from. The engine's package lacks compose.
-deps-compose: deps $(BIN)/docker-compose
+deps-compose: deps $(BIN)/docker-compose ## install what test-compose needs as well
 	@missing=; \
 	command -v docker-compose >/dev/null || missing="$$missing docker-compose"; \
 	command -v busybox >/dev/null || missing="$$missing busybox-static"; \
@@ -79,7 +79,7 @@ $(BIN)/docker-compose:
 # What the tests run: redis-server, curl, wget, slowhttptest, systemd-analyze, kill and ps, a C
 # compiler for the race detector, Prometheus, and the clients and gateways of test/. Four
 # of their packages start a service, which is stopped again.
-deps: $(BIN)/caddy $(BIN)/gotestsum
+deps: $(BIN)/caddy $(BIN)/gotestsum ## install what the tests run and the machine lacks, with root or sudo
 	@missing=; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
 	command -v curl >/dev/null || missing="$$missing curl ca-certificates"; \

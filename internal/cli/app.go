@@ -35,7 +35,7 @@ is shown only this once: the file holds its hash. Running servers reload the fil
 on their own, within two seconds.
 
 A key that belonged to an app before needs a higher generation than that app had,
-written by hand: otherwise its old tokens are good again. The rest of the file is
+written by hand: otherwise its old tokens are valid again. The rest of the file is
 left as it is. Everything else about the app (lifetimes, addresses, a frozen state)
 is written into its entry by hand.`,
 		Example: `  authsvc app add orders-batch-01 --scopes orders.read,orders.write --apps apps.yaml --keys keys.json
@@ -74,11 +74,11 @@ func appReplace(env Env) *cobra.Command {
 	var apps, keys string
 	c := &cobra.Command{
 		Use:   "replace --apps FILE --keys FILE",
-		Short: "Replace the apps file, if the new one is good",
+		Short: "Replace the apps file, if the new one has no faults",
 		Long: `Reads an apps file from standard input and replaces the present one with it, whole
 or not at all, keeping its mode and owner. A file with a fault changes nothing,
 and neither does one that servers would refuse because it would make revoked
-tokens good again. Use it to change an apps file in a volume.`,
+tokens valid again. Use it to change an apps file in a volume.`,
 		Example: "  authsvc app replace --apps apps.yaml --keys keys.json < edited.yaml",
 		Args:    cobra.NoArgs,
 	}
@@ -131,7 +131,7 @@ func appHash(env Env) *cobra.Command {
 		Short: "Hash a secret for the apps file",
 		Long: `Reads a secret from the first line of standard input, or of a file, and prints its
 hash under the pepper of the keyring: the value of secret_hash in the apps file.
-The hash is good for the services that use this keyring only.`,
+The hash works only for the services that use this keyring.`,
 		Example: "  openssl rand -hex 32 | tee secret.txt | authsvc app hash --keys keys.json",
 		Args:    cobra.NoArgs,
 	}

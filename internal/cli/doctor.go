@@ -34,12 +34,12 @@ trusted proxies. Each finding says what is wrong, why it matters, and the comman
 that fixes it:
 
   note     worth knowing
-  warning  can cost tokens or calls, now or on some day
-  error    makes tokens wrong or loses them without a word, or keeps the service
-           from its work
+  warning  can cost tokens or calls, now or later
+  error    makes tokens wrong, loses them silently, or keeps the service from
+           working
 
-Nothing is changed. In Redis it makes one key for a moment, to see that it may. The
-service need not run. The settings themselves are checked by: authsvc config check
+Nothing is changed, except that it creates one key in Redis and deletes it, to test
+the permissions. The service need not run. The settings themselves are checked by: authsvc config check
 
 ` + status,
 		Example: `  authsvc doctor --config authsvc.yaml

@@ -60,7 +60,7 @@ func keysRotate(env Env) *cobra.Command {
 		Use:   "rotate --keys FILE",
 		Short: "Add a signing key that every replica knows before it signs",
 		Long: `Adds a signing key. Running servers reload the file on their own; tokens signed by
-older keys stay good until they expire. After that, prune removes those keys.
+older keys stay valid until they expire. After that, prune removes those keys.
 
 The new key signs after five minutes, so that every replica knows it before one
 uses it: copy the file to all of them in that time. With --now it signs after
@@ -111,7 +111,7 @@ func keysList(env Env) *cobra.Command {
 		Long: `Lists the keys of a keyring, oldest first:
 
   signing    signs new tokens
-  waiting    will sign; known already, so that its first token is good everywhere
+  waiting    will sign; known already, so that its first token is valid everywhere
   verifying  verifies the tokens it signed
   prunable   all its tokens have expired; authsvc keys prune removes it
   dropped    removed on purpose; its tokens are refused`,
@@ -157,13 +157,15 @@ func keysDrop(env Env) *cobra.Command {
 		Short: "Drop a leaked key, and end every token it signed, at once",
 		Long: `Removes a key from the keyring. Every token that it signed is refused as soon as a
 server has reloaded the file, in about two seconds where the file is shared. The
-tokens of other keys stay good. The id stays in the file as dropped for a day, so
+tokens of other keys stay valid. The id stays in the file as dropped for a day, so
 that servers know that the key is missing on purpose.
 
-If the signing key is dropped, the newest other key whose time has come signs. The
-only key can't be dropped; with --replace a new one takes its place and signs at
-once: a server that has not reloaded the file yet refuses its tokens. If the leak
-allows it, rotate first, wait until the new key signs, and then drop the old one.`,
+If the signing key is dropped, the newest other key whose time has come signs. If
+only a waiting key is left, it signs at once, before its time. The only key can't be
+dropped; with --replace a new one takes its place and signs at once. In both cases, a
+server that does not have the file with the new key yet refuses its tokens. If the
+leak allows it, rotate first, wait until the new key signs, and then drop the old
+one.`,
 		Example: `  authsvc keys drop 2 --keys keys.json
   authsvc keys drop 1 --keys keys.json --replace`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -244,7 +246,8 @@ func keysFlag(c *cobra.Command, env Env, file *string, usage string) {
 // fileFlag gives a command a flag that names a file and is also a setting of serve; its
 // default is the variable of that setting.
 func fileFlag(c *cobra.Command, env Env, name string, file *string, usage string) {
-	c.Flags().StringVar(file, name, env.value("AUTHSVC_"+strings.ToUpper(name)), usage)
+	variable := "AUTHSVC_" + strings.ToUpper(name)
+	c.Flags().StringVar(file, name, env.value(variable), usage+" (or set "+variable+")")
 	if *file != "" {
 		return
 	}

@@ -139,7 +139,7 @@ func (at installation) create(now time.Time) (created []string, err error) {
 	case !hasKeys && hasApps:
 		return created, fmt.Errorf("%s exists and %s does not: restore it from a backup, since the secrets of the apps are hashed with it, or remove the apps file as well to start over", at.apps(), at.keys())
 	case hasKeys && !hasApps && !hasSecrets: // the keyring is created after the secrets
-		return created, fmt.Errorf("%s exists and %s does not: restore it from a backup, since with another one revoked tokens would be good again, or remove the keyring as well to start over", at.keys(), at.apps())
+		return created, fmt.Errorf("%s exists and %s does not: restore it from a backup, since with another one revoked tokens would be valid again, or remove the keyring as well to start over", at.keys(), at.apps())
 	case !hasApps:
 		// Without this file nobody would ever know them.
 		secrets := firstApp + ":" + app.GenerateSecret() + "\n" + firstGateway + ":" + app.GenerateSecret() + "\n"

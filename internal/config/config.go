@@ -124,7 +124,7 @@ func Register(fs *pflag.FlagSet) *Settings {
 	text("trace-endpoint", "", "`URL` of an OTLP/HTTP receiver to send traces to, as in http://127.0.0.1:4318; without it, there are no traces", traceOf(&c.TraceEndpoint))
 	text("trace-sample", "1", "`RATIO` of requests to trace, unless a trusted proxy decides", ratioOf(&c.TraceSample)).kind = numberKind
 	boolean("pprof", false, "serve profiles at /debug/pprof/ on the admin listener", &c.Pprof)
-	boolean("dev", false, "try out authsvc: everything in memory, one app, nothing kept", &c.Dev)
+	boolean("dev", false, "try out authsvc: everything in memory, with a demo app and a demo gateway, nothing kept", &c.Dev)
 	return s
 }
 

@@ -13,5 +13,5 @@
 //     must be in exactly one place of FILE, to those that "+" and " " mark. "..." stands
 //     for anything inside a line that is there, and $NAME, in a line to add, for the
 //     variable of the blocks.
-//   - text is not run. The paragraph before it says why: "Not run: ...".
+//   - text is not run. The paragraph before it says why: "(No test runs this block: ...)".
 package pagetest

@@ -66,9 +66,9 @@ func Read(t *testing.T, page string) []Block {
 		switch {
 		case b.kind == "sh", b.edits() != "":
 		case b.kind == "output" && i > 0 && blocks[i-1].kind == "sh":
-		case b.kind == "text" && strings.Contains(b.before, "Not run: "):
+		case b.kind == "text" && strings.Contains(b.before, "(No test runs this block"):
 		default:
-			t.Errorf("%s: %q is neither sh, nor diff FILE, nor output after sh, nor text after \"Not run: ...\"", b.at, b.kind)
+			t.Errorf("%s: %q is neither sh, nor diff FILE, nor output after sh, nor text after \"(No test runs this block: ...)\"", b.at, b.kind)
 		}
 	}
 	return blocks
