@@ -38,8 +38,9 @@ that fixes it:
   error    makes tokens wrong, loses them silently, or keeps the service from
            working
 
-Nothing is changed, except that it creates one key in Redis and deletes it, to test
-the permissions. The service need not run. The settings themselves are checked by: authsvc config check
+Nothing is changed. It creates one key in Redis and deletes it, to test the
+permissions. The service need not run. The settings themselves are checked by:
+authsvc config check
 
 ` + status,
 		Example: `  authsvc doctor --config authsvc.yaml

@@ -161,11 +161,10 @@ tokens of other keys stay valid. The id stays in the file as dropped for a day, 
 that servers know that the key is missing on purpose.
 
 If the signing key is dropped, the newest other key whose time has come signs. If
-only a waiting key is left, it signs at once, before its time. The only key can't be
-dropped; with --replace a new one takes its place and signs at once. In both cases, a
-server that does not have the file with the new key yet refuses its tokens. If the
-leak allows it, rotate first, wait until the new key signs, and then drop the old
-one.`,
+only a waiting key is left, it signs at once, before its time. The only key can't
+be dropped; with --replace a new one takes its place and signs at once. In both
+cases, a server that does not know the new key yet refuses its tokens. If the leak
+allows it, rotate first, wait until the new key signs, and then drop the old one.`,
 		Example: `  authsvc keys drop 2 --keys keys.json
   authsvc keys drop 1 --keys keys.json --replace`,
 		Args: func(_ *cobra.Command, args []string) error {
