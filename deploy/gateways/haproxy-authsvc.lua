@@ -1,6 +1,6 @@
 -- The part of the HAProxy recipe that you leave as it is: what haproxy.cfg, beside it, asks.
 
--- Paths that everybody understands alike (docs/gateways.md says which).
+-- Paths that every server reads the same way (docs/gateways.md says which).
 local _, plain = Regex.new([[^/(([-\w~!$&'()*+,=:@]|%(2[0-46-9a-c]|3[ac-f]|40|5[bde]|60|7[b-d]|[89abdef][0-9a-f]|c[2-9a-f]))\.*/?)*+(\?[^#]*)?$]], false)
 
 core.register_fetches("authsvc_path", function(txn)
