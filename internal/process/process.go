@@ -117,7 +117,9 @@ func (p *Process) observed(cfg Config) telemetry.Observed {
 	if r, ok := p.store.(interface{ Pool() redisconn.PoolStats }); ok {
 		o.Pool = func() telemetry.PoolStats { return telemetry.PoolStats(r.Pool()) }
 	}
-	if s, ok := p.store.(monitored); ok {
+	if s, ok := p.store.(interface {
+		Away() map[string]time.Duration
+	}); ok {
 		o.Away = s.Away
 	}
 	return o

@@ -24,11 +24,10 @@ func openStore(cfg config.Config, opts store.Options) (store.Opened, error) {
 	return store.Open(cfg.Store, opts)
 }
 
-// monitored is a store whose shards can have outages: Redis.
+// monitored is a store that notes when it could not be asked, or this process stood still.
 type monitored interface {
 	Monitor(context.Context, *token.Clock)
 	Outages(token.GrantID) token.Outages
-	Away() map[string]time.Duration
 }
 
 // clientName returns the name that identifies this replica in Redis's CLIENT LIST.

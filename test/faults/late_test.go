@@ -19,6 +19,7 @@ import (
 
 	"authsvc/internal/authsvctest"
 	"authsvc/internal/redistest"
+	"authsvc/internal/token"
 )
 
 // client has one grant, and behaves: it presents only its newest refresh token, sends a
@@ -198,6 +199,25 @@ func TestReplicaStopped(t *testing.T) {
 			t.Errorf("%d callers were logged out, and %d replays reported", r.out, r.replays)
 		}
 	})
+}
+
+// The only process stands still for longer than the grace, after an answer that its caller
+// did not get: the retry gets it.
+func TestOnlyProcessStopped(t *testing.T) {
+	sideBySide(t)
+	const grace = 2 * time.Second
+	s := authsvctest.NewSite(t).StartBinary(authsvctest.Binary(t), "memory://", append([]string{"--refresh-grace", grace.String()}, authsvctest.Patient...)...)
+	s.WaitReady()
+	h := newClients(s, 1)[0]
+	unanswered := *h
+	h.insist(t.Context(), s.Client, s.URL)
+	s.Pause()
+	time.Sleep(grace + token.MaxSilence)
+	s.Resume()
+	unanswered.insist(t.Context(), s.Client, s.URL)
+	if unanswered.out || unanswered.newest != h.newest {
+		t.Errorf("refused: %t", unanswered.out)
+	}
 }
 
 // TestRelay is no test: startRelay runs it as a process of its own.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"authsvc/internal/token"
@@ -17,6 +18,8 @@ type Store struct {
 	records map[token.GrantID]kept
 	sweepAt int // the number of records at which the expired ones are removed
 	closed  bool
+
+	outages atomic.Pointer[token.Outages] // by Monitor; nil: nothing yet
 }
 
 var _ token.Store = (*Store)(nil)
