@@ -85,7 +85,7 @@ func (m *Metrics) Observe(o Observed) {
 	}})
 	if o.Away != nil {
 		away := prometheus.NewDesc("authsvc_redis_away_seconds_total",
-			"Time in which a shard of Redis did not answer reads, by its slots in a Cluster, else all: retries of a refresh are answered for that much longer. Only with Redis.", []string{"shard"}, nil)
+			"Time in which a shard of Redis did not answer reads, by its slots in a Cluster, otherwise all: retries of a refresh are answered for that much longer. Only with Redis.", []string{"shard"}, nil)
 		m.registry.MustRegister(collector{[]*prometheus.Desc{away}, func(ch chan<- prometheus.Metric) {
 			for shard, took := range o.Away() {
 				ch <- prometheus.MustNewConstMetric(away, prometheus.CounterValue, took.Seconds(), shard)
