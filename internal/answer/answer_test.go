@@ -60,7 +60,7 @@ func newListener(t *testing.T) *listener {
 	r, err := answer.NewRouter(answer.Config{
 		Telemetry: &l.reports, Log: slog.New(slog.NewJSONHandler(&l.log, nil)), ErrorPages: "https://auth.example.com/errors/",
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}, // httptest's client
-		Draining:       func() bool { return l.draining }, NotFound: func() error { return apierr.New(apierr.APINotFound, "Look elsewhere.") },
+		Draining:       func() bool { return l.draining }, NotFound: func(*answer.Exchange) error { return apierr.New(apierr.APINotFound, "Look elsewhere.") },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -25,7 +26,7 @@ type Config struct {
 	// connection.
 	Draining func() bool
 	// NotFound returns what a path without an endpoint is answered with.
-	NotFound func() error
+	NotFound func(*Exchange) error
 }
 
 // Endpoint handles a path. Handle is required.
@@ -60,10 +61,8 @@ func NewRouter(cfg Config) (*Router, error) {
 	if err := r.gin.SetTrustedProxies(nil); err != nil { // clientIP finds the address
 		return nil, fmt.Errorf("setting up gin: %w", err)
 	}
-	r.gin.NoRoute(r.handler(Endpoint{Name: "other", Handle: func(*Exchange) error { return cfg.NotFound() }}))
-	r.gin.NoMethod(r.handler(Endpoint{Name: "other", Handle: func(*Exchange) error {
-		return apierr.New(apierr.APIMethodNotFound, "This path does not support the method. The Allow header lists those that it does.")
-	}}))
+	r.gin.NoRoute(r.handler(Endpoint{Name: "other", Handle: cfg.NotFound}))
+	r.gin.NoMethod(r.handler(Endpoint{Name: "other", Handle: wrongMethod}))
 	return r, nil
 }
 
@@ -94,4 +93,18 @@ func (r *Router) handler(e Endpoint) gin.HandlerFunc {
 			x.fail(err)
 		}
 	}
+}
+
+// wrongMethod answers a path that has endpoints for other methods, which gin has put into
+// the Allow header.
+func wrongMethod(x *Exchange) error {
+	allowed := x.Header().Get("Allow")
+	hint := "This path does not support the method. Use " + strings.ReplaceAll(allowed, ", ", " or ") + "."
+	if allowed == http.MethodPost {
+		hint += " Send the parameters in the body."
+		if x.Request().Method == http.MethodGet {
+			hint += " If the client did, it was redirected on the way (http to https, for example), which makes a POST a GET: give it the last address."
+		}
+	}
+	return apierr.New(apierr.APIMethodNotFound, hint)
 }

@@ -59,13 +59,11 @@ func New(cfg Config) (*answer.Router, error) {
 	if err != nil {
 		return nil, err
 	}
+	var paths []string
 	r, err := answer.NewRouter(answer.Config{
 		Telemetry: cfg.Telemetry, Log: cfg.Log, ErrorPages: cfg.Issuer + "/errors/",
 		TrustedProxies: cfg.TrustedProxies, Draining: cfg.Draining,
-		NotFound: func() error {
-			return apierr.New(apierr.APINotFound,
-				"There is nothing at this path. Paths must match exactly, without a trailing slash: tokens are at /oauth/token, the error codes at /errors.")
-		},
+		NotFound: func(x *answer.Exchange) error { return notFound(x, paths) },
 	})
 	if err != nil {
 		return nil, err
@@ -91,6 +89,7 @@ func New(cfg Config) (*answer.Router, error) {
 		{"/openapi.json", answer.Endpoint{Name: "openapi", Methods: []string{get, head}, Handle: description.json}},
 	} {
 		r.Handle(e.path, e.Endpoint)
+		paths = append(paths, e.path)
 	}
 	verdicts := []string{
 		active, apierr.AccessTokenInvalid.Code(), apierr.AccessTokenExpired.Code(),

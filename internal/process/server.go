@@ -56,7 +56,7 @@ func (p *Process) full(issuer string) (http.Handler, error) {
 	return answer.NewRouter(answer.Config{
 		Telemetry: p.metrics, Log: p.log, ErrorPages: issuer + "/errors/", TrustedProxies: p.cfg.TrustedProxies,
 		Draining: func() bool { return true }, // answers close their connection
-		NotFound: func() error {
+		NotFound: func(*answer.Exchange) error {
 			return &apierr.Error{
 				Row: apierr.Unavailable, RetryAfter: time.Duration(1+rand.N(5)) * time.Second,
 				Hint: "The service has as many connections as fit into its memory. Try again in a moment; keep connections open, and reuse them.",
