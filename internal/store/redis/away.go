@@ -45,11 +45,13 @@ func union(lists ...[]token.Away) []token.Away {
 	return joined
 }
 
-// recent returns the times of a list that count at now, in unix milliseconds. None has its
-// end in the future, but for what the clocks of two processes differ by.
+// recent returns the times of a list that count at now, in unix milliseconds. None begins in
+// the future, but for what the clocks of two processes differ by. One may end there, if the
+// store's clock has stepped back since, in a failover to a server that is behind.
 func recent(list []token.Away, now int64) []token.Away {
 	return slices.DeleteFunc(slices.Clone(list), func(a token.Away) bool {
-		return a.From >= a.To || a.To <= now-maxAge.Milliseconds() || a.To > now+token.MaxSilence.Milliseconds()
+		return a.From >= a.To || a.From > now+token.MaxSilence.Milliseconds() ||
+			a.To <= now-maxAge.Milliseconds() || a.To > now+maxAge.Milliseconds()
 	})
 }
 

@@ -29,6 +29,7 @@ type fakeRedis struct {
 	lists       map[string]string
 	down        map[int]time.Duration // by the first slot: how long a read takes until it fails
 	refuses     error                 // of writes
+	behind      time.Duration         // how far its clock has stepped back
 	writes      int
 }
 
@@ -59,7 +60,9 @@ func (f *fakeRedis) advance(d time.Duration) {
 func (f *fakeRedis) unix() int64 { return f.process().Add(ahead).UnixMilli() }
 
 // Now implements token.Store.
-func (f *fakeRedis) Now(context.Context) (time.Time, error) { return f.process().Add(ahead), nil }
+func (f *fakeRedis) Now(context.Context) (time.Time, error) {
+	return f.process().Add(ahead - f.behind), nil
+}
 
 // Shards implements conn.
 func (f *fakeRedis) Shards(context.Context) ([]redisconn.Shard, error) {
@@ -334,6 +337,30 @@ func TestMonitorStandsStillBeforeAnOutage(t *testing.T) {
 	}
 }
 
+// After a failover to a server whose clock is behind, an outage seems to end in the future.
+// It still counts.
+func TestMonitorOfAClockThatStepsBack(t *testing.T) {
+	f := newFakeRedis(redisconn.Everything)
+	p := start(t, f)
+	rounds(t, 3, p)
+	f.down[0] = 0
+	from := f.unix() - 1000
+	rounds(t, 70, p)
+	delete(f.down, 0)
+	seen := token.Away{From: from, To: f.unix()}
+	rounds(t, 1, p)
+	f.behind = 10 * time.Second
+	if err := p.clock.Measure(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	q := start(t, f)
+	for range 15 {
+		rounds(t, 1, p, q)
+		wantAway(t, "who saw it", p.of(7), seen)
+		wantAway(t, "who starts then", q.of(7), seen)
+	}
+}
+
 var three = []redisconn.Shard{{First: 0, Last: 5460}, {First: 5461, Last: 10921}, {First: 10922, Last: 16383}}
 
 // One shard of a Cluster is away: the others are not. A change of primary changes nothing,
@@ -494,8 +521,8 @@ func long(n int64) (all []token.Away) {
 
 func TestRecent(t *testing.T) {
 	const now = 10_000_000
-	all := away(5, 5, 6, 1, 0, now-3_600_000, 0, now-3_599_999, now-5, now+3000, now-5, now+3001, 0, math.MaxInt64)
-	want := away(0, now-3_599_999, now-5, now+3000)
+	all := away(5, 5, 6, 1, 0, now-3_600_000, 0, now-3_599_999, now-5, now+3_600_000, now-5, now+3_600_001, now+3000, now+5000, now+3001, now+5000, 0, math.MaxInt64)
+	want := away(0, now-3_599_999, now-5, now+3_600_000, now+3000, now+5000)
 	if diff := cmp.Diff(want, recent(all, now)); diff != "" {
 		t.Error(diff)
 	}
