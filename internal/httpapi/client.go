@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"encoding/base64"
 	"mime"
 	"net/http"
@@ -33,7 +34,10 @@ func parse(x *answer.Exchange, known ...param) (f form, c client, err error) {
 	if err != nil {
 		return f, c, err // rule 0
 	}
-	if !isForm(r.Header.Values("Content-Type")) { // rule 1
+	if types := r.Header.Values("Content-Type"); !isForm(types) { // rule 1
+		if len(types) == 0 && f.begun == 0 && f.fault == "" {
+			return f, c, apierr.New(apierr.ContentTypeInvalid, f.odd(r))
+		}
 		return f, c, apierr.New(apierr.ContentTypeInvalid,
 			"The Content-Type header is not application/x-www-form-urlencoded (its charset, if any, must be UTF-8). Send the parameters as a form.")
 	}
@@ -48,7 +52,7 @@ func parse(x *answer.Exchange, known ...param) (f form, c client, err error) {
 		}
 	}
 	if f.fault != "" { // rule 3
-		return f, c, apierr.New(apierr.AuthParameterInvalid, f.fault)
+		return f, c, apierr.New(apierr.AuthParameterInvalid, cmp.Or(f.odd(r), f.fault))
 	}
 	return f, c, nil
 }
@@ -123,14 +127,14 @@ func readBasic(id, secret string) (key string, secrets []string) {
 }
 
 // required applies the first half of rule 5. Its errors are APIG.2211 and 2212.
-func (c *client) required() error {
+func (c *client) required(x *answer.Exchange, f *form) error {
 	if c.id == "" {
-		return apierr.New(apierr.ClientIDMissing,
-			"The client_id parameter is missing. Send it in the body, or with HTTP Basic.")
+		return apierr.New(apierr.ClientIDMissing, f.missing(x, clientID,
+			"The client_id parameter is missing. Send it in the body, or with HTTP Basic."))
 	}
 	if len(c.secrets) == 0 {
-		return apierr.New(apierr.ClientSecretMissing,
-			"The client_secret parameter is missing. Send it in the body, or with HTTP Basic.")
+		return apierr.New(apierr.ClientSecretMissing, f.missing(x, clientSecret,
+			"The client_secret parameter is missing. Send it in the body, or with HTTP Basic."))
 	}
 	return nil
 }

@@ -58,6 +58,11 @@ type form struct {
 	// fault says what is wrong with the body (rule 3), or is "". It is kept, not
 	// returned, because other rules come first.
 	fault string
+	// near holds, for a known parameter, the first other name that is nearly its.
+	near [paramCount]string
+	// begin holds the first bytes, of which there are begun.
+	begin [3]byte
+	begun int
 }
 
 // has reports whether a parameter was given with a value.
@@ -73,6 +78,7 @@ func readForm(body io.Reader, known []param) (form, error) {
 	var tooLarge *http.MaxBytesError
 	for {
 		n, err := body.Read(b.read[:])
+		p.form.begun += copy(p.form.begin[p.form.begun:], b.read[:n])
 		p.write(b.read[:n])
 		switch {
 		case err == nil:
@@ -112,7 +118,7 @@ type formParser struct {
 	seen  [paramCount]bool
 
 	inValue bool
-	name    [maxName + 1]byte // one more byte: a longer name is not a known one
+	name    [maxName + 9]byte // a longer name is not a known one, nor nearly one
 	nameLen int
 	current param  // the parameter being read; paramCount for an unknown one
 	value   []byte // the part of its value that is kept
@@ -225,6 +231,9 @@ func (p *formParser) endName() {
 			p.seen[k] = true
 			p.current = k
 		}
+	}
+	if p.current == paramCount {
+		p.nearMiss()
 	}
 }
 

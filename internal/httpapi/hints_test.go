@@ -76,3 +76,96 @@ func TestHintsAtAddresses(t *testing.T) {
 		})
 	}
 }
+
+// A parameter that is missing, where the request has something like it.
+func TestHintsAboutBodies(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	const (
+		good     = "grant_type=client_credentials&client_id=" + worker + "&client_secret=" + secret
+		client   = "client_id=" + worker + "&client_secret=" + secret
+		json     = `{"grant_type":"client_credentials","client_id":"billing-worker","client_secret":"b1lling-Secret-0001"}`
+		path     = "/oauth/token"
+		inURL    = "parameters in the URL are not read"
+		noGrant  = apierr.GrantTypeMissing
+		noID     = apierr.ClientIDMissing
+		noSecret = apierr.ClientSecretMissing
+		bad      = apierr.AuthParameterInvalid
+	)
+	for _, tt := range []struct {
+		target, body string
+		row          apierr.Row
+		want         string
+	}{
+		{path + "?" + good, "", noGrant, inURL},
+		{path + "?" + good, "x=y", noGrant, inURL},
+		{path + "?grant_type=client_credentials", client, noGrant, inURL},
+		{path + "?client%5Fid=" + worker, "grant_type=client_credentials", noID, inURL},
+		{path + "?client_secret=" + secret, "grant_type=client_credentials&client_id=" + worker, noSecret, inURL},
+		{path + "?refresh_token=rt_x", "grant_type=refresh_token&" + client, apierr.RefreshTokenMissing, inURL},
+		{"/oauth/revoke?token=at_x", client, bad, inURL},
+		{path + "?other=x", client, noGrant, "Send client_credentials or refresh_token, in the body."},
+
+		{path, "", noGrant, "The body is empty. Send"},
+		{"/oauth/introspect", "", noID, "The body is empty. Send"},
+		{"/oauth/revoke", "", noID, "The body is empty. Send"},
+		{path, json, noGrant, "begins with {, as JSON does"},
+		{"/oauth/introspect", `["token"]`, noID, "begins with [, as JSON does"},
+		{path, strings.Replace(json, "Secret", "%zz", 1), bad, "begins with {, as JSON does"},
+		{path, "<token/>", noGrant, "XML"},
+		{path, "\ufeff" + good, noGrant, "byte order mark"},
+		{path, "g\x00r\x00a\x00", bad, "UTF-16"},
+		{path, "\xff\xfeg\x00", bad, "UTF-16"},
+		{path, "\x1f\x8b\x08\x00", bad, "compressed"},
+		{path, `"` + good + `"`, noGrant, "begins with a quote"},
+		{path, "'" + good + "'", noGrant, "begins with a quote"},
+		{path, "?" + good, noGrant, "question mark"},
+		{path, "--x\r\nContent-Disposition: form-data", noGrant, "multipart"},
+		{path, strings.ReplaceAll(good, "&", "&amp;"), noID, "&amp;"},
+		{"/oauth/revoke", client + "&amp;token=at_x", bad, "&amp;"},
+
+		{path, "grantType=client_credentials&" + client, noGrant, "one named grantType: name it grant_type."},
+		{path, "grant-type=client_credentials&" + client, noGrant, "one named grant-type: name it grant_type."},
+		{path, "grant_type[]=client_credentials&" + client, noGrant, "one named grant_type[]: name it grant_type."},
+		{path, "GRANT_TYPE=client_credentials&" + client, noGrant, "one named GRANT_TYPE: name it grant_type."},
+		{path, "grant_type=client_credentials&clientId=" + worker, noID, "one named clientId: name it client_id."},
+		{path, "grant_type=client_credentials&client-id=" + worker, noID, "one named client-id: name it client_id."},
+		{path, "grant_type=client_credentials&app_key=" + worker, noID, "one named app_key: name it client_id."},
+		{path, "grant_type=client_credentials&appKey=" + worker, noID, "one named appKey: name it client_id."},
+		{path, "grant_type=client_credentials&client_id=" + worker + "&app_secret=" + secret, noSecret, "one named app_secret: name it client_secret."},
+		{path, "grant_type=client_credentials&client_id=" + worker + "&clientSecret=" + secret, noSecret, "one named clientSecret: name it client_secret."},
+		{path, "grant_type=refresh_token&" + client + "&refreshToken=rt_x", apierr.RefreshTokenMissing, "one named refreshToken: name it refresh_token."},
+		{path, "grant_type=refresh_token&" + client + "&token=rt_x", apierr.RefreshTokenMissing, "one named token: name it refresh_token."},
+		{"/oauth/revoke", client + "&access_token=at_x", bad, "one named access_token: name it token."},
+		{"/oauth/revoke", client + "&refresh_token=rt_x", bad, "one named refresh_token: name it token."},
+		{path, "grant_type=client_credentials&%20client_id=" + worker, noID, "a quote, a blank, a line break"},
+		{path, "grant_type=client_credentials&\nclient_id=" + worker, noID, "a quote, a blank, a line break"},
+		{path, "grant_type=client_credentials&client_assertion=x", noID, "client_assertion, which is not supported"},
+		{path, "grant_type=client_credentials&client_id=" + worker + "&client_assertion_type=y&client_assertion=x", noSecret, "client_assertion, which is not supported"},
+		{path, "grant_type=client_credentials&client1id=" + worker, noID, "Send it in the body, or with HTTP Basic."},
+		{path, "grant_type=client_credentials&client_identifier=" + worker, noID, "Send it in the body, or with HTTP Basic."},
+	} {
+		a := s.request("POST", tt.target, tt.body, "Content-Type", form)
+		t.Run(tt.target+" "+tt.body, func(t *testing.T) { checkHint(t, a, tt.row, tt.want) })
+		if d := a.text("error_description"); strings.Contains(d, secret) || strings.Contains(d, worker) {
+			t.Errorf("%s %s: the hint tells too much: %s", tt.target, tt.body, d)
+		}
+	}
+
+	const encoded = "The body has a Content-Encoding"
+	for _, tt := range []struct {
+		encoding, body string
+		row            apierr.Row
+		want           string
+	}{
+		{"gzip", "\x1f\x8b\x08\x00", bad, encoded},
+		{"deflate", "x\x9c\x4b", bad, encoded},
+		{"br", "abc", noGrant, encoded},
+		{"identity", client, noGrant, "Send client_credentials or refresh_token, in the body."},
+	} {
+		checkHint(t, s.request("POST", path, tt.body, "Content-Type", form, "Content-Encoding", tt.encoding), tt.row, tt.want)
+	}
+	checkHint(t, s.request("POST", path+"?"+good, ""), apierr.ContentTypeInvalid, inURL)
+	checkHint(t, s.request("POST", path, ""), apierr.ContentTypeInvalid, "The body is empty. Send")
+	checkHint(t, s.request("POST", path, good), apierr.ContentTypeInvalid, "The Content-Type header is not")
+}

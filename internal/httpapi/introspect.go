@@ -40,7 +40,7 @@ func (s *server) introspect(x *answer.Exchange) error {
 		return apierr.New(apierr.AppNotAuthorized,
 			"The app does not have the role introspect. Ask the operator to add it to the app's roles.")
 	}
-	if err := r.tokenRequired(); err != nil {
+	if err := r.tokenRequired(x); err != nil {
 		return err
 	}
 	ctx, cancel := s.storeContext(x)
@@ -72,6 +72,7 @@ func (s *server) introspect(x *answer.Exchange) error {
 
 // presentedToken is a parsed request to /oauth/introspect or /oauth/revoke.
 type presentedToken struct {
+	form   form
 	client client
 	token  string // "": not given
 }
@@ -79,7 +80,7 @@ type presentedToken struct {
 // parsePresented parses such a request, with rules 0 (413) to 3, as parse does.
 func parsePresented(x *answer.Exchange) (presentedToken, error) {
 	f, c, err := parse(x, tokenParam, tokenTypeHint, clientID, clientSecret)
-	return presentedToken{c, f.values[tokenParam]}, err
+	return presentedToken{f, c, f.values[tokenParam]}, err
 }
 
 // tokenCaller returns the request and the authenticated app, by rules 0 to 3, 5 and 7 to
@@ -88,7 +89,7 @@ func (s *server) tokenCaller(x *answer.Exchange) (r presentedToken, who app.Auth
 	if r, err = parsePresented(x); err != nil {
 		return r, who, err
 	}
-	if err = r.client.required(); err != nil {
+	if err = r.client.required(x, &r.form); err != nil {
 		return r, who, err
 	}
 	who, err = s.authenticate(x, r.client)
@@ -96,10 +97,10 @@ func (s *server) tokenCaller(x *answer.Exchange) (r presentedToken, who app.Auth
 }
 
 // tokenRequired returns APIG.2205 if the token parameter is missing.
-func (r *presentedToken) tokenRequired() error {
+func (r *presentedToken) tokenRequired(x *answer.Exchange) error {
 	if r.token != "" {
 		return nil
 	}
-	return apierr.New(apierr.AuthParameterInvalid,
-		"The token parameter is missing. Send the token in the body.")
+	return apierr.New(apierr.AuthParameterInvalid, r.form.missing(x, tokenParam,
+		"The token parameter is missing. Send the token in the body."))
 }

@@ -13,7 +13,7 @@ func (s *server) revoke(x *answer.Exchange) error {
 	if err != nil {
 		return err
 	}
-	if err := r.tokenRequired(); err != nil {
+	if err := r.tokenRequired(x); err != nil {
 		return err
 	}
 	ctx, cancel := s.storeContext(x)

@@ -21,6 +21,7 @@ type tokenBody struct {
 
 // tokenRequest is a parsed request to the token endpoint.
 type tokenRequest struct {
+	form   form
 	client client
 	token.Request
 }
@@ -28,7 +29,7 @@ type tokenRequest struct {
 // parseToken parses such a request, with rules 0 (413) to 3 of doc.go, as parse does.
 func parseToken(x *answer.Exchange) (tokenRequest, error) {
 	f, c, err := parse(x, grantType, clientID, clientSecret, refreshToken, throughData, scope)
-	return tokenRequest{c, token.Request{
+	return tokenRequest{f, c, token.Request{
 		GrantType:    token.GrantType(f.values[grantType]),
 		Scope:        f.values[scope],
 		ThroughData:  f.values[throughData],
@@ -46,18 +47,18 @@ func (s *server) token(x *answer.Exchange) error {
 	switch r.GrantType { // rule 4
 	case token.ClientCredentials, token.RefreshToken:
 	case "":
-		return apierr.New(apierr.GrantTypeMissing,
-			"The grant_type parameter is missing. Send client_credentials or refresh_token, in the body.")
+		return apierr.New(apierr.GrantTypeMissing, r.form.missing(x, grantType,
+			"The grant_type parameter is missing. Send client_credentials or refresh_token, in the body."))
 	default:
 		return apierr.New(apierr.GrantTypeUnsupported,
 			"The grant_type parameter is neither client_credentials nor refresh_token. Send one of them, in lower case.")
 	}
-	if err := r.client.required(); err != nil { // rule 5
+	if err := r.client.required(x, &r.form); err != nil { // rule 5
 		return err
 	}
 	if r.GrantType == token.RefreshToken && r.RefreshToken == "" { // rule 5
-		return apierr.New(apierr.RefreshTokenMissing,
-			"The refresh_token parameter is missing. Send the refresh_token of the latest token response.")
+		return apierr.New(apierr.RefreshTokenMissing, r.form.missing(x, refreshToken,
+			"The refresh_token parameter is missing. Send the refresh_token of the latest token response."))
 	}
 	if utf8.RuneCountInString(r.ThroughData) > token.MaxThroughData { // rule 6
 		return apierr.New(apierr.ThroughDataTooLong,
