@@ -96,6 +96,33 @@ func TestAReplayKillsOnlyForACallerWhoStays(t *testing.T) {
 	}
 }
 
+// A process that stands still in the wait waits again, once: its caller may have left
+// meanwhile, which net/http has yet to notice.
+func TestTheWaitIsForNetHTTP(t *testing.T) {
+	const still = time.Minute
+	for _, notices := range []time.Duration{still + killWait + 1, still + 2*killWait - 1, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newTimedWorld(t)
+			s := newStale(w)
+			waits := 0
+			w.m.cfg.Clock.SetTimer(func(d time.Duration) <-chan time.Time {
+				if waits++; waits == 1 {
+					d += still
+				}
+				return time.After(d)
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), notices)
+			defer cancel()
+			_, err := w.late(s.token, ctx)
+			if notices < time.Hour {
+				w.spared(s, err, EventCallerLeft)
+			} else if es := w.kinds(); !slices.Equal(es, []EventKind{EventRefreshReplayed}) {
+				t.Errorf("events %v of a caller who stays", es)
+			}
+		})
+	}
+}
+
 // leaving is a store in which the caller leaves during a read.
 type leaving struct {
 	Store
