@@ -79,7 +79,7 @@ func newGate(room int, clock func() time.Time, log *slog.Logger) *gate {
 	return g
 }
 
-// open accepts connections until the gate is closed. config is nil without TLS.
+// open gives the gate the socket whose connections it accepts. config is nil without TLS.
 func (g *gate) open(socket *net.TCPListener, config *tls.Config) {
 	g.socket = socket
 	if config != nil {
@@ -95,13 +95,17 @@ func (g *gate) open(socket *net.TCPListener, config *tls.Config) {
 			return nil, nil
 		}
 	}
+}
+
+// accept accepts connections until the gate, which is open, is closed.
+func (g *gate) accept() {
 	for wait := time.Duration(0); ; {
 		g.mu.Lock()
 		for !g.closing && g.taken+g.entry > g.room && g.answered >= spares {
 			g.left.Wait()
 		}
 		g.mu.Unlock()
-		conn, err := socket.AcceptTCP()
+		conn, err := g.socket.AcceptTCP()
 		switch {
 		case err == nil:
 			wait = 0

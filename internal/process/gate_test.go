@@ -49,7 +49,8 @@ func newHouse(t *testing.T, room int, config *tls.Config) *house {
 		t.Fatal(err)
 	}
 	h.addr = socket.Addr().String()
-	go h.gate.open(socket.(*net.TCPListener), config)
+	h.gate.open(socket.(*net.TCPListener), config)
+	go h.gate.accept()
 	for i, d := range []*door{&h.gate.http1, &h.gate.http2, &h.gate.refused} {
 		go func() { _ = serve(servers[i], d) }()
 		t.Cleanup(func() { _ = servers[i].Close() })

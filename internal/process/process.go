@@ -182,7 +182,8 @@ func (p *Process) Run(ctx context.Context) (err error) {
 		return err
 	}
 	servers = append(servers, p.server(probes))
-	tasks.Go(func() { p.gate.open(public.(*net.TCPListener), p.tlsConfig()) })
+	p.gate.open(public.(*net.TCPListener), p.tlsConfig())
+	tasks.Go(p.gate.accept)
 	for i, l := range []net.Listener{&p.gate.http1, &p.gate.http2, &p.gate.refused, admin} {
 		tasks.Go(func() {
 			if err := serve(servers[i], l); err != nil {
