@@ -79,8 +79,11 @@ func (a Authenticated) Admit(ip netip.Addr) error {
 		return apierr.New(apierr.AppFrozen,
 			"The app is frozen. Ask the operator to set its state to active; its tokens then work again.")
 	case !a.app.trusts(ip):
-		return apierr.New(apierr.IPNotTrusted,
-			"The address this request came from is not in the trusted_ips of the app. Call from a trusted network, or ask the operator to add this one.")
+		hint := "The address this request came from is not in the trusted_ips of the app. Call from a trusted network, or ask the operator to add this one."
+		if ip.IsValid() {
+			hint += " It is seen as " + ip.Unmap().WithZone("").String() + "; if that is a proxy, it belongs in --trusted-proxies."
+		}
+		return apierr.New(apierr.IPNotTrusted, hint)
 	}
 	return nil
 }

@@ -15,8 +15,9 @@ type Error struct {
 	// Row is what the caller gets: code, status and message.
 	Row Row
 	// Hint is shown to the caller as error_description: which parameter, what
-	// was wrong with it, what to do. It holds nothing secret, nothing that the
-	// caller sent, and only the characters of RFC 6749 section 5.2.
+	// was wrong with it, what to do. It holds nothing secret, of what the caller
+	// sent at most names, a scope and its address, and only the characters of RFC
+	// 6749 section 5.2.
 	Hint string
 	// OAuth replaces the row's OAuth error name if a row stands for several (APIG.2205
 	// is invalid_request, and invalid_scope for a scope). Empty means the row's own.

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"cmp"
 	"encoding/base64"
+	"errors"
 	"mime"
 	"net/http"
 	"net/url"
@@ -20,6 +21,8 @@ type client struct {
 	// secrets are the possible secrets: one, or two if HTTP Basic can be read in two
 	// ways. None: not given.
 	secrets []string
+	// escaped is the form's, if the secret is from the body.
+	escaped bool
 }
 
 // parse applies rules 0 (413) to 3 of doc.go to a POST request of an app, and returns
@@ -48,7 +51,7 @@ func parse(x *answer.Exchange, known ...param) (f form, c client, err error) {
 	} else {
 		c.id = f.values[clientID]
 		if f.has(clientSecret) {
-			c.secrets = []string{f.values[clientSecret]}
+			c.secrets, c.escaped = []string{f.values[clientSecret]}, f.escaped
 		}
 	}
 	if f.fault != "" { // rule 3
@@ -145,12 +148,12 @@ func (s *server) authenticate(x *answer.Exchange, c client) (app.Authenticated, 
 	// Rule 7.
 	if !app.ValidKey(c.id) {
 		return app.Authenticated{}, apierr.New(apierr.KeyOrSecretMalformed,
-			"The client_id is not a valid AppKey: that has 8 to 200 of the characters A-Z a-z 0-9 _ - and starts with a letter or digit.")
+			"The client_id is not a valid AppKey: that has 8 to 200 of the characters A-Z a-z 0-9 _ - and starts with a letter or digit."+edges(c.id))
 	}
 	for _, secret := range c.secrets {
 		if !app.ValidSecret(secret) {
 			return app.Authenticated{}, apierr.New(apierr.KeyOrSecretMalformed,
-				"The client_secret is not a valid secret: that has 8 to 128 of the characters A-Z a-z 0-9 _ - ! @ # $ % and starts with a letter or digit. In a form, write % as %25.")
+				"The client_secret is not a valid secret: that has 8 to 128 of the characters A-Z a-z 0-9 _ - ! @ # $ % and starts with a letter or digit. In a form, write % as %25."+edges(secret))
 		}
 	}
 	if _, known := s.cfg.Apps.Lookup(c.id); known {
@@ -159,6 +162,9 @@ func (s *server) authenticate(x *answer.Exchange, c client) (app.Authenticated, 
 	// Rule 9.
 	who, err := s.cfg.Apps.Authenticate(c.id, c.secrets...)
 	if err != nil {
+		if e := (*apierr.Error)(nil); c.escaped && errors.As(err, &e) {
+			e.Hint += encodePercent
+		}
 		return who, err
 	}
 	x.SetProved()

@@ -63,6 +63,9 @@ type form struct {
 	// begin holds the first bytes, of which there are begun.
 	begin [3]byte
 	begun int
+	// escaped: the secret has a letter or digit in the form of an escape, which nothing
+	// that form-encodes needs to write.
+	escaped bool
 }
 
 // has reports whether a parameter was given with a value.
@@ -135,6 +138,20 @@ func (p *formParser) fail(fault string) {
 	}
 }
 
+// badText is fail, for a character that no parameter may have.
+func (p *formParser) badText(fault string) {
+	if p.form.fault == "" && p.inValue && p.current == clientSecret {
+		fault += " It is in the client_secret." + encodePercent
+	}
+	p.fail(fault)
+}
+
+const encodePercent = " If the secret has a percent sign in it, write %25 for that in a form."
+
+func alphanumeric(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+}
+
 func (p *formParser) write(b []byte) {
 	for _, c := range b {
 		switch {
@@ -170,6 +187,9 @@ func (p *formParser) hexDigit(c byte) {
 	}
 	p.escaped = p.escaped<<4 | d
 	if p.escape--; p.escape == 0 {
+		if p.inValue && p.current == clientSecret && alphanumeric(p.escaped) {
+			p.form.escaped = true
+		}
 		p.add(p.escaped)
 	}
 }
@@ -177,7 +197,7 @@ func (p *formParser) hexDigit(c byte) {
 // add appends one decoded byte to the current name or value.
 func (p *formParser) add(c byte) {
 	if c == 0 {
-		p.fail("The body has a NUL character. No parameter may contain one.")
+		p.badText("The body has a NUL character. No parameter may contain one.")
 	}
 	if c >= utf8.RuneSelf || p.runeLen > 0 {
 		p.addRune(c)
@@ -198,7 +218,7 @@ func (p *formParser) addRune(c byte) {
 	p.runeLen++
 	if seq := p.rune[:p.runeLen]; utf8.FullRune(seq) {
 		if r, size := utf8.DecodeRune(seq); r == utf8.RuneError && size <= 1 {
-			p.fail(badUTF8)
+			p.badText(badUTF8)
 		}
 		p.runeLen = 0
 	}
@@ -212,7 +232,7 @@ func (p *formParser) endText() {
 		p.hexDigit('&')
 	}
 	if p.runeLen > 0 {
-		p.fail(badUTF8)
+		p.badText(badUTF8)
 		p.runeLen = 0
 	}
 }

@@ -169,3 +169,74 @@ func TestHintsAboutBodies(t *testing.T) {
 	checkHint(t, s.request("POST", path, ""), apierr.ContentTypeInvalid, "The body is empty. Send")
 	checkHint(t, s.request("POST", path, good), apierr.ContentTypeInvalid, "The Content-Type header is not")
 }
+
+// A value that is nearly right, and what it is about it.
+func TestHintsAboutValues(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	const (
+		percent = "If the secret has a percent sign in it, write %25"
+		noScope = "names a scope that the app does not have"
+		bad     = apierr.AuthParameterInvalid
+		shape   = apierr.KeyOrSecretMalformed
+		wrong   = apierr.CredentialsInvalid
+	)
+	good := func(change ...string) string {
+		v := values("grant_type", "client_credentials", "client_id", worker, "client_secret", secret)
+		for i := 0; i < len(change); i += 2 {
+			v.Set(change[i], change[i+1])
+		}
+		return v.Encode()
+	}
+	raw := func(secret string) string {
+		return "grant_type=client_credentials&client_id=" + worker + "&client_secret=" + secret
+	}
+	hex := strings.Repeat("0123456789abcdef", 4)
+	for _, tt := range []struct {
+		body       string
+		row        apierr.Row
+		want, hide string
+	}{
+		{raw("b1lling%ff-0001"), bad, "not valid UTF-8. Encode every parameter in UTF-8 before form-encoding it. It is in the client_secret. " + percent, "b1lling"},
+		{raw("b1lling%e6x-0001"), bad, percent, "b1lling"},
+		{raw("b1lling-%c3"), bad, percent, "b1lling"},
+		{raw("b1lling%00-0001"), bad, "NUL character. No parameter may contain one. It is in the client_secret. " + percent, "b1lling"},
+		{raw("b1lling%41-0001"), wrong, percent, "b1lling"},
+		{raw("b1lling-%30001"), wrong, percent, "b1lling"},
+		{raw("b1lling%2D0001"), wrong, "belongs to another environment.", percent},
+		{raw("b1lling%21-0001"), wrong, "belongs to another environment.", percent},
+		{raw(secret) + "&x=%ff", bad, "before form-encoding it.", percent},
+
+		{good("client_secret", secret+"\n"), shape, "ends with a line break.", secret},
+		{good("client_secret", secret+"\r\n"), shape, "ends with a line break.", secret},
+		{good("client_secret", " "+secret), shape, "begins with a blank.", secret},
+		{good("client_secret", secret+"\t"), shape, "ends with a blank.", secret},
+		{good("client_secret", `"`+secret+`"`), shape, "begins with a quote.", secret},
+		{good("client_secret", secret+"'"), shape, "ends with a quote.", secret},
+		{good("client_id", worker+"\n"), shape, "ends with a line break.", worker},
+		{good("client_id", `"`+worker+`"`), shape, "begins with a quote.", worker},
+		{good("grant_type", "client_credentials\r\n"), apierr.GrantTypeUnsupported, "ends with a line break.", "\n"},
+		{good("grant_type", `"refresh_token"`), apierr.GrantTypeUnsupported, "begins with a quote.", "\n"},
+		{good("grant_type", " refresh_token"), apierr.GrantTypeUnsupported, "begins with a blank.", "\n"},
+
+		{good("scope", "orders.delete"), bad, noScope + ". Request fewer scopes, or leave the parameter out to get all of them. The first of them is orders.delete.", "\n"},
+		{good("scope", "orders.read Orders:Write"), bad, "The first of them is Orders:Write.", "\n"},
+		{good("scope", "admin"), bad, "The first of them is admin.", "\n"},
+		{good("scope", "orders.read,orders.write"), bad, "comma", "\n"},
+		{good("scope", "orders.read\norders.write"), bad, "a tab or a line break", "\n"},
+		{good("scope", "orders\u00e9"), bad, noScope, "orders?"},
+		{good("scope", `a"b\c`), bad, noScope, "a'b"},
+		{good("scope", strings.Repeat("s.", 40)), bad, noScope, "s.s."},
+		{good("scope", hex), bad, noScope, hex},
+		{good("scope", "at_"+strings.Repeat("Ab-1", 10)), bad, noScope, "Ab-1"},
+		{good("scope", secret), bad, "has the client_secret in it", secret},
+		{good("scope", "orders.read x"+secret), bad, "has the client_secret in it", secret},
+		{good("client_id", distant), apierr.IPNotTrusted, "It is seen as 127.0.0.1; if that is a proxy", "\n"},
+	} {
+		a := s.request("POST", "/oauth/token", tt.body, "Content-Type", form)
+		t.Run(tt.body, func(t *testing.T) { checkHint(t, a, tt.row, tt.want) })
+		if d := a.text("error_description"); strings.Contains(d, tt.hide) {
+			t.Errorf("%s: the hint tells too much: %s", tt.body, d)
+		}
+	}
+}

@@ -1,10 +1,13 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"authsvc/internal/answer"
+	apierr "authsvc/internal/errors"
 )
 
 // missing returns the hint about a parameter that is missing: what was sent in its place,
@@ -120,4 +123,34 @@ func nearly(k param, letters string) bool {
 		return letters == "token" || letters == "accesstoken" || letters == "refreshtoken"
 	}
 	return false
+}
+
+// edges returns a sentence about what surrounds a value that should not, or "".
+func edges(value string) string {
+	if value == "" {
+		return ""
+	}
+	for _, where := range []struct{ does, char string }{
+		{"begins", value[:1]},
+		{"ends", value[len(value)-1:]},
+	} {
+		switch where.char {
+		case `"`, "'":
+			return " This one " + where.does + " with a quote."
+		case " ", "\t":
+			return " This one " + where.does + " with a blank."
+		case "\r", "\n":
+			return " This one " + where.does + " with a line break."
+		}
+	}
+	return ""
+}
+
+// withhold makes sure that a hint about a scope is not about the secret in its place.
+func (c *client) withhold(err error) error {
+	e := (*apierr.Error)(nil)
+	if errors.As(err, &e) && slices.ContainsFunc(c.secrets, func(s string) bool { return strings.Contains(e.Hint, s) }) {
+		e.Hint = "The scope parameter has the client_secret in it. Leave it out, and replace the secret if others could see it."
+	}
+	return err
 }

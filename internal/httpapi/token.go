@@ -51,7 +51,7 @@ func (s *server) token(x *answer.Exchange) error {
 			"The grant_type parameter is missing. Send client_credentials or refresh_token, in the body."))
 	default:
 		return apierr.New(apierr.GrantTypeUnsupported,
-			"The grant_type parameter is neither client_credentials nor refresh_token. Send one of them, in lower case.")
+			"The grant_type parameter is neither client_credentials nor refresh_token. Send one of them, in lower case."+edges(string(r.GrantType)))
 	}
 	if err := r.client.required(x, &r.form); err != nil { // rule 5
 		return err
@@ -76,7 +76,7 @@ func (s *server) token(x *answer.Exchange) error {
 		noteToken(x, presented, verdict(err, active))
 	}
 	if err != nil {
-		return err
+		return r.client.withhold(err)
 	}
 	return x.JSON(http.StatusOK, tokenBody{
 		AccessToken:  t.GetAccess(),

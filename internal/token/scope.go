@@ -33,8 +33,10 @@ func narrow(may []string, requested, whose string) (string, error) {
 		case slices.Contains(may, n):
 		case strings.Contains(n, ","):
 			return "", scopeError("The scope parameter has a comma in it. Separate scopes with spaces.")
+		case strings.ContainsAny(n, "\t\r\n"):
+			return "", scopeError("The scope parameter has a tab or a line break in it. Separate scopes with spaces.")
 		default:
-			return "", scopeError("The scope parameter names a scope that " + whose + " does not have. Request fewer scopes, or leave the parameter out to get all of them.")
+			return "", scopeError("The scope parameter names a scope that " + whose + " does not have. Request fewer scopes, or leave the parameter out to get all of them." + named(n))
 		}
 	}
 	granted := make([]string, 0, len(names))
@@ -44,6 +46,16 @@ func narrow(may []string, requested, whose string) (string, error) {
 		}
 	}
 	return strings.Join(granted, " "), nil
+}
+
+// named returns a sentence that names a requested scope, or "" for what no scope looks like
+// and may be a misplaced secret or token.
+func named(scope string) string {
+	opaque := len(scope) >= 20 && !strings.ContainsAny(scope, ".:/-_")
+	if len(scope) > 64 || opaque || !app.ValidScope(scope) || strings.Contains(scope, "at_") || strings.Contains(scope, "rt_") {
+		return ""
+	}
+	return " The first of them is " + scope + "."
 }
 
 // sameScope reports whether the requested scope, as narrow understands it, is exactly
