@@ -220,7 +220,7 @@ func TestRefreshTable(t *testing.T) {
 		{"scope default and another", 5, func(c *refreshCase) { c.scope = "default orders.read" }, refusal, "2205", "does not have"},
 		{"scope in capitals", 5, func(c *refreshCase) { c.scope = "Orders.read" }, refusal, "2205", "does not have"},
 		{"scope empty", 5, func(c *refreshCase) { c.scope = "   " }, refusal, "2205", "names no scope"},
-		{"scope with a tab", 5, func(c *refreshCase) { c.scope = "orders.read\torders.write" }, refusal, "2205", "does not have"},
+		{"scope with a tab", 5, func(c *refreshCase) { c.scope = "orders.read\torders.write" }, refusal, "2205", "has a tab or a line break"},
 		{"scope of 4096 bytes", 5, func(c *refreshCase) { c.scope = "orders.read" + strings.Repeat(" ", 4096-11) }, rotation, "", ""},
 		{"scope of 4097 bytes", 5, func(c *refreshCase) { c.scope = "orders.read" + strings.Repeat(" ", 4097-11) }, refusal, "2205", "longer than 4096"},
 		{"scope that the app has lost", 5, func(c *refreshCase) { c.app.Scopes = []string{"orders.read"}; c.scope = "orders.write" }, refusal, "2205", "does not have"},

@@ -284,6 +284,21 @@ func startRelay(t *testing.T, to *authsvctest.Server) *relay {
 	return r
 }
 
+// tellingConn is a connection that calls wrote, if there is one, once something has been
+// written. (The WroteRequest of a trace is called before the request leaves its buffer.)
+type tellingConn struct {
+	net.Conn
+	wrote atomic.Pointer[context.CancelFunc]
+}
+
+func (c *tellingConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if wrote := c.wrote.Load(); wrote != nil {
+		(*wrote)()
+	}
+	return n, err
+}
+
 // lateOverKeptAlive is a scenario in which what is between callers and a process stands
 // still: each sends a request over a connection that it has used before, gives up, and goes
 // on past it. Then the requests arrive, and behind them that their callers have left.
@@ -300,8 +315,13 @@ func lateOverKeptAlive(t *testing.T, binary string, stores []string) late {
 	between := startRelay(t, behind)
 	holders := newClients(other, size(10, 50))
 	var clients []*http.Client
-	for _, h := range holders {
-		c := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1}}
+	conns := make([]*tellingConn, len(holders))
+	for i, h := range holders {
+		c := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+			conns[i] = &tellingConn{Conn: conn}
+			return conns[i], err
+		}}}
 		clients = append(clients, c)
 		h.insist(t.Context(), c, between.url)
 	}
@@ -310,9 +330,9 @@ func lateOverKeptAlive(t *testing.T, binary string, stores []string) late {
 		ctx, giveUp := context.WithCancel(t.Context())
 		reused := false
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-			GotConn:      func(c httptrace.GotConnInfo) { reused = c.Reused },
-			WroteRequest: func(httptrace.WroteRequestInfo) { giveUp() },
+			GotConn: func(c httptrace.GotConnInfo) { reused = c.Reused },
 		})
+		conns[i].wrote.Store(&giveUp)
 		if err := h.refresh(ctx, clients[i], between.url); err == nil || !reused {
 			t.Fatalf("a request past a process that stands still: %v, over a connection used before: %v", err, reused)
 		}

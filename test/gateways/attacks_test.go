@@ -282,10 +282,6 @@ func (s *setup) overHTTP2() {
 	if got := s.backend.last(s.t).header.Get("X-App-Key"); got != "" {
 		s.t.Errorf("a preflight: the API got X-App-Key %q", got)
 	}
-	body := struct{ io.Reader }{strings.NewReader("evil")} // of unknown length
-	if a := s.do(call{method: http.MethodOptions, header: preflight, body: body}); a.reached != 0 && len(s.backend.last(s.t).body) > 1 {
-		s.t.Errorf("a preflight with a body: %d, the API got %q", a.Status, s.backend.last(s.t).body)
-	}
 	for _, path := range []string{"/orders//7", "/orders/%2e%2e/invoices/42", "/invoices/42/../../orders/7", "/orders/..;/7"} {
 		if a := s.do(call{token: token, path: path}); a.reached != 0 || a.Status/100 != 4 {
 			s.t.Errorf("%s: %d, the API got %d requests", path, a.Status, a.reached)
@@ -293,6 +289,11 @@ func (s *setup) overHTTP2() {
 		if a := s.do(call{path: path, method: http.MethodOptions, header: preflight}); a.reached != 0 || a.Status/100 != 4 {
 			s.t.Errorf("a preflight for %s: %d, the API got %d requests", path, a.Status, a.reached)
 		}
+	}
+	// Last: Caddy may answer before it has told the API.
+	body := struct{ io.Reader }{strings.NewReader("evil")} // of unknown length
+	if a := s.do(call{method: http.MethodOptions, header: preflight, body: body}); a.reached != 0 && len(s.backend.last(s.t).body) > 1 {
+		s.t.Errorf("a preflight with a body: %d, the API got %q", a.Status, s.backend.last(s.t).body)
 	}
 }
 
