@@ -37,6 +37,10 @@ func (b *lineBudget) take(now time.Time, from netip.Addr) (ok bool, without uint
 		b.minute = minute
 		clear(b.taken)
 	}
+	if from.Is6() && !from.Is4In6() { // a network of one caller, who can take any address in it
+		network, _ := from.Prefix(64)
+		from = network.Addr()
+	}
 	if b.credit == 0 || b.taken[from] == linesAnAddress {
 		b.without++
 		return false, 0

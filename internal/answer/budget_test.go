@@ -2,6 +2,8 @@ package answer
 
 import (
 	"net/netip"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -23,6 +25,31 @@ func (b *lineBudget) granted(now time.Time, n int, from netip.Addr) (lines int, 
 		without += w
 	}
 	return lines, without
+}
+
+// Callers with IPv6 have a network each, and are counted as one; those of IPv4 are not.
+func TestLineBudgetOfNetworks(t *testing.T) {
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	for format, want := range map[string]int{
+		"2001:db8:1:2::%x":     linesAnAddress,
+		"2001:db8:1:2:%x::":    linesAnAddress,
+		"fe80::%x%%eth0":       linesAnAddress,
+		"2001:db8:1:%x::1":     100,
+		"::ffff:192.0.2.%[2]d": 100,
+		"192.0.2.%[2]d":        100,
+	} {
+		var b lineBudget
+		lines := 0
+		for i := 1; i <= 100; i++ {
+			text := strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(format, "%[2]d", strconv.Itoa(i)), "%x", strconv.FormatInt(int64(i), 16)), "%%", "%")
+			if ok, _ := b.take(now, netip.MustParseAddr(text)); ok {
+				lines++
+			}
+		}
+		if lines != want {
+			t.Errorf("%s: %d lines, want %d", format, lines, want)
+		}
+	}
 }
 
 func TestLineBudget(t *testing.T) {
